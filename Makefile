@@ -1,0 +1,82 @@
+# make help.  Knobs: CC= CFLAGS= LDFLAGS= MARCH= CUDA=auto|0|1 SANITIZE=address,undefined B= PREFIX= DESTDIR=
+CFLAGS   ?= -O3 -g
+MARCH    ?= native
+CUDA     ?= auto
+PREFIX   ?= /usr/local
+B        ?= build
+VERSION  := $(shell git describe --always --dirty 2>/dev/null || cat VERSION)
+
+# The CUDA backend needs nvcc and is left out of sanitizer builds; CUDA=1 makes its absence an error.
+HAVE_CUDA := $(if $(wildcard kernels/cuda/*.cu),$(if $(SANITIZE),,$(shell command -v nvcc 2>/dev/null)))
+ifeq ($(CUDA),1)
+  ifeq ($(HAVE_CUDA),)
+    $(error CUDA=1, but there is no nvcc on PATH or the CUDA backend is not in this tree)
+  endif
+endif
+WITH_CUDA := $(if $(filter 0,$(CUDA)),,$(HAVE_CUDA))
+BACKENDS  := cpu$(if $(WITH_CUDA), and cuda)
+
+PKGS      := jansson msgpack sqlite3 libpng libjpeg libpcre2-8 libutf8proc openblas
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS   = $(shell pkg-config --libs $(PKGS))
+WARN      := -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wwrite-strings
+SAN       := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+# No contraction: a*b+c rounds twice wherever the source says so, whichever compiler and CPU.
+CC_ALL     = $(CC) -std=c11 -D_GNU_SOURCE -I. -I$B -MMD -MP $(WARN) -march=$(MARCH) -ffp-contract=off -fopenmp \
+             $(SAN) $(PKG_CFLAGS) $(CFLAGS)
+LD_ALL     = $(CC) -fopenmp $(SAN) $(LDFLAGS)
+LIBS       = -Wl,--as-needed $(PKG_LIBS) -lm
+
+TOOLS     := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
+UNITS     := $(patsubst %.c,$B/%,$(wildcard tests/unit/*.c))
+BENCHES   := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
+OBJ       := $(patsubst %,$B/%.o,$(wildcard common/*/*.c kernels/*.c kernels/cpu/*.c))
+MAN       := $(wildcard man/*.[157])
+CI_SKIPS  ?=
+
+export CONFIG = $(CC_ALL) | $(LD_ALL) | $(PKG_LIBS)
+stamp      = @mkdir -p $B; printf '%s\n' $(1) | cmp -s - $@ || printf '%s\n' $(1) >$@
+
+all: $(TOOLS:%=$B/tools/%)           ## build every tool into build/tools
+	@echo "octet $(VERSION): $(words $(TOOLS)) tools in $B/tools, backends: $(BACKENDS)"
+
+check: all $(UNITS)                  ## every test: unit, command line, man pages; no GPU, no network
+	B=$B prove -j2 --timer $(UNITS) tests/*.t tests/cli/*.t
+
+deps:                                ## install what building, running and testing need (Debian, apt)
+	pipelines/deps.sh
+
+sweep: all                           ## calibrate, score, export and measure: MODEL= DATA= COVERAGE= OUT= (pipelines/sweep.mk)
+	@$(MAKE) --no-print-directory -f pipelines/sweep.mk TOOLS=$(abspath $B)/tools sweep
+
+bench: all $(BENCHES)                ## measure speed; never passes or fails on time (tests/bench)
+	B=$B tests/bench/run.sh
+
+install: all                         ## install tools and man pages under DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(foreach s,1 5 7,$(DESTDIR)$(PREFIX)/share/man/man$s)
+	install -m 755 $(TOOLS:%=$B/tools/%) $(DESTDIR)$(PREFIX)/bin
+	$(foreach s,1 5 7,install -m 644 $(wildcard man/*.$s) $(DESTDIR)$(PREFIX)/share/man/man$s;)
+
+uninstall:                           ## remove what install put there
+	rm -f $(TOOLS:%=$(DESTDIR)$(PREFIX)/bin/%) \
+	    $(foreach m,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m))
+
+clean:                               ## remove the build and the sweeps in out/
+	rm -rf $B out
+
+help:                                ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 14
+
+$B/liboctet.a: $(OBJ)
+	@rm -f $@; ar rcs $@ $^
+$(TOOLS:%=$B/tools/%) $(UNITS) $(BENCHES): $B/%: $B/%.c.o $B/liboctet.a
+	@echo '  LD   $@'; $(LD_ALL) -o $@ $< $B/liboctet.a $(LIBS)
+$B/%.c.o: %.c $B/config | $B/version.h
+	@mkdir -p $(@D); echo '  CC   $<'; $(CC_ALL) -c -o $@ $<
+$B/config: FORCE ; $(call stamp,"$$CONFIG")
+$B/version.h: FORCE ; $(call stamp,'#define VERSION "$(VERSION)"' '#define BACKENDS "$(BACKENDS)"')
+
+# FORCE must be phony: .SECONDARY alone would skip the stamps.
+.PHONY: all check deps sweep bench install uninstall clean help FORCE
+.SECONDARY:
+-include $(OBJ:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%))
