@@ -4,7 +4,7 @@
   golden_positions.py --root DIR --out DIR [--cases FILE.py]
 
 Writes OUT/positions.json, OUT/windows.json and OUT/pixels.json. --cases names a module with SAMPLES, GRIDS and SEED, else
-the lists below. Each result is compared with a second implementation, written from spec/qwen2_5_vl.md sections 2.4, 2.3,
+the lists below. Each result is compared with a second implementation, written from the definition,
 3.4 and 4.5; a difference stops the script.
 """
 import argparse, importlib.util, json, os, sys

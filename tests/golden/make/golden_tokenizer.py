@@ -6,7 +6,7 @@
 Writes OUT/tokenizer/: encode.{qwen2_5_vl,tiny}.jsonl, decode.*.jsonl, chat.*.jsonl, unicode-classes.json, unicode-nfc.jsonl and
 qwen2_5_vl/{added_tokens,tokenizer_config,chat_template}.json: what the Qwen2 folder lacks to be the Qwen2.5-VL tokenizer.
 --texts names a module with TEXTS, CHATS, DECODE, SEED and FIRST (the first of its 300 captions), else the lists below.
-Every text is also run through a pipeline put together from tokenizers' parts, as spec/qwen2_5_vl.md section 5.1 says,
+Every text is also run through a pipeline put together from tokenizers' parts, as the model family documents it,
 and every decode through a plain byte table: a difference stops the script.
 """
 import argparse, importlib.util, json, os, random, shutil, sys, tempfile, unicodedata
