@@ -79,15 +79,17 @@ static void finish(void)
     exit(cli_finish(&e));
 }
 
+/* A wrong command line: one line that says what and where to look; ends the process. */
 static void usage(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 static void usage(const char *fmt, ...)
 {
+    char what[512];
     va_list ap;
 
     va_start(ap, fmt);
-    vtalk("", fmt, ap);
+    vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    fprintf(stderr, "usage: %s [OPTION]... %s\nTry '%s --help'.\n", cli_tool->name, cli_tool->operands, cli_tool->name);
+    fprintf(stderr, "%s: %s (see %s --help)\n", cli_tool->name, what, cli_tool->name);
     exit(RC_USAGE);
 }
 
