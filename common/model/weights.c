@@ -456,7 +456,7 @@ float *weights_f32(const struct weights *w, const struct st_tensor *t, struct er
     for (size_t i = 0; i < w->linears && t->dtype == DT_F8_E4M3; i++)
         if (w->linear[i].weight == t)
             scale = w->linear[i].weight_scale;
-#pragma omp parallel for reduction(min : bad)
+#pragma omp parallel for reduction(min : bad) if (chunks > 1)
     for (size_t i = 0; i < chunks; i++) {
         const size_t first = i * CHUNK, n = t->count - first < CHUNK ? t->count - first : CHUNK;
         struct err mine = {0};
