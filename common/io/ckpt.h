@@ -1,8 +1,8 @@
 /*
  * ckpt.h - a model directory in hub layout: config.json and the tensors of its safetensors files
  *
- * model.safetensors, or model.safetensors.index.json and the shards that it names (which must lie in the directory).
- * Files are mapped, not read.
+ * model.safetensors, or model.safetensors.index.json and the shards that it names (which must lie in the
+ * directory). Files are mapped, not read.
  */
 #ifndef COMMON_IO_CKPT_H
 #define COMMON_IO_CKPT_H
@@ -31,16 +31,17 @@ const struct st_tensor *ckpt_find(const struct ckpt *c, const char *name);
 const char *ckpt_file_of(const struct ckpt *c, const struct st_tensor *t);
 
 /*
- * A fingerprint of the model for provenance, quick on any size: SHA-256 over config.json, and per file its size, its
- * whole header and at most 256 blocks of 4 KiB spread evenly over the data.  Files of up to 1 MiB count whole.
+ * A fingerprint of the model for provenance, quick on any size: SHA-256 over config.json, and per file its
+ * size, its whole header and at most 256 blocks of 4 KiB spread evenly over the data.  Files of up to 1 MiB
+ * count whole.
  */
 int ckpt_digest(const struct ckpt *c, char hex[SHA256_HEX], struct err *e);
 
 /*
- * Elements first..first+n of t as fp32.  t is F32, BF16 or F16.  NaN and infinities are an error that names the tensor
- * when `finite` is set.
+ * Elements first..first+n of t as fp32.  t is F32, BF16 or F16.  NaN and infinities are an error that names
+ * the tensor when `finite` is set.
  */
-int ckpt_read_f32(const struct ckpt *c, const struct st_tensor *t, size_t first, size_t n, float *out, bool finite,
-                  struct err *e);
+int ckpt_read_f32(const struct ckpt *c, const struct st_tensor *t, size_t first, size_t n, float *out,
+                  bool finite, struct err *e);
 
 #endif
