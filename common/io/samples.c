@@ -85,20 +85,25 @@ bad:
 
 /* ---- samples ---- */
 
-/* The id goes into messages and reports: UTF-8 without control characters. */
+/* An id goes into messages and reports: UTF-8 without control characters. */
+static bool printable(const char *s, size_t n)
+{
+    json_t *v = n ? json_stringn(s, n) : NULL; /* NULL for what is not UTF-8 */
+    bool good = v != NULL;
+
+    for (size_t i = 0; good && i < n; i++)
+        good = (uint8_t)s[i] >= 0x20 && s[i] != 0x7f;
+    json_decref(v);
+    return good;
+}
+
 static int get_id(struct sample *s, const msgpack_object *map, struct err *e)
 {
     const msgpack_object *o = get(map, "id");
-    json_t *v = o && o->type == MSGPACK_OBJECT_STR ? json_stringn(o->via.str.ptr, o->via.str.size) : NULL;
-    bool good = v && json_string_length(v) > 0;
 
-    for (size_t i = 0; good && i < json_string_length(v); i++)
-        good = (uint8_t)json_string_value(v)[i] >= 0x20 && json_string_value(v)[i] != 0x7f;
-    if (good)
-        s->id = mem_strdup(json_string_value(v), e);
-    else
-        err_set(e, RC_DATA, "it has no 'id' of printable text");
-    json_decref(v);
+    if (!o || o->type != MSGPACK_OBJECT_STR || !printable(o->via.str.ptr, o->via.str.size))
+        return err_set(e, RC_DATA, "it has no 'id' of printable text");
+    s->id = mem_printf(e, "%.*s", (int)o->via.str.size, o->via.str.ptr);
     return s->id ? 0 : -1;
 }
 
@@ -114,6 +119,18 @@ static int32_t i32_le(const char *p)
     const uint8_t *b = (const uint8_t *)p;
 
     return (int32_t)(b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24);
+}
+
+static int check_tokens(const struct sample *s, struct err *e)
+{
+    for (size_t i = 0; i < s->tokens; i++) {
+        if (s->ids[i] < 0)
+            return err_set(e, RC_DATA, "ids[%zu] is %d", i, (int)s->ids[i]);
+        if (s->loss[i] > (i > 0))
+            return err_set(e, RC_DATA, "loss[%zu] is %u%s", i, s->loss[i],
+                           i ? "" : ", but no token predicts the first one");
+    }
+    return 0;
 }
 
 static int get_tokens(struct sample *s, const msgpack_object *map, struct err *e)
@@ -132,15 +149,9 @@ static int get_tokens(struct sample *s, const msgpack_object *map, struct err *e
     if (!s->ids || !s->loss)
         return -1;
     memcpy(s->loss, loss->ptr, s->tokens);
-    for (size_t i = 0; i < s->tokens; i++) {
+    for (size_t i = 0; i < s->tokens; i++)
         s->ids[i] = i32_le(ids->ptr + 4 * i);
-        if (s->ids[i] < 0)
-            return err_set(e, RC_DATA, "ids[%zu] is %d", i, (int)s->ids[i]);
-        if (s->loss[i] > (i > 0))
-            return err_set(e, RC_DATA, "loss[%zu] is %u%s", i, s->loss[i],
-                           i ? "" : ", but no token predicts the first one");
-    }
-    return 0;
+    return check_tokens(s, e);
 }
 
 static int get_image(struct sample_image *im, const msgpack_object *map, struct err *e)
@@ -508,10 +519,15 @@ static int pack_image(msgpack_packer *pk, const struct sample_image *im)
                : 0;
 }
 
+/* The writer refuses what the reader would. */
 int samples_put(struct samples_writer *w, const struct sample *s, struct err *e)
 {
     msgpack_packer pk;
 
+    if (!printable(s->id, strlen(s->id)))
+        return err_set(e, RC_DATA, "sample %zu has an id that cannot be printed", w->n + 1);
+    if (check_tokens(s, e))
+        return err_prefix(e, "sample '%s'", s->id);
     if (s->tokens == 0 || s->tokens > UINT32_MAX / 4)
         return err_set(e, RC_DATA, "sample '%s' has %zu tokens", s->id, s->tokens);
     for (size_t i = 0; i < s->images; i++)
