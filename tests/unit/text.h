@@ -9,6 +9,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/text/text.h"
+#include "common/text/tokenizer.h"
 #include "tests/unit/unit.h"
 
 #define GOLDEN "tests/golden/tokenizer/"
@@ -105,6 +106,15 @@ static inline void clear(void)
         unlink(path);
         free(path);
     }
+}
+
+static inline struct tokenizer *opened(const char *path)
+{
+    struct tokenizer *t = NULL;
+    struct err e = {0};
+
+    tokenizer_open(&t, path, &e);
+    return must(t, e.msg);
 }
 
 #endif
