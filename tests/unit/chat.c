@@ -139,6 +139,7 @@ int main(void)
     chat(t, dir, GOLDEN "chat.qwen2_5_vl.jsonl", true);
     tokenizer_free(t);
     templates();
+    clear();
     rmdir(dir);
     return unit_end();
 }
