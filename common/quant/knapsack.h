@@ -26,6 +26,7 @@ struct knapsack_group {
 struct knapsack_solution {
     double score;  /* sum of the chosen scores, added up in the order of the groups */
     uint64_t cost; /* sum of the chosen costs */
+    double gap;    /* no choice can be better by more than this share of score; 0: proven best */
     size_t states; /* partial solutions that were stored: how hard it was */
 };
 
@@ -33,9 +34,9 @@ struct knapsack_solution {
 uint64_t knapsack_least(const struct knapsack_group *group, size_t n);
 
 /*
- * Solve; pick[i] is the item of group i.  Of equal items the first is taken.  -1 when the budget is below
- * knapsack_least(), when the costs overflow, or when the search passes 2^24 stored states (a few hundred
- * MiB): nothing but contrived scores comes near that.
+ * Solve; pick[i] is the item of group i.  -1 when the budget is below knapsack_least(), a score is negative
+ * or not finite, or the costs overflow.  Milliseconds for a language model's scores; contrived ones, where a
+ * great many choices are nearly as good as the best, end within a second with a gap above 0.
  */
 int knapsack_solve(const struct knapsack_group *group, size_t n, uint64_t budget, size_t *pick,
                    struct knapsack_solution *out, struct err *e);

@@ -29,8 +29,8 @@ struct layer_module {
 struct layer_choice {
     char *label;   /* as in the documents: "FP8(effective-bits: 8.0)" */
     double bits;   /* a weight: what stands in the label */
-    double score;  /* damage: finite, >= 0, not more than that of the choice before it */
-    uint64_t cost; /* weights of the group * bits / 16 */
+    double score;  /* damage: finite, >= 0 */
+    uint64_t cost; /* weights of the group * bits / 16, rounded up */
 };
 
 /* Optional numbers are NAN when absent. */
@@ -43,10 +43,10 @@ struct layer_group {
     bool scored; /* it has choices */
     struct layer_choice *choice;
     size_t n_choices;
-    size_t weights;    /* elements: the cost of NONE; from the shapes when not scored */
-    double importance; /* the largest score; what groups are ranked by */
-    double gradient,
-        kl; /* scores by method: sum of (g*D)^2; KL over all positions, in nats.  NAN: not measured */
+    size_t weights;      /* elements: the cost of NONE; from the shapes when not scored */
+    double importance;   /* the largest score; what groups are ranked by */
+    double gradient;     /* score by the gradient method: sum of (g*D)^2 */
+    double kl;           /* score by the KL method: sum over all positions, in nats */
     double predicted_kl; /* half the sum over tokens of (sum_j g*D)^2, in nats over all loss tokens */
     bool has_tokens;     /* false in manifests, which do not say */
     size_t tokens;       /* rows of data that reached it: the smallest of its members */
@@ -70,7 +70,7 @@ struct layers {
     size_t n_groups, cap_groups;
     size_t *ranking; /* groups, least sensitive first; n_ranked; NULL: no ranking */
     size_t n_ranked;
-    bool foreign;                             /* read from a manifest */
+    bool foreign;                             /* shapes and ranges are not known: a manifest */
     json_t *doc;                              /* the document as it was read, NULL when built */
     json_t *modules_by_name, *groups_by_name; /* private: canonical name to position */
 };
