@@ -60,4 +60,7 @@ struct linear_info *weights_linear(const struct weights *w, const char *module);
  */
 float *weights_f32(const struct weights *w, const struct st_tensor *t, struct err *e);
 
+/* The largest |element| of an unquantized tensor; NaN and infinities are an error that names file and tensor. */
+int weights_amax(const struct weights *w, const struct st_tensor *t, float *amax, struct err *e);
+
 #endif
