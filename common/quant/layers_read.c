@@ -36,6 +36,14 @@ static int copy(char **to, const char *text, struct err *e)
     return text && !*to ? -1 : 0;
 }
 
+/* The last part of a path: manifests name the folder on somebody's machine. */
+static const char *base_name(const char *path)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+
+    return slash ? slash + 1 : path;
+}
+
 /* doc[key] as an object; NULL when it is absent or null. */
 static int section(const struct layers *l, const char *key, json_t **out, struct err *e)
 {
@@ -85,7 +93,7 @@ static int read_meta(struct layers *l, struct err *e)
         one_of(&at_quant, "fused_ranges", fused, "shared", "own", e) ||
         one_of(&at_scheme, "auto_quantize_method", method, "gradient", "kl_div", e))
         return -1;
-    return copy(&l->model_id, id, e) || copy(&l->model_digest, digest, e) ||
+    return copy(&l->model_id, base_name(id), e) || copy(&l->model_digest, digest, e) ||
                    copy(&l->architecture, arch, e) || copy(&l->samples_digest, data, e) ||
                    copy(&l->rounding, rounding, e) || copy(&l->fused_ranges, fused, e) ||
                    copy(&l->method, method, e)
@@ -160,8 +168,7 @@ static int read_choice(struct layer_choice *c, const json_t *label, const json_t
     return copy(&c->label, text, e);
 }
 
-static int read_choices(struct layers *l, struct layer_group *g, const json_t *obj, const struct where *w,
-                        struct err *e)
+static int read_choices(struct layer_group *g, const json_t *obj, const struct where *w, struct err *e)
 {
     json_t *formats, *scores, *costs;
     const struct layer_choice *none;
@@ -194,7 +201,6 @@ static int read_choices(struct layers *l, struct layer_group *g, const json_t *o
                        (unsigned long long)none->cost, g->weights);
     g->weights = none->cost;
     g->scored = true;
-    (void)l;
     return 0;
 }
 
@@ -274,7 +280,7 @@ static int read_group(struct layers *l, const char *key, json_t *obj, const json
     g->json = json_incref(obj);
     if (json_object_get(obj, "tokens"))
         g->has_tokens = true;
-    return read_choices(l, g, obj, &w, e) || json_or_size(obj, "tokens", &g->tokens, w.text, e) ||
+    return read_choices(g, obj, &w, e) || json_or_size(obj, "tokens", &g->tokens, w.text, e) ||
                    read_sum(obj, "gradient", &w, &g->gradient, e) || read_sum(obj, "kl", &w, &g->kl, e) ||
                    read_sum(obj, "predicted_kl", &w, &g->predicted_kl, e)
                ? -1
