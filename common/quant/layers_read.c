@@ -15,7 +15,7 @@
 #include "common/io/doc.h"
 #include "common/quant/layers.h"
 
-#define COST_MAX 0x1p53 /* a double counts no further */
+#define COST_MAX 0x1p53 /* a double counts no further; sums times 100 fit in 64 bits */
 
 /* "'FILE': SECTION.KEY", for messages. */
 struct where {
@@ -278,7 +278,7 @@ static int read_group(struct layers *l, const char *key, json_t *obj, const json
     free(g->key);
     g->key = as_read;
     g->json = json_incref(obj);
-    if (json_object_get(obj, "tokens"))
+    if (json_is_integer(json_object_get(obj, "tokens")))
         g->has_tokens = true;
     return read_choices(g, obj, &w, e) || json_or_size(obj, "tokens", &g->tokens, w.text, e) ||
                    read_sum(obj, "gradient", &w, &g->gradient, e) || read_sum(obj, "kl", &w, &g->kl, e) ||
@@ -337,6 +337,19 @@ static json_t *known_layers(const struct layers *l, struct err *e)
     return known;
 }
 
+static int check_total(const struct layers *l, struct err *e)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < l->n_groups; i++)
+        sum += (double)l->group[i].weights;
+    if (!l->n_groups)
+        return err_set(e, RC_DATA, "%s has no layers", l->label);
+    if (sum > COST_MAX)
+        return err_set(e, RC_DATA, "%s: %g weights in all cannot be", l->label, sum);
+    return 0;
+}
+
 static int read_sections(struct layers *l, struct err *e)
 {
     json_t *modules, *groups, *known, *v;
@@ -355,10 +368,7 @@ static int read_sections(struct layers *l, struct err *e)
     json_object_foreach(modules, key, v) if (read_module(l, key, v, e)) goto out;
     l->foreign = !modules;
     json_object_foreach(groups, key, v) if (read_group(l, key, v, known, e)) goto out;
-    if (!l->n_groups)
-        err_set(e, RC_DATA, "%s has no layers", l->label);
-    else
-        ret = read_ranking(l, e);
+    ret = check_total(l, e) || read_ranking(l, e) ? -1 : 0;
 out:
     json_decref(known);
     return ret;

@@ -31,15 +31,14 @@ ok apply-coverage-quiet 'apply-coverage -q --summary 50 -o $W/s $L'
 ok apply-coverage-again 'apply-coverage 50 $L >$W/a && apply-coverage 50 $L >$W/b && cmp $W/a $W/b'
 
 # What is selected, in few words.
-short='jq -c "[.scheme_name, .num_layers_total, .effective_bits, (.selected_layers | map(split(\".\")[-1]))]"'
-export short
-t apply-coverage-bytes 0 'apply-coverage 44 --by bytes $L | eval "$short"'
-t apply-coverage-select 0 'apply-coverage --select "*.mlp.*" --select "*.k_proj" $L | eval "$short"'
-t apply-coverage-select-exclude 0 'apply-coverage --select "*" --exclude "*.up_proj" $L | eval "$short"'
-t apply-coverage-exclude 0 'apply-coverage 50 --exclude "visual.*" $L | eval "$short"'
-t apply-coverage-scope 0 'apply-coverage 100 --scope vision $L | eval "$short"'
-t apply-coverage-unservable 0 'apply-coverage 100 --scope vision --include-unservable $L | eval "$short"'
-t apply-coverage-ranked 0 'rank-layers --by kl $L | apply-coverage 60 | eval "$short"'
+echo '[.scheme_name, .num_layers_total, .effective_bits, (.selected_layers | map(split(".")[-1]))]' >"$W/short"
+t apply-coverage-bytes 0 'apply-coverage 44 --by bytes $L | jq -c -f $W/short'
+t apply-coverage-select 0 'apply-coverage --select "*.mlp.*" --select "*.k_proj" $L | jq -c -f $W/short'
+t apply-coverage-select-exclude 0 'apply-coverage --select "*" --exclude "*.up_proj" $L | jq -c -f $W/short'
+t apply-coverage-exclude 0 'apply-coverage 50 --exclude "visual.*" $L | jq -c -f $W/short'
+t apply-coverage-scope 0 'apply-coverage 100 --scope vision $L | jq -c -f $W/short'
+t apply-coverage-unservable 0 'apply-coverage 100 --scope vision --include-unservable $L | jq -c -f $W/short'
+t apply-coverage-ranked 0 'rank-layers --by kl $L | apply-coverage 60 | jq -c -f $W/short'
 t apply-coverage-ranked-scope 0 'rank-layers --scope vision $L | apply-coverage 60 | jq -c .unranked'
 ok apply-coverage-rank-pipe 'rank-layers $P | apply-coverage 50 | jq "del(.from, .argv, .model)" >$W/a
     apply-coverage 50 $P | jq "del(.from, .argv, .model)" | cmp - $W/a'

@@ -26,11 +26,14 @@ like rank-layers-no-input-amax 3 "modules.lm_head: 90 tokens reached it, but 'in
 like rank-layers-shape 3 "modules.lm_head: 'shape' is not" 'jq ".modules.lm_head.shape = [64]" $L | rank-layers'
 like rank-layers-cost 3 "cost of NONE is 7, but its modules have 1024" \
     'jq ".layer_sensitivity.lm_head.costs = [3, 7]" $L | rank-layers'
+like rank-layers-large 3 "weights in all cannot be" \
+    'jq "del(.layer_sensitivity) | .modules.lm_head.shape = [2147483647, 2147483647]" $L | rank-layers'
 like rank-layers-arrays 3 "differ in length" 'jq ".layer_sensitivity.lm_head.costs = [3]" $L | rank-layers'
 like rank-layers-group 3 "no such group" 'jq ".layer_sensitivity.moe = .layer_sensitivity.lm_head" $L | rank-layers'
 like rank-layers-ranking 3 "sensitivity_ranking.0.: 'moe' is not in" \
     'jq ".sensitivity_ranking = [{name: \"moe\"}]" $L | rank-layers'
 like rank-layers-full 4 "^rank-layers: .*(No space|standard output)" 'rank-layers $L >/dev/full'
+like rank-layers-report-nowhere 4 "cannot create '/no/such/dir" 'rank-layers --report /no/such/dir/r.md $L'
 is rank-layers-head '{' "$(rank-layers $P | head -n 1)"
 
 t rank-layers-document 0 'rank-layers $L | sed "/^  .version.:/d"'
