@@ -15,6 +15,7 @@ struct rank_opts {
     enum name_scope scope;
     bool unscored;              /* rank what no data reached, too: the Python system's order */
     bool unservable;            /* rank visual.patch_embed.* */
+    bool by_name;               /* groups without scores are fine: the caller picks by name */
     const char *const *exclude; /* name patterns, matched against members; a group goes when one matches */
     size_t n_exclude;
 };
@@ -39,7 +40,7 @@ struct rank {
 int rank_make(struct rank *r, const struct layers *l, const struct rank_opts *opts, struct err *e);
 
 /* The same order by importance per weight: what saves most bytes per damage comes first. */
-void rank_by_bytes(struct rank *r, const struct layers *l);
+int rank_by_bytes(struct rank *r, const struct layers *l, struct err *e);
 
 /* Groups that `percent` (1..100) of n takes: max(1, (percent * n + 99) / 100).  0 only when n is 0. */
 size_t rank_count(size_t n, unsigned percent);
@@ -49,6 +50,9 @@ size_t rank_count_bytes(const struct rank *r, const struct layers *l, unsigned p
 
 /* Store the order in l: ranking, and each group's rank. */
 int rank_store(const struct rank *r, struct layers *l, struct err *e);
+
+/* doc["unranked"] = [{"name", "reason"}, ...] for a LAYERS document made from l. */
+int rank_put_unranked(const struct rank *r, const struct layers *l, json_t *doc, struct err *e);
 
 /* "layer-sensitivity-report.md" of the ranked l, to f. */
 int rank_report(const struct rank *r, const struct layers *l, FILE *f, struct err *e);

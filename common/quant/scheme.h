@@ -50,6 +50,7 @@ struct scheme {
     double weight_bytes;   /* predicted bytes of those: weights * effective_bits / 8 */
     double bytes_fraction; /* share of those weights that is quantized, 0..1 */
     double score;          /* sum over the selected groups */
+    double gap;            /* BY_BITS: no choice has a score lower by more than this share; 0 when read */
     double predicted_kl;   /* the same sum of predicted KLs, in nats per token */
     struct scheme_unranked *unranked;
     size_t n_unranked;
