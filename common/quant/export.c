@@ -121,15 +121,6 @@ static int list_tensors(struct export_plan *p, struct err *e)
     return 0;
 }
 
-static int check_range(const char *name, const char *what, float amax, struct err *e)
-{
-    if (amax >= 0 && isfinite(amax))
-        return 0;
-    return err_set(e, RC_DATA,
-                   "the scheme's %s of '%s' is %g: a range is finite and not negative; calibrate again", what,
-                   name, (double)amax);
-}
-
 /* The weight of a selected module, with every reason why it cannot be quantized. */
 static struct export_item *find_weight(const struct export_plan *p, const struct scheme_module *m,
                                        struct err *e)
@@ -208,8 +199,7 @@ static int select_modules(struct export_plan *p, struct err *e)
         if (m->format == FORMAT_NONE)
             continue;
         it = find_weight(p, m, e);
-        if (!it || check_range(m->name, "weight_amax", m->weight_amax, e) ||
-            check_range(m->name, "input_amax", m->input_amax, e) || check_group(p, m, e))
+        if (!it || check_group(p, m, e))
             return -1;
         it->module = m;
         it->scale = fp8_scale(m->weight_amax, p->rounding);
@@ -218,7 +208,7 @@ static int select_modules(struct export_plan *p, struct err *e)
         p->quantized++;
     }
     if (!p->quantized)
-        return err_set(e, RC_DATA, "the scheme '%s' quantizes nothing: there is nothing to export", s->label);
+        return err_set(e, RC_DATA, "the scheme %s quantizes nothing: there is nothing to export", s->label);
     return 0;
 }
 
@@ -375,7 +365,7 @@ static int check_digest(const struct ckpt *model, const struct scheme *s, struct
         return -1;
     if (strcmp(hex, s->model_digest))
         return err_set(e, RC_DATA,
-                       "the scheme '%s' was made for another model: its model digest is %s, that of '%s' "
+                       "the scheme %s was made for another model: its model digest is %s, that of '%s' "
                        "is %s",
                        s->label, s->model_digest, model->dir, hex);
     return 0;

@@ -20,12 +20,19 @@ static char *file_name(const struct export_plan *p, size_t file, struct err *e)
     return mem_printf(e, "model-%05zu-of-%05zu.safetensors", file + 1, p->files);
 }
 
-static int write_bytes(FILE *f, const void *data, size_t n, struct err *e)
+/* A file of tensors in the making, and room for the codes of the largest one. */
+struct sink {
+    FILE *f;
+    const char *path;
+    uint8_t *code;
+};
+
+static int write_bytes(const struct sink *to, const void *data, size_t n, struct err *e)
 {
-    return n && fwrite(data, 1, n, f) != n ? err_sys(e, "cannot write %zu bytes", n) : 0;
+    return n && fwrite(data, 1, n, to->f) != n ? err_sys(e, "cannot write '%s'", to->path) : 0;
 }
 
-static int write_codes(const struct export_plan *p, const struct export_item *it, FILE *f, uint8_t *code,
+static int write_codes(const struct export_plan *p, const struct export_item *it, const struct sink *to,
                        struct err *e)
 {
     const struct st_tensor *t = it->src;
@@ -38,25 +45,25 @@ static int write_codes(const struct export_plan *p, const struct export_item *it
                        "tensor '%s' of '%s' reaches %g, but the scheme's range of it is %g: the scheme was "
                        "made for another model",
                        t->name, ckpt_file_of(p->model, t), (double)amax, (double)it->module->weight_amax);
-    if (fp8_encode(t->data, t->dtype, t->count, it->scale, p->rounding, code, t->name, e))
+    if (fp8_encode(t->data, t->dtype, t->count, it->scale, p->rounding, to->code, t->name, e))
         return err_prefix(e, "'%s'", ckpt_file_of(p->model, t));
-    return write_bytes(f, code, t->count, e);
+    return write_bytes(to, to->code, t->count, e);
 }
 
-static int write_item(const struct export_plan *p, const struct export_item *it, FILE *f, uint8_t *code,
+static int write_item(const struct export_plan *p, const struct export_item *it, const struct sink *to,
                       struct err *e)
 {
     uint32_t bits;
     uint8_t le[4];
 
     if (it->module)
-        return write_codes(p, it, f, code, e);
+        return write_codes(p, it, to, e);
     if (it->src)
-        return write_bytes(f, it->src->data, it->src->bytes, e);
+        return write_bytes(to, it->src->data, it->src->bytes, e);
     bits = f32_bits(it->scale);
     for (int i = 0; i < 4; i++)
         le[i] = (uint8_t)(bits >> 8 * i);
-    return write_bytes(f, le, sizeof le, e);
+    return write_bytes(to, le, sizeof le, e);
 }
 
 /* The items first..first+n, which share a file. */
@@ -65,6 +72,7 @@ static int write_file(const struct export_plan *p, size_t first, size_t n, const
 {
     struct st_tensor *tensor = mem_zalloc(n, sizeof *tensor, e);
     struct file_out o = {0};
+    struct sink to = {.path = path, .code = code};
     size_t header;
     int ret = -1;
 
@@ -74,14 +82,13 @@ static int write_file(const struct export_plan *p, size_t first, size_t n, const
         tensor[i] = p->item[first + i].out;
     if (file_create(&o, path, false, true, e))
         goto out;
+    to.f = o.f;
     ret = st_write_header(o.f, tensor, n, &header, e);
     for (size_t i = 0; i < n && ret == 0; i++) {
-        ret = write_item(p, &p->item[first + i], o.f, code, e);
+        ret = write_item(p, &p->item[first + i], &to, e);
         progress_add(progress, 1);
     }
-    if (ret)
-        err_prefix(e, "'%s'", path);
-    else
+    if (ret == 0)
         ret = file_commit(&o, e);
 out:
     file_discard(&o);
