@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "common/base/file.h"
+#include "common/base/fp8.h"
 #include "common/base/mem.h"
 #include "common/base/numeric.h"
 #include "common/base/sha256.h"
@@ -60,6 +61,37 @@ static void small_floats(void)
     CHECK(f16_to_f32(0x3c01) == 1.0009765625f && f16_to_f32(1) == 0x1p-24f && f16_to_f32(0xfbff) == -65504, "fp16");
 }
 
+/* The array forms against the scalar definition, on every 1024th fp32 bit pattern and around every midpoint. */
+static void fp8_arrays(void)
+{
+    enum { N = 1 << 12 };
+    static float x[N], y[N];
+    static uint8_t code[N];
+    size_t bad = 0, twice = 0, rounds = 0;
+
+    for (uint32_t hi = 0; hi < 1024; hi++) {
+        for (uint32_t i = 0; i < N; i++)
+            x[i] = f32_from_bits(hi << 22 | i << 10 | (i * 2654435761u >> 22));
+        fp8_encode(code, x, N, 1);
+        fp8_round(y, x, N, 1);
+        for (int i = 0; i < N; i++) {
+            bad += code[i] != e4m3_from_f32(x[i]);
+            rounds += f32_bits(y[i]) != f32_bits(e4m3_to_f32(code[i])) && !(isnan(y[i]) && isnan(x[i]));
+        }
+        fp8_encode_twice(code, x, N, 1.2f);
+        for (int i = 0; i < N; i++)
+            twice += code[i] != e4m3_from_f32(bf16_to_f32(bf16_from_f32(x[i] / bf16_to_f32(bf16_from_f32(1.2f)))));
+    }
+    CHECK(bad == 0, "fp8_encode is e4m3_from_f32 on 4 million patterns");
+    CHECK(rounds == 0, "fp8_round is decode of encode");
+    CHECK(twice == 0, "fp8_encode_twice rounds through bf16");
+    fp8_decode(y, code, N, 3);
+    CHECK(y[7] == 3 * e4m3_to_f32(code[7]) || isnan(y[7]), "fp8_decode scales");
+    CHECK(fp8_scale(448, ROUND_EXACT) == 1 && fp8_scale(0, ROUND_EXACT) == 1 && fp8_scale(0, ROUND_MODELOPT) == 1,
+          "a zero range has scale 1");
+    CHECK(fp8_scale(1.1f, ROUND_EXACT) == 1.1f / 448 && fp8_scale(1.1f, ROUND_MODELOPT) == 1.1f * (1 / 448.0f), "scales");
+}
+
 static void files(void)
 {
     char dir[] = "/tmp/octet-base.XXXXXX", *path;
@@ -99,6 +131,7 @@ int main(void)
     digest("abc", 1, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     digest("a", 1000000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
     small_floats();
+    fp8_arrays();
     files();
     CHECK(mem_mul((size_t)1 << 40, (size_t)1 << 40, &product, "x", &e) == -1 && e.rc == RC_DATA, "overflow is seen");
     return unit_end();

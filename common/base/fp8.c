@@ -1,0 +1,92 @@
+/* fp8.c - FP8 E4M3 arithmetic on arrays */
+#include "common/base/fp8.h"
+
+#include <string.h>
+
+#include "common/base/numeric.h"
+
+static const char *const names[] = {"exact", "modelopt"};
+
+const char *rounding_name(enum rounding r)
+{
+    return names[r];
+}
+
+int rounding_from_name(const char *name, enum rounding *r)
+{
+    for (int i = 0; i < 2; i++)
+        if (!strcmp(name, names[i])) {
+            *r = (enum rounding)i;
+            return 0;
+        }
+    return -1;
+}
+
+float fp8_scale(float amax, enum rounding r)
+{
+    if (!(amax > 0))
+        return 1;
+    return r == ROUND_MODELOPT ? amax * (1 / 448.0f) : amax / 448.0f;
+}
+
+/*
+ * The E4M3 value nearest to q as an fp32 number, on bits and without branches so that compilers vectorise it; equals
+ * e4m3_to_f32(e4m3_from_f32(q)).  Below 2^-6 the steps are 2^-9: adding 2^14 rounds to them.
+ */
+static inline float nearest(float q)
+{
+    uint32_t u = f32_bits(q), sign = u & 0x80000000, a = u & 0x7fffffff, normal, tiny, v;
+
+    a = a > 0x43e00000 && a <= 0x7f800000 ? 0x43e00000 : a; /* saturate; a NaN stays above */
+    normal = (a + 0x7ffff + (a >> 20 & 1)) & 0xfff00000;
+    tiny = f32_bits((f32_from_bits(a < 0x3c800000 ? a : 0) + 0x1p14f) - 0x1p14f);
+    v = a < 0x3c800000 ? tiny : a > 0x7f800000 ? a : normal;
+    return f32_from_bits(v | sign);
+}
+
+/* Code of a value that is an E4M3 number already. */
+static inline uint8_t pack(float v)
+{
+    uint32_t u = f32_bits(v), a = u & 0x7fffffff, normal = (a >> 20) - (120u << 3), tiny, code;
+
+    tiny = f32_bits(f32_from_bits(a < 0x3c800000 ? a : 0) + 0x1p14f) - 0x46800000;
+    code = a < 0x3c800000 ? tiny : a > 0x7f800000 ? 0x7f : normal;
+    return (uint8_t)(code | (u >> 24 & 0x80));
+}
+
+void fp8_encode(uint8_t *code, const float *x, size_t n, float scale)
+{
+    for (size_t i = 0; i < n; i++)
+        code[i] = pack(nearest(x[i] / scale));
+}
+
+static inline float to_bf16(float x)
+{
+    uint32_t u = f32_bits(x), r = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000;
+
+    return f32_from_bits((u & 0x7fffffff) > 0x7f800000 ? u : r);
+}
+
+void fp8_encode_twice(uint8_t *code, const float *x, size_t n, float scale)
+{
+    float s = to_bf16(scale);
+
+    for (size_t i = 0; i < n; i++)
+        code[i] = pack(nearest(to_bf16(x[i] / s)));
+}
+
+void fp8_decode(float *x, const uint8_t *code, size_t n, float scale)
+{
+    float value[256];
+
+    for (int c = 0; c < 256; c++)
+        value[c] = e4m3_to_f32((uint8_t)c) * scale;
+    for (size_t i = 0; i < n; i++)
+        x[i] = value[code[i]];
+}
+
+void fp8_round(float *y, const float *x, size_t n, float scale)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = nearest(x[i] / scale) * scale;
+}

@@ -1,0 +1,37 @@
+/*
+ * fp8.h - FP8 E4M3 arithmetic on arrays: one definition for scoring, evaluation and export
+ *
+ * Per tensor and symmetric: x ~ code * scale, scale = amax / 448.
+ */
+#ifndef COMMON_BASE_FP8_H
+#define COMMON_BASE_FP8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * How a quotient becomes a code.  ROUND_EXACT: once, from the fp32 quotient.  ROUND_MODELOPT: as ModelOpt's CUDA code
+ * does for bf16 weights, which takes amax * fp32(1/448) for the scale, divides by the scale rounded to bf16, and rounds
+ * the quotient to bf16 before it rounds to E4M3.  Activations are rounded once either way.
+ */
+enum rounding { ROUND_EXACT, ROUND_MODELOPT };
+
+const char *rounding_name(enum rounding r);
+int rounding_from_name(const char *name, enum rounding *r); /* 0, or -1: unknown */
+
+/* amax >= 0, finite.  amax 0 gives scale 1: an all-zero tensor has codes 0 and no 0/0. */
+float fp8_scale(float amax, enum rounding r);
+
+/* code[i] = e4m3(x[i] / scale), saturating at 448; NaN gives a NaN code. */
+void fp8_encode(uint8_t *code, const float *x, size_t n, float scale);
+
+/* The ModelOpt form for weights that are bf16 in their file: e4m3(bf16(x[i] / bf16(scale))). */
+void fp8_encode_twice(uint8_t *code, const float *x, size_t n, float scale);
+
+/* x[i] = code[i] * scale. */
+void fp8_decode(float *x, const uint8_t *code, size_t n, float scale);
+
+/* y[i] = e4m3(x[i] / scale) * scale, without the codes: what decode(encode(x)) gives.  y may be x. */
+void fp8_round(float *y, const float *x, size_t n, float scale);
+
+#endif

@@ -1,0 +1,339 @@
+/* model.c - a model on a backend: its stages, their weights, and which linear modules run quantized */
+#include "common/model/model.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+struct linear *model_linear(const struct model *m, const char *canonical)
+{
+    const struct linear_info *info = weights_linear(&m->weights, canonical);
+
+    return info ? &m->linear[info - m->weights.linear] : NULL;
+}
+
+/* The linears of a stage in the order of the arithmetic; up to 8, NULL where absent. */
+static size_t members(const struct stage *s, struct linear *out[12])
+{
+    struct linear *all[] = {s->patch, s->qkv, s->q, s->k, s->v, s->o, s->gate, s->up, s->down, s->merger0, s->merger2,
+                            s->head};
+    size_t n = 0;
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i])
+            out[n++] = all[i];
+    return n;
+}
+
+struct stage *model_stage_of(const struct model *m, const struct linear *l)
+{
+    struct linear *has[12];
+
+    for (size_t i = 0; i < m->stages; i++)
+        for (size_t k = members(&m->stage[i], has); k-- > 0;)
+            if (has[k] == l)
+                return &m->stage[i];
+    return NULL;
+}
+
+static struct linear *named(const struct model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static struct linear *named(const struct model *m, const char *fmt, ...)
+{
+    char name[128];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(name, sizeof name, fmt, ap);
+    va_end(ap);
+    return model_linear(m, name);
+}
+
+static const struct st_tensor *norm(const struct model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static const struct st_tensor *norm(const struct model *m, const char *fmt, ...)
+{
+    char name[128];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(name, sizeof name, fmt, ap);
+    va_end(ap);
+    return weights_find(&m->weights, name);
+}
+
+static void lay_vision(struct model *m, struct stage *s, size_t i)
+{
+    *s = (struct stage){.kind = STAGE_VISION, .block = i};
+    s->qkv = named(m, "visual.blocks.%zu.attn.qkv", i);
+    s->o = named(m, "visual.blocks.%zu.attn.proj", i);
+    s->gate = named(m, "visual.blocks.%zu.mlp.gate_proj", i);
+    s->up = named(m, "visual.blocks.%zu.mlp.up_proj", i);
+    s->down = named(m, "visual.blocks.%zu.mlp.down_proj", i);
+    s->norm1_tensor = norm(m, "visual.blocks.%zu.norm1.weight", i);
+    s->norm2_tensor = norm(m, "visual.blocks.%zu.norm2.weight", i);
+}
+
+static void lay_text(struct model *m, struct stage *s, size_t i)
+{
+    *s = (struct stage){.kind = STAGE_TEXT, .block = i};
+    s->q = named(m, "language_model.layers.%zu.self_attn.q_proj", i);
+    s->k = named(m, "language_model.layers.%zu.self_attn.k_proj", i);
+    s->v = named(m, "language_model.layers.%zu.self_attn.v_proj", i);
+    s->o = named(m, "language_model.layers.%zu.self_attn.o_proj", i);
+    s->gate = named(m, "language_model.layers.%zu.mlp.gate_proj", i);
+    s->up = named(m, "language_model.layers.%zu.mlp.up_proj", i);
+    s->down = named(m, "language_model.layers.%zu.mlp.down_proj", i);
+    s->norm1_tensor = norm(m, "language_model.layers.%zu.input_layernorm.weight", i);
+    s->norm2_tensor = norm(m, "language_model.layers.%zu.post_attention_layernorm.weight", i);
+}
+
+static int lay_stages(struct model *m, struct err *e)
+{
+    const struct config *c = m->config;
+    size_t n = c->layers + 1 + (c->has_vision ? c->vision.depth + 2 : 0), k = 0;
+
+    m->stage = mem_zalloc(n, sizeof *m->stage, e);
+    if (!m->stage)
+        return -1;
+    if (c->has_vision) {
+        m->stage[k++] = (struct stage){.kind = STAGE_PATCH, .patch = named(m, "visual.patch_embed.proj")};
+        for (size_t i = 0; i < c->vision.depth; i++)
+            lay_vision(m, &m->stage[k++], i);
+        m->stage[k++] = (struct stage){.kind = STAGE_MERGER,
+                                       .merger0 = named(m, "visual.merger.mlp.0"),
+                                       .merger2 = named(m, "visual.merger.mlp.2"),
+                                       .norm1_tensor = norm(m, "visual.merger.ln_q.weight")};
+    }
+    for (size_t i = 0; i < c->layers; i++)
+        lay_text(m, &m->stage[k++], i);
+    m->stage[k++] = (struct stage){.kind = STAGE_HEAD,
+                                   .head = named(m, "lm_head"),
+                                   .norm1_tensor = norm(m, "language_model.norm.weight")};
+    m->stages = k;
+    m->head = k - 1;
+    return 0;
+}
+
+int model_open(struct model *m, const char *dir, struct backend *be, size_t max_bytes, struct err *e)
+{
+    const struct config *c;
+
+    *m = (struct model){.be = be, .max_bytes = max_bytes};
+    if (weights_open(&m->weights, dir, e) || ckpt_digest(&m->weights.ckpt, m->digest, e))
+        goto fail;
+    c = m->config = &m->weights.config;
+    if (c->has_vision) {
+        if (processor_read_dir(&m->processor, dir, e))
+            goto fail;
+        if (m->processor.patch_size != c->vision.patch || m->processor.merge_size != c->vision.merge ||
+            m->processor.temporal_patch_size != c->vision.temporal_patch) {
+            err_set(e, RC_DATA, "%s: preprocessor_config.json and config.json disagree on patch_size, merge_size or "
+                                "temporal_patch_size", dir);
+            goto fail;
+        }
+    }
+    m->linears = m->weights.linears;
+    m->linear = mem_zalloc(m->linears, sizeof *m->linear, e);
+    if (!m->linear)
+        goto fail;
+    for (size_t i = 0; i < m->linears; i++)
+        m->linear[i] = (struct linear){.info = &m->weights.linear[i], .index = i};
+    if (lay_stages(m, e))
+        goto fail;
+    return 0;
+fail:
+    model_close(m);
+    return -1;
+}
+
+static void drop_linear(struct model *m, struct linear *l)
+{
+    struct backend *be = m->be;
+
+    be->free(be, (void *)l->weight.bias);
+    if (l->weight.data != m->embed.data)
+        be->weight_free(be, &l->weight);
+    be->weight_free(be, &l->rounded);
+    l->weight = l->rounded = (struct weight){0};
+}
+
+static void drop_stage(struct model *m, struct stage *s)
+{
+    struct linear *has[12];
+
+    for (size_t k = members(s, has); k-- > 0;)
+        drop_linear(m, has[k]);
+    m->be->free(m->be, s->norm1);
+    m->be->free(m->be, s->norm2);
+    s->norm1 = s->norm2 = NULL;
+    s->resident = false;
+    m->bytes -= s->bytes;
+}
+
+void model_close(struct model *m)
+{
+    for (size_t i = 0; i < m->stages; i++)
+        if (m->stage[i].resident)
+            drop_stage(m, &m->stage[i]);
+    if (m->embed.data)
+        m->be->weight_free(m->be, &m->embed);
+    free(m->stage);
+    free(m->linear);
+    weights_close(&m->weights);
+    *m = (struct model){0};
+}
+
+/* A small fp32 tensor (norm, bias) as activation type on the device. */
+static void *load_vector(struct model *m, const struct st_tensor *t, struct err *e)
+{
+    float *host = weights_f32(&m->weights, t, e);
+    void *d = host ? m->be->alloc(m->be, t->count * m->be->act_bytes) : NULL;
+
+    if (d)
+        m->be->upload_act(m->be, d, host, t->count);
+    free(host);
+    return d;
+}
+
+/* Weights straight from the mapped file; NaN and infinities are refused here, where tensor and file are known. */
+static int load_matrix(struct model *m, struct weight *w, const struct linear_info *info, struct err *e)
+{
+    const struct st_tensor *t = info->weight;
+    float amax;
+
+    if (t->dtype == DT_F8_E4M3)
+        m->be->weight_load_fp8(m->be, w, info->out, info->in, t->data, info->weight_scale, info->input_scale);
+    else if (weights_amax(&m->weights, t, &amax, e))
+        return -1;
+    else
+        m->be->weight_load(m->be, w, info->out, info->in, t->data, t->dtype);
+    return be_check(m->be, e);
+}
+
+static void round_linear(struct model *m, struct linear *l)
+{
+    m->be->weight_quantize(m->be, &l->rounded, &l->weight, l->info->weight->dtype, fp8_scale(l->amax, m->rounding),
+                           fp8_scale(l->input_amax, m->rounding), m->rounding);
+}
+
+int model_enter_embed(struct model *m, struct err *e)
+{
+    const struct st_tensor *t = weights_find(&m->weights, "language_model.embed_tokens.weight");
+
+    float amax;
+
+    if (m->embed.data)
+        return 0;
+    if (weights_amax(&m->weights, t, &amax, e))
+        return -1;
+    m->be->weight_load(m->be, &m->embed, t->shape[0], t->shape[1], t->data, t->dtype);
+    return be_check(m->be, e);
+}
+
+static int load_linear(struct model *m, struct linear *l, struct err *e)
+{
+    if (m->config->tied && !strcmp(l->info->name, "lm_head")) {
+        if (model_enter_embed(m, e))
+            return -1;
+        l->weight = m->embed;
+    } else if (load_matrix(m, &l->weight, l->info, e)) {
+        return -1;
+    }
+    if (l->info->bias)
+        l->weight.bias = load_vector(m, l->info->bias, e);
+    if (l->quantized)
+        round_linear(m, l);
+    return be_check(m->be, e) || e->rc != RC_OK ? -1 : 0;
+}
+
+/* Room for one more stage within the budget: the resident stages that a walk will need last go first. */
+static void make_room(struct model *m, const struct stage *s)
+{
+    for (size_t away = m->stages; m->max_bytes && m->bytes + s->bytes > m->max_bytes && away-- > 1;) {
+        struct stage *far = &m->stage[((size_t)(s - m->stage) + away) % m->stages];
+
+        if (far->resident && far->kind != STAGE_HEAD)
+            drop_stage(m, far);
+    }
+}
+
+int model_enter(struct model *m, struct stage *s, struct err *e)
+{
+    struct linear *has[12];
+    size_t n = members(s, has);
+
+    if (s->resident)
+        return 0;
+    s->bytes = 0;
+    for (size_t k = 0; k < n; k++)
+        s->bytes += has[k]->info->out * has[k]->info->in * m->be->act_bytes * (has[k]->quantized ? 2 : 1);
+    make_room(m, s);
+    s->resident = true; /* from here on drop_stage() cleans up what was loaded */
+    m->bytes += s->bytes;
+    for (size_t k = 0; k < n; k++)
+        if (load_linear(m, has[k], e))
+            return -1;
+    if (s->norm1_tensor && !(s->norm1 = load_vector(m, s->norm1_tensor, e)))
+        return be_check(m->be, e), -1;
+    if (s->norm2_tensor && !(s->norm2 = load_vector(m, s->norm2_tensor, e)))
+        return be_check(m->be, e), -1;
+    return be_check(m->be, e);
+}
+
+int model_quantize(struct model *m, struct linear *l, float amax, float input_amax, struct err *e)
+{
+    struct stage *s = model_stage_of(m, l);
+
+    if (l->info->weight->dtype == DT_F8_E4M3)
+        return err_set(e, RC_DATA, "module '%s' is quantized already in '%s'", l->info->name, m->weights.ckpt.dir);
+    l->quantized = true;
+    l->amax = amax;
+    l->input_amax = input_amax;
+    if (s->resident)
+        round_linear(m, l);
+    return be_check(m->be, e);
+}
+
+void model_unquantize(struct model *m, struct linear *l)
+{
+    l->quantized = false;
+    m->be->weight_free(m->be, &l->rounded);
+    l->rounded = (struct weight){0};
+}
+
+void model_evict(struct model *m)
+{
+    for (size_t i = 0; i < m->head; i++)
+        if (m->stage[i].resident)
+            drop_stage(m, &m->stage[i]);
+}
+
+int model_apply(struct model *m, const struct scheme *s, struct err *e)
+{
+    enum rounding rounding = ROUND_EXACT;
+
+    if (s->model_digest && strcmp(s->model_digest, m->digest))
+        return err_set(e, RC_DATA, "scheme '%s' was made for another model (digest %.12s, '%s' has %.12s)", s->label,
+                       s->model_digest, m->weights.ckpt.dir, m->digest);
+    if (s->rounding && rounding_from_name(s->rounding, &rounding))
+        return err_set(e, RC_DATA, "scheme '%s' asks for rounding '%s', which is not known", s->label, s->rounding);
+    for (size_t i = 0; i < m->linears; i++)
+        model_unquantize(m, &m->linear[i]);
+    m->rounding = rounding;
+    for (size_t i = 0; i < s->n_modules; i++) {
+        const struct scheme_module *sm = &s->module[i];
+        struct linear *l = model_linear(m, sm->name);
+
+        if (!l)
+            return err_set(e, RC_DATA, "scheme '%s' quantizes '%s', a module that '%s' does not have", s->label,
+                           sm->name, m->weights.ckpt.dir);
+        if (m->config->tied && !strcmp(sm->name, "lm_head"))
+            return err_set(e, RC_DATA, "scheme '%s' quantizes lm_head, which is the embedding of this tied model",
+                           s->label);
+        if (sm->format == FORMAT_FP8 && model_quantize(m, l, sm->weight_amax, sm->input_amax, e))
+            return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,89 @@
+/*
+ * model.h - a model on a backend: its stages, their weights, and which linear modules run quantized
+ *
+ * A model is a row of stages: the patch embedding, the vision blocks, the merger, the language layers, the head.  A
+ * stage's weights come to the device when it is first entered and may leave again (--max-memory): the walk over stages
+ * is the only place that waits for them.
+ */
+#ifndef COMMON_MODEL_MODEL_H
+#define COMMON_MODEL_MODEL_H
+
+#include "common/image/processor.h"
+#include "common/model/weights.h"
+#include "common/quant/scheme.h"
+#include "kernels/backend.h"
+
+enum stage_kind { STAGE_PATCH, STAGE_VISION, STAGE_MERGER, STAGE_TEXT, STAGE_HEAD };
+
+struct linear {
+    const struct linear_info *info;
+    size_t index;          /* into model.linear */
+    struct weight weight;  /* as in the file: dense, or FP8 in a quantized checkpoint */
+    struct weight rounded; /* its FP8 form, when `quantized` asks for it */
+    bool quantized;        /* run with `rounded` */
+    float amax, input_amax; /* ranges of that form */
+};
+
+/* Linears and norms of a stage by their role; those that a stage does not have are NULL. */
+struct stage {
+    enum stage_kind kind;
+    size_t block; /* index among its kind */
+    struct linear *qkv, *q, *k, *v, *o, *gate, *up, *down; /* o: attn.proj in the vision tower */
+    struct linear *patch, *merger0, *merger2, *head;
+    void *norm1, *norm2; /* act; norm1 is ln_q of the merger and the final norm of the head */
+    const struct st_tensor *norm1_tensor, *norm2_tensor;
+    size_t bytes;  /* of its weights on the device */
+    bool resident;
+};
+
+struct model {
+    struct weights weights;
+    const struct config *config;
+    struct processor processor;
+    struct backend *be;
+    struct linear *linear; /* in the order of weights.linear */
+    size_t linears;
+    struct stage *stage;
+    size_t stages, head; /* head == stages - 1 */
+    struct weight embed;
+    enum rounding rounding; /* of quantized linears */
+    size_t max_bytes, bytes; /* budget for weights on the device (0: none) and what they take now */
+    char digest[SHA256_HEX];
+};
+
+/* Open a directory and lay out its stages.  Weights are checked now and loaded when a walk enters their stage. */
+int model_open(struct model *m, const char *dir, struct backend *be, size_t max_bytes, struct err *e);
+void model_close(struct model *m); /* safe on a zeroed struct */
+
+/* The stage's weights are on the device after this, in the form that each linear is to run in. */
+int model_enter(struct model *m, struct stage *s, struct err *e);
+
+/* The embedding table is on the device after this. */
+int model_enter_embed(struct model *m, struct err *e);
+
+/*
+ * Run a linear in FP8 with these ranges from now on, or unquantized again.  -1 for a module whose file weight is FP8
+ * already.
+ */
+int model_quantize(struct model *m, struct linear *l, float amax, float input_amax, struct err *e);
+void model_unquantize(struct model *m, struct linear *l);
+
+/* Drop the weights of all stages but the head from the device; a walk brings them back. */
+void model_evict(struct model *m);
+
+/*
+ * Run what the scheme quantizes in FP8 with its ranges and rounding, everything else unquantized.  -1 when the scheme was
+ * made for another model (digest), names a module that this one does not have, or quantizes a tied lm_head.
+ */
+int model_apply(struct model *m, const struct scheme *s, struct err *e);
+
+struct linear *model_linear(const struct model *m, const char *canonical); /* NULL: no such module */
+struct stage *model_stage_of(const struct model *m, const struct linear *l);
+
+/* The weight that a linear runs with. */
+static inline const struct weight *linear_weight(const struct linear *l)
+{
+    return l->quantized ? &l->rounded : &l->weight;
+}
+
+#endif

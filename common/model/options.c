@@ -1,0 +1,34 @@
+/* options.c - the command-line options that every tool has which runs a model */
+#include "common/model/options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int run_samples(struct samples *s, const struct run_options *o, char *const *operand, size_t n, struct err *e)
+{
+    size_t shard = 0, shards = 1;
+    int end = 0;
+
+    if (o->shard && (sscanf(o->shard, "%zu/%zu%n", &shard, &shards, &end) != 2 || o->shard[end] || shard >= shards ||
+                     strchr(o->shard, '-')))
+        return err_set(e, RC_USAGE, "--shard: '%s' is not I/N with 0 <= I < N", o->shard);
+    return samples_load(s, (const char *const *)operand, n, shard, shards, e);
+}
+
+int run_model(struct model *m, struct backend **be, const struct run_options *o, const char *dir, struct err *e)
+{
+    if (!dir)
+        return err_set(e, RC_USAGE, "-m MODEL is missing");
+    if (!*be)
+        *be = be_open(o->device, e);
+    return *be ? model_open(m, dir, *be, o->max_memory, e) : -1;
+}
+
+const char *run_id(const char *dir)
+{
+    const char *slash = strrchr(dir, '/');
+
+    if (!slash)
+        return dir[0] == '.' ? "model" : dir;
+    return slash[1] ? slash + 1 : "model";
+}

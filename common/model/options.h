@@ -1,0 +1,48 @@
+/* options.h - the command-line options that every tool has which runs a model */
+#ifndef COMMON_MODEL_OPTIONS_H
+#define COMMON_MODEL_OPTIONS_H
+
+#include "common/base/cli.h"
+#include "common/io/samples.h"
+#include "common/model/model.h"
+
+struct run_options {
+    const char *device, *shard;
+    size_t max_memory;
+};
+
+/* Defaults, to initialise the variable that RUN_OPTIONS names. */
+#define RUN_DEFAULTS                                                                                         \
+    {                                                                                                        \
+        .device = "auto"                                                                                     \
+    }
+
+#define RUN_OPTIONS(o)                                                                                       \
+    {.kind = OPT_STR,                                                                                        \
+     .name = "device",                                                                                       \
+     .to = &(o).device,                                                                                      \
+     .arg = "NAME",                                                                                          \
+     .help = "auto, cpu or cuda[:N] (default auto)"},                                                        \
+        {.kind = OPT_STR,                                                                                    \
+         .name = "shard",                                                                                    \
+         .to = &(o).shard,                                                                                   \
+         .arg = "I/N",                                                                                       \
+         .help = "take every N-th sample, from the I-th on (0 <= I < N);\nrank-layers merges the results"},  \
+    {                                                                                                        \
+        .kind = OPT_SIZE, .name = "max-memory", .to = &(o).max_memory, .arg = "SIZE",                        \
+        .help = "keep at most this much of the model's weights loaded"                                       \
+    }
+
+/* Rows (tokens, and patches by their share of the work) that go through the model together. */
+enum { RUN_ROWS = 2048 };
+
+/* Read the samples of the operands (none: standard input), this shard's only. */
+int run_samples(struct samples *s, const struct run_options *o, char *const *operand, size_t n, struct err *e);
+
+/* Open the backend and the model that -m names; -1 with a usage report when it is missing. */
+int run_model(struct model *m, struct backend **be, const struct run_options *o, const char *dir, struct err *e);
+
+/* The last part of a path, for documents that name no directories; "model" when there is none. */
+const char *run_id(const char *dir);
+
+#endif

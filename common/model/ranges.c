@@ -1,0 +1,92 @@
+/* ranges.c - calibration: the largest |x| that enters each linear module */
+#include "common/model/ranges.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "common/base/mem.h"
+
+struct range_tap {
+    struct tap tap;
+    struct backend *be;
+    float *amax; /* device, [linears] */
+    size_t *tokens;
+};
+
+static int see(struct tap *tap, struct linear *l, const void *x, const void *y, size_t rows, struct err *e)
+{
+    struct range_tap *t = (struct range_tap *)tap;
+
+    (void)y;
+    (void)e;
+    t->be->amax(t->be, t->amax + l->index, x, rows * l->info->in);
+    t->tokens[l->index] += rows;
+    return 0;
+}
+
+static int measure(struct range_tap *t, struct model *m, const struct sample *sample, size_t n, size_t rows,
+                   struct progress *p, struct err *e)
+{
+    for (size_t i = 0, k; i < n; i += k) {
+        struct batch b = {0};
+        struct walk w = {0};
+        int ret = -1;
+
+        k = batch_take(m->config, sample + i, n - i, rows);
+        if (batch_build(&b, m->be, m->config, &m->processor, sample + i, k, e) == 0 &&
+            walk_init(&w, m, &b, false, e) == 0) {
+            w.tap = &t->tap;
+            ret = walk_forward(&w, 0, e);
+        }
+        walk_release(&w);
+        batch_release(&b);
+        if (ret)
+            return -1;
+        progress_add(p, k);
+    }
+    return 0;
+}
+
+int ranges_measure(struct ranges *r, struct model *m, const struct sample *sample, size_t n, size_t rows,
+                   struct progress *p, struct err *e)
+{
+    struct range_tap t = {.tap.forward = see, .be = m->be};
+    int ret = -1;
+
+    *r = (struct ranges){0};
+    r->input = mem_zalloc(m->linears, sizeof *r->input, e);
+    r->weight = mem_zalloc(m->linears, sizeof *r->weight, e);
+    r->tokens = t.tokens = mem_zalloc(m->linears, sizeof *r->tokens, e);
+    if (!r->input || !r->weight || !r->tokens)
+        return -1;
+    t.amax = m->be->alloc(m->be, m->linears * sizeof *t.amax);
+    if (!t.amax)
+        return be_check(m->be, e);
+    m->be->zero(m->be, t.amax, m->linears * sizeof *t.amax);
+    if (measure(&t, m, sample, n, rows, p, e))
+        goto out;
+    for (size_t i = 0; i < m->linears; i++)
+        if (weights_amax(&m->weights, m->linear[i].info->weight, &r->weight[i], e))
+            goto out;
+    m->be->download(m->be, r->input, t.amax, m->linears * sizeof *r->input);
+    if (be_check(m->be, e))
+        goto out;
+    for (size_t i = 0; i < m->linears; i++)
+        if (!isfinite(r->input[i])) {
+            err_set(e, RC_DATA, "the input of module '%s' is not finite: the model overflows on these samples",
+                    m->linear[i].info->name);
+            goto out;
+        }
+    ret = 0;
+out:
+    m->be->free(m->be, t.amax);
+    return ret;
+}
+
+void ranges_release(struct ranges *r)
+{
+    free(r->input);
+    free(r->weight);
+    free(r->tokens);
+    *r = (struct ranges){0};
+}

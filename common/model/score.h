@@ -1,0 +1,39 @@
+/*
+ * score.h - how much each linear module's quantization matters: the gradient and the KL method
+ *
+ * Both compare a module's FP8 form (ranges given, codes as an export writes them) with the unquantized model.
+ *
+ * gradient  sum over samples, rows, channels of (g D)^2, with g = dL/dY of the sample's mean cross-entropy in the
+ *           unquantized model and D = Yq - Y (ModelOpt AutoQuantize), and beside it 1/2 sum over rows of
+ *           (sum_j G D)^2, G of the summed cross-entropy: a predicted KL in nats.
+ * kl        sum over samples and all their positions of KL(p || q) in nats, q with one group quantized at a time.
+ */
+#ifndef COMMON_MODEL_SCORE_H
+#define COMMON_MODEL_SCORE_H
+
+#include "common/base/progress.h"
+#include "common/model/walk.h"
+
+/* Ranges that a module is quantized with; skip: leave it alone (no data reached it). */
+struct score_range {
+    float weight_amax, input_amax;
+    bool skip;
+};
+
+struct score_result {
+    double gradient, predicted_kl; /* of one module */
+};
+
+/* range and out: [model.linears].  *nll: the unquantized model's summed NLL.  Rounding is the model's. */
+int score_gradient(struct model *m, const struct score_range *range, const struct sample *sample, size_t n, size_t rows,
+                   struct score_result *out, double *nll, struct progress *p, struct err *e);
+
+/* Modules [first, first + n) of `member` are one group; kl [groups] receives the sums.  Groups must be in stage order. */
+struct score_group {
+    struct linear *member[3];
+    size_t members;
+};
+int score_kl(struct model *m, const struct score_range *range, const struct score_group *group, size_t groups,
+             const struct sample *sample, size_t n, size_t rows, double *kl, struct progress *p, struct err *e);
+
+#endif

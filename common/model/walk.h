@@ -1,0 +1,63 @@
+/*
+ * walk.h - the forward and the backward pass, stage by stage, with taps on every linear module
+ *
+ * There is one pass for every purpose: ranges, probes, comparisons and NaN location are taps; a quantized run is the same
+ * pass over weights in another format.  Formulas: Qwen2.5-VL as transformers computes it in fp32.
+ */
+#ifndef COMMON_MODEL_WALK_H
+#define COMMON_MODEL_WALK_H
+
+#include "common/model/arena.h"
+#include "common/model/batch.h"
+#include "common/model/model.h"
+
+/*
+ * What a tap sees of a linear module: x [rows, in], y [rows, out] (device, act).  forward: after y = x W^T + b; y may
+ * be NULL where nobody needs the product (the head, whose logits are made in chunks).  backward: with dy = dL/dy, and
+ * row_weight [rows], the loss tokens of each row's sample; the head arrives in chunks of rows.
+ * Return -1 with e set to end the walk.
+ */
+struct tap {
+    int (*forward)(struct tap *, struct linear *l, const void *x, const void *y, size_t rows, struct err *e);
+    int (*backward)(struct tap *, struct linear *l, const void *x, const void *y, const void *dy, const float *row_weight,
+                    size_t rows, struct err *e);
+};
+
+/*
+ * One batch on its way through a model.  Buffers live as long as the walk; they hold one block's intermediates and, when
+ * `keep` is set, the input of every stage, which backward and restarts need.
+ */
+struct walk {
+    struct model *m;
+    struct batch *b;
+    struct tap *tap; /* may be NULL and may change between calls */
+    bool keep;
+    void **input;      /* [stages]: input rows of each stage; without keep, one buffer serves all stages of a kind */
+    void *embeds;      /* input of the first language layer: token embeddings, pictures' rows in place */
+    void *last, *norm; /* [tokens, hidden]: input of the head's norm, and its output */
+    size_t from;       /* first stage this batch passes: text batches skip the vision tower */
+    struct arena arena;
+    struct scratch *scratch; /* private: intermediates of a block */
+};
+
+int walk_init(struct walk *w, struct model *m, struct batch *b, bool keep, struct err *e);
+void walk_release(struct walk *w); /* safe on a zeroed struct */
+
+/*
+ * From token ids and pixels to w->norm, the head's input.  Stages before `stage` are not run again: their outputs are
+ * those of the pass before (keep must be set when stage > 0).
+ */
+int walk_forward(struct walk *w, size_t stage, struct err *e);
+
+/*
+ * The gradient of each sample's mean cross-entropy, summed over samples, through every linear; w->tap sees dL/dy of each,
+ * last stage first.  After walk_forward() with keep.  *nll, when not NULL, receives the summed negative log likelihood.
+ * No weight gradients are computed.
+ */
+int walk_backward(struct walk *w, double *nll, struct err *e);
+
+/* Rows of the head's input that make one chunk of logits: up to 512, and at most this many bytes of fp32. */
+#define WALK_CHUNK_BYTES ((size_t)128 << 20)
+size_t walk_chunk_rows(const struct model *m);
+
+#endif

@@ -1,0 +1,515 @@
+/* weights.c - the tensors of a model under canonical names, checked against config.json */
+#include "common/model/weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/fp8.h"
+#include "common/base/mem.h"
+#include "common/model/quantspec.h"
+
+enum { NAME_BYTES = 160, CHUNK = 1 << 16 };
+
+static bool begins(const char *s, const char *prefix)
+{
+    return !strncmp(s, prefix, strlen(prefix));
+}
+
+static bool ends(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), k = strlen(suffix);
+
+    return n >= k && !strcmp(s + n - k, suffix);
+}
+
+/* model.visual.x and visual.x: visual.x; model.language_model.x, language_model.x and model.x:
+ * language_model.x. */
+static char *canonical_name(const char *name, struct err *e)
+{
+    const char *rest = begins(name, "model.") ? name + strlen("model.") : name;
+
+    if (rest == name || begins(rest, "visual.") || begins(rest, "language_model."))
+        return mem_strdup(rest, e);
+    return mem_printf(e, "language_model.%s", rest);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const struct weights_name *)a)->name, ((const struct weights_name *)b)->name);
+}
+
+static int list_names(struct weights *w, struct err *e)
+{
+    const struct ckpt *c = &w->ckpt;
+
+    w->name = mem_zalloc(c->tensors, sizeof *w->name, e);
+    if (!w->name)
+        return -1;
+    for (size_t i = 0; i < c->tensors; i++) {
+        struct weights_name *n = &w->name[w->names];
+
+        n->tensor = c->by_name[i];
+        n->name = canonical_name(n->tensor->name, e);
+        if (!n->name)
+            return -1;
+        w->names++;
+    }
+    qsort(w->name, w->names, sizeof *w->name, compare_names);
+    for (size_t i = 1; i < w->names; i++) {
+        const struct weights_name *a = &w->name[i - 1], *b = &w->name[i];
+
+        if (!strcmp(a->name, b->name))
+            return err_set(e, RC_DATA,
+                           "'%s': tensors '%s' and '%s' are the same one in two naming styles: remove one",
+                           c->dir, a->tensor->name, b->tensor->name);
+    }
+    return 0;
+}
+
+/* "MODULE.SUFFIX", or NULL when there is none. */
+static struct weights_name *find(const struct weights *w, const char *module, const char *suffix)
+{
+    char name[NAME_BYTES];
+    struct weights_name key = {.name = name};
+
+    if ((size_t)snprintf(name, sizeof name, "%s%s%s", module, *suffix ? "." : "", suffix) >= sizeof name)
+        return NULL;
+    return w->names ? bsearch(&key, w->name, w->names, sizeof *w->name, compare_names) : NULL;
+}
+
+const struct st_tensor *weights_find(const struct weights *w, const char *canonical)
+{
+    const struct weights_name *n = find(w, canonical, "");
+
+    return n ? n->tensor : NULL;
+}
+
+struct linear_info *weights_linear(const struct weights *w, const char *module)
+{
+    for (size_t i = 0; i < w->linears; i++)
+        if (!strcmp(w->linear[i].name, module))
+            return &w->linear[i];
+    return NULL;
+}
+
+static const char *shape_text(char *s, size_t size, const size_t *shape, size_t ndim)
+{
+    size_t n = 1;
+
+    snprintf(s, size, "[");
+    for (size_t i = 0; i < ndim && n < size; i++)
+        n += (size_t)snprintf(s + n, size - n, "%s%zu", i ? ", " : "", shape[i]);
+    if (n < size)
+        snprintf(s + n, size - n, "]");
+    return s;
+}
+
+static int check_shape(const struct weights *w, const struct st_tensor *t, const size_t *shape, size_t ndim,
+                       struct err *e)
+{
+    char have[128], want[128];
+
+    if (t->ndim == ndim && !memcmp(t->shape, shape, ndim * sizeof *shape))
+        return 0;
+    return err_set(e, RC_DATA,
+                   "'%s': tensor '%s' is %s, its config.json asks for %s: they are not of one model",
+                   ckpt_file_of(&w->ckpt, t), t->name, shape_text(have, sizeof have, t->shape, t->ndim),
+                   shape_text(want, sizeof want, shape, ndim));
+}
+
+static bool is_float(enum dtype t)
+{
+    return t == DT_BF16 || t == DT_F16 || t == DT_F32;
+}
+
+/* The tensor MODULE.SUFFIX, which has to be there in that shape.  codes: FP8 will do, too. */
+static const struct st_tensor *take(struct weights *w, const char *module, const char *suffix,
+                                    const size_t *shape, size_t ndim, bool codes, struct err *e)
+{
+    struct weights_name *n = find(w, module, suffix);
+    const struct st_tensor *t;
+
+    if (!n) {
+        err_set(
+            e, RC_DATA,
+            "'%s' has no tensor '%s.%s' in any naming style, its config.json asks for it: copy all its files",
+            w->ckpt.dir, module, suffix);
+        return NULL;
+    }
+    n->known = true;
+    t = n->tensor;
+    if (check_shape(w, t, shape, ndim, e))
+        return NULL;
+    if (is_float(t->dtype) || (codes && t->dtype == DT_F8_E4M3))
+        return t;
+    err_set(e, RC_DATA, "'%s': tensor '%s' is %s; BF16, F16%s F32%s is read here", ckpt_file_of(&w->ckpt, t),
+            t->name, st_dtype_name(t->dtype), codes ? "," : " or", codes ? " or F8_E4M3 with scales" : "");
+    return NULL;
+}
+
+static int take_vector(struct weights *w, const char *module, const char *suffix, size_t n, struct err *e)
+{
+    return take(w, module, suffix, &n, 1, false, e) ? 0 : -1;
+}
+
+/* A scale: F32, one number, finite and above 0. */
+static int read_scale(struct weights *w, struct weights_name *n, float *out, struct err *e)
+{
+    const struct st_tensor *t = n->tensor;
+    float v;
+
+    n->known = true;
+    if (t->dtype != DT_F32 || t->count != 1 || t->ndim > 1)
+        return err_set(e, RC_DATA, "'%s': tensor '%s' is not one F32 number: only scales per tensor are read",
+                       ckpt_file_of(&w->ckpt, t), t->name);
+    memcpy(&v, t->data, sizeof v);
+    if (!(v > 0) || !isfinite(v))
+        return err_set(
+            e, RC_DATA,
+            "'%s': the scale '%s' is %g, it must be finite and above 0: export the checkpoint again",
+            ckpt_file_of(&w->ckpt, t), t->name, (double)v);
+    *out = v;
+    return 0;
+}
+
+/* Codes need both scales; a weight that is not codes must have none, because a loader would multiply by it.
+ */
+static int read_scales(struct weights *w, struct linear_info *l, struct err *e)
+{
+    static const char *const suffix[] = {"weight_scale", "input_scale"};
+    float *const to[] = {&l->weight_scale, &l->input_scale};
+    const char *file = ckpt_file_of(&w->ckpt, l->weight);
+    const bool codes = l->weight->dtype == DT_F8_E4M3;
+
+    for (size_t i = 0; i < 2; i++) {
+        struct weights_name *n = find(w, l->name, suffix[i]);
+
+        if (!n && codes)
+            return err_set(e, RC_DATA,
+                           "'%s': tensor '%s' holds FP8 codes, but there is no '%s' for it: without its "
+                           "scales its numbers "
+                           "are meaningless; export the checkpoint again",
+                           file, l->weight->name, suffix[i]);
+        if (n && !codes)
+            return err_set(
+                e, RC_DATA,
+                "'%s': the scale '%s' stands beside '%s', which is %s and not FP8: one of them is wrong",
+                ckpt_file_of(&w->ckpt, n->tensor), n->tensor->name, l->weight->name,
+                st_dtype_name(l->weight->dtype));
+        if (n && read_scale(w, n, to[i], e))
+            return -1;
+    }
+    w->scales_applied += codes;
+    return 0;
+}
+
+/* KV-cache scales belong to k_proj and v_proj of the language model. */
+static int read_kv_scale(struct weights *w, const struct linear_info *l, struct err *e)
+{
+    struct weights_name *n = NULL;
+    float v;
+
+    if (ends(l->name, ".self_attn.k_proj"))
+        n = find(w, l->name, "k_scale");
+    else if (ends(l->name, ".self_attn.v_proj"))
+        n = find(w, l->name, "v_scale");
+    if (!n)
+        return 0;
+    w->kv_scales++;
+    return read_scale(w, n, &v, e);
+}
+
+/* What the checkpoint says about a layer against what its tensor is. */
+static int check_declared(const struct weights *w, const struct quantspec *q, const struct linear_info *l,
+                          bool tied_head, struct err *e)
+{
+    const struct st_tensor *t = l->weight;
+    const bool codes = t->dtype == DT_F8_E4M3;
+    /* No list need name these two: the format speaks of Linear modules, which a Conv3d and a tied head are
+     * not. */
+    const bool may_be_unlisted = t->ndim != 2 || tied_head;
+    char in_file[NAME_BYTES];
+
+    if (codes && !q->sources)
+        return err_set(
+            e, RC_DATA,
+            "'%s': tensor '%s' holds FP8 codes, but neither config.json nor hf_quant_config.json says that "
+            "the model is quantized",
+            ckpt_file_of(&w->ckpt, t), t->name);
+    snprintf(in_file, sizeof in_file, "%.*s", tied_head ? (int)strlen(l->name) : (int)strlen(t->name) - 7,
+             tied_head ? l->name : t->name); /* 7: ".weight" */
+    for (size_t i = 0; i < q->sources; i++) {
+        const char *by = quantspec_excludes(q, i, l->name, in_file);
+
+        if (codes && by)
+            return err_set(
+                e, RC_DATA,
+                "'%s': '%s' holds FP8 codes, but '%s' says in '%s' ('%s') that it is not quantized",
+                ckpt_file_of(&w->ckpt, t), t->name, q->source[i].file, q->source[i].key, by);
+        if (!codes && !by && !may_be_unlisted)
+            return err_set(
+                e, RC_DATA,
+                "'%s': '%s' is %s, but '%s' does not name its layer in '%s': engines would read its bytes as "
+                "FP8 codes; export the checkpoint again",
+                ckpt_file_of(&w->ckpt, t), t->name, st_dtype_name(t->dtype), q->source[i].file,
+                q->source[i].key);
+    }
+    return 0;
+}
+
+struct walk {
+    struct weights *w;
+    struct quantspec spec;
+};
+
+/* Append the linear module PREFIX.LEAF. */
+static int add_linear(struct walk *k, const char *prefix, const char *leaf, size_t out, size_t in, bool bias,
+                      struct err *e)
+{
+    struct weights *w = k->w;
+    const struct vision_config *v = &w->config.vision;
+    const size_t matrix[] = {out, in}, conv[] = {out, v->channels, v->temporal_patch, v->patch, v->patch};
+    struct linear_info *l = &w->linear[w->linears];
+    const bool is_conv = !strcmp(leaf, "patch_embed.proj");
+    const bool tied_head = w->config.tied && !*prefix;
+
+    l->name = mem_printf(e, "%s%s%s", prefix, *prefix ? "." : "", leaf);
+    if (!l->name)
+        return -1;
+    w->linears++;
+    l->out = out;
+    l->in = in;
+    if (tied_head)
+        l->weight = take(w, "language_model.embed_tokens", "weight", matrix, 2, false, e);
+    else
+        l->weight = take(w, l->name, "weight", is_conv ? conv : matrix, is_conv ? 5 : 2, true, e);
+    if (!l->weight)
+        return -1;
+    if (bias) {
+        l->bias = take(w, l->name, "bias", &out, 1, false, e);
+        if (!l->bias)
+            return -1;
+    }
+    if (read_scales(w, l, e) || read_kv_scale(w, l, e))
+        return -1;
+    return check_declared(w, &k->spec, l, tied_head, e);
+}
+
+/*
+ * A tied model's own lm_head.weight: harmless when it equals the embedding.  As FP8 codes it is an export
+ * gone wrong: loaders tie the head again and drop it.
+ */
+static int look_at_stray_head(struct weights *w, struct err *e)
+{
+    struct weights_name *n = find(w, "lm_head", "weight");
+    const struct st_tensor *t = n ? n->tensor : NULL,
+                           *embed = weights_find(w, "language_model.embed_tokens.weight");
+
+    if (!t || !w->config.tied)
+        return 0;
+    n->known = true;
+    if (!is_float(t->dtype))
+        return err_set(e, RC_DATA,
+                       "'%s': '%s' is %s, but config.json ties the head to the embedding, so that loaders "
+                       "drop it: export "
+                       "the checkpoint again without lm_head",
+                       ckpt_file_of(&w->ckpt, t), t->name, st_dtype_name(t->dtype));
+    w->stray_head =
+        t->dtype != embed->dtype || t->bytes != embed->bytes || memcmp(t->data, embed->data, t->bytes) != 0;
+    return 0;
+}
+
+static int walk_vision(struct walk *k, struct err *e)
+{
+    const struct vision_config *v = &k->w->config.vision;
+    const size_t merged = v->merge * v->merge * v->hidden;
+    char block[NAME_BYTES];
+
+    if (add_linear(k, "visual", "patch_embed.proj", v->hidden, v->patch_dim, false, e))
+        return -1;
+    for (size_t i = 0; i < v->depth; i++) {
+        snprintf(block, sizeof block, "visual.blocks.%zu", i);
+        if (take_vector(k->w, block, "norm1.weight", v->hidden, e) ||
+            take_vector(k->w, block, "norm2.weight", v->hidden, e) ||
+            add_linear(k, block, "attn.qkv", 3 * v->hidden, v->hidden, true, e) ||
+            add_linear(k, block, "attn.proj", v->hidden, v->hidden, true, e) ||
+            add_linear(k, block, "mlp.gate_proj", v->intermediate, v->hidden, true, e) ||
+            add_linear(k, block, "mlp.up_proj", v->intermediate, v->hidden, true, e) ||
+            add_linear(k, block, "mlp.down_proj", v->hidden, v->intermediate, true, e))
+            return -1;
+    }
+    if (take_vector(k->w, "visual.merger", "ln_q.weight", v->hidden, e) ||
+        add_linear(k, "visual.merger", "mlp.0", merged, merged, true, e) ||
+        add_linear(k, "visual.merger", "mlp.2", v->out_hidden, merged, true, e))
+        return -1;
+    return 0;
+}
+
+static int walk_language(struct walk *k, struct err *e)
+{
+    const struct config *c = &k->w->config;
+    const size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, embed[] = {c->vocab, c->hidden};
+    char layer[NAME_BYTES];
+
+    if (!take(k->w, "language_model.embed_tokens", "weight", embed, 2, false, e))
+        return -1;
+    for (size_t i = 0; i < c->layers; i++) {
+        snprintf(layer, sizeof layer, "language_model.layers.%zu", i);
+        if (take_vector(k->w, layer, "input_layernorm.weight", c->hidden, e) ||
+            take_vector(k->w, layer, "post_attention_layernorm.weight", c->hidden, e) ||
+            add_linear(k, layer, "self_attn.q_proj", q, c->hidden, true, e) ||
+            add_linear(k, layer, "self_attn.k_proj", kv, c->hidden, true, e) ||
+            add_linear(k, layer, "self_attn.v_proj", kv, c->hidden, true, e) ||
+            add_linear(k, layer, "self_attn.o_proj", c->hidden, q, false, e) ||
+            add_linear(k, layer, "mlp.gate_proj", c->intermediate, c->hidden, false, e) ||
+            add_linear(k, layer, "mlp.up_proj", c->intermediate, c->hidden, false, e) ||
+            add_linear(k, layer, "mlp.down_proj", c->hidden, c->intermediate, false, e))
+            return -1;
+    }
+    if (take_vector(k->w, "language_model.norm", "weight", c->hidden, e) || look_at_stray_head(k->w, e))
+        return -1;
+    return add_linear(k, "", "lm_head", c->vocab, c->hidden, false, e);
+}
+
+/* Whatever is left over says that config.json and the files are of different models.  Old files hold
+ * inv_freq. */
+static int refuse_unknown(const struct weights *w, struct err *e)
+{
+    for (size_t i = 0; i < w->names; i++) {
+        const struct weights_name *n = &w->name[i];
+
+        if (!n->known && !ends(n->name, ".inv_freq"))
+            return err_set(
+                e, RC_DATA,
+                "'%s': tensor '%s' has no place in the model that config.json describes: they are not of one "
+                "model, or not of a kind that is supported",
+                ckpt_file_of(&w->ckpt, n->tensor), n->tensor->name);
+    }
+    return 0;
+}
+
+int weights_open(struct weights *w, const char *dir, struct err *e)
+{
+    struct walk k = {.w = w};
+    const struct config *c = &w->config;
+    char *path = NULL;
+    int ret = -1;
+
+    *w = (struct weights){0};
+    if (ckpt_open(&w->ckpt, dir, e))
+        return -1;
+    path = file_join(dir, "config.json", e);
+    if (!path || config_read(&w->config, w->ckpt.config, path, e) || quantspec_read(&k.spec, &w->ckpt, e) ||
+        list_names(w, e))
+        goto out;
+    w->linear =
+        mem_zalloc((c->has_vision ? 3 + 5 * c->vision.depth : 0) + 7 * c->layers + 1, sizeof *w->linear, e);
+    if (!w->linear)
+        goto out;
+    if ((c->has_vision && walk_vision(&k, e)) || walk_language(&k, e) || refuse_unknown(w, e))
+        goto out;
+    ret = 0;
+out:
+    quantspec_release(&k.spec);
+    free(path);
+    if (ret)
+        weights_close(w);
+    return ret;
+}
+
+void weights_close(struct weights *w)
+{
+    for (size_t i = 0; i < w->linears; i++)
+        free(w->linear[i].name);
+    free(w->linear);
+    for (size_t i = 0; i < w->names; i++)
+        free(w->name[i].name);
+    free(w->name);
+    ckpt_close(&w->ckpt);
+    *w = (struct weights){0};
+}
+
+/* Elements first..first+n; scale: of FP8 codes. */
+static int read_chunk(const struct weights *w, const struct st_tensor *t, float scale, size_t first, size_t n,
+                      float *out, struct err *e)
+{
+    if (t->dtype != DT_F8_E4M3)
+        return ckpt_read_f32(&w->ckpt, t, first, n, out, true, e);
+    fp8_decode(out, t->data + first, n, scale);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(out[i]))
+            return err_set(
+                e, RC_DATA,
+                "'%s': tensor '%s' holds NaN or overflows with its scale: the checkpoint is damaged",
+                ckpt_file_of(&w->ckpt, t), t->name);
+    return 0;
+}
+
+float *weights_f32(const struct weights *w, const struct st_tensor *t, struct err *e)
+{
+    const size_t chunks = t->count / CHUNK + (t->count % CHUNK != 0);
+    float *out = mem_zalloc(t->count, sizeof *out, e), scale = 1;
+    size_t bad = chunks; /* the first chunk that failed: the same message whatever thread comes first */
+
+    if (!out)
+        return NULL;
+    for (size_t i = 0; i < w->linears && t->dtype == DT_F8_E4M3; i++)
+        if (w->linear[i].weight == t)
+            scale = w->linear[i].weight_scale;
+#pragma omp parallel for reduction(min : bad) if (chunks > 1)
+    for (size_t i = 0; i < chunks; i++) {
+        const size_t first = i * CHUNK, n = t->count - first < CHUNK ? t->count - first : CHUNK;
+        struct err mine = {0};
+
+        if (read_chunk(w, t, scale, first, n, out + first, &mine) && i < bad)
+            bad = i;
+    }
+    if (bad == chunks)
+        return out;
+    read_chunk(w, t, scale, bad * CHUNK, t->count - bad * CHUNK < CHUNK ? t->count - bad * CHUNK : CHUNK,
+               out + bad * CHUNK, e);
+    free(out);
+    return NULL;
+}
+
+/* Magnitude bits of floats sort like the magnitudes; from `inf` on they are infinities and NaN. */
+#define LARGEST(type, mask)                                                                                  \
+    do {                                                                                                     \
+        const uint8_t *p = t->data;                                                                          \
+        _Pragma("omp parallel for reduction(max : top)") for (size_t i = 0; i < t->count; i++)               \
+        {                                                                                                    \
+            type v;                                                                                          \
+            memcpy(&v, p + i * sizeof v, sizeof v);                                                          \
+            top = (v & (mask)) > top ? (v & (mask)) : top;                                                   \
+        }                                                                                                    \
+    } while (0)
+
+int weights_amax(const struct weights *w, const struct st_tensor *t, float *amax, struct err *e)
+{
+    uint32_t top = 0, inf;
+
+    switch (t->dtype) {
+    case DT_BF16:
+        LARGEST(uint16_t, 0x7fff);
+        inf = 0x7f80;
+        *amax = bf16_to_f32((uint16_t)top);
+        break;
+    case DT_F16:
+        LARGEST(uint16_t, 0x7fff);
+        inf = 0x7c00;
+        *amax = f16_to_f32((uint16_t)top);
+        break;
+    case DT_F32:
+        LARGEST(uint32_t, 0x7fffffff);
+        inf = 0x7f800000;
+        *amax = f32_from_bits(top);
+        break;
+    default:
+        return err_set(e, RC_DATA, "'%s': tensor '%s' has dtype %s; its range is taken of the unquantized model",
+                       ckpt_file_of(&w->ckpt, t), t->name, st_dtype_name(t->dtype));
+    }
+    if (top >= inf)
+        return err_set(e, RC_DATA, "'%s': tensor '%s' has an element that is NaN or infinite",
+                       ckpt_file_of(&w->ckpt, t), t->name);
+    return 0;
+}

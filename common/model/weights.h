@@ -1,0 +1,66 @@
+/*
+ * weights.h - the tensors of a model under canonical names, whatever style its files use, checked against
+ * config.json
+ *
+ * Canonical: visual.*, language_model.layers.N.*, language_model.embed_tokens, language_model.norm, lm_head.
+ * Styles in files: hub (model.layers..., visual...), in-memory (model.language_model..., model.visual...),
+ * base class (language_model..., visual...).  A tied model's lm_head.weight is ignored; `stray_head` says
+ * that it was there and differs from the embedding, in which case some loaders would use it.
+ */
+#ifndef COMMON_MODEL_WEIGHTS_H
+#define COMMON_MODEL_WEIGHTS_H
+
+#include "common/io/ckpt.h"
+#include "common/model/config.h"
+
+/* One linear module, or the patch embedding (a Conv3d in the file): [out, in]. */
+struct linear_info {
+    char *name; /* canonical module name, "language_model.layers.0.self_attn.q_proj" */
+    size_t out, in;
+    const struct st_tensor *weight;  /* BF16, F16, F32, or F8_E4M3 in a quantized checkpoint */
+    const struct st_tensor *bias;    /* NULL when it has none */
+    float weight_scale, input_scale; /* F8_E4M3 only */
+};
+
+/* A tensor under its canonical name. */
+struct weights_name {
+    char *name;
+    const struct st_tensor *tensor;
+    bool known; /* it belongs to the model; weights_open() refuses any that does not */
+};
+
+struct weights {
+    struct ckpt ckpt;
+    struct config config;
+    struct linear_info *linear; /* traversal: patch_embed, vision blocks, merger, language layers, lm_head */
+    size_t linears;             /* a tied lm_head is in the list; its weight is the embedding's */
+    struct weights_name *name;  /* sorted */
+    size_t names;
+    size_t scales_applied; /* FP8 weights with both their scales */
+    size_t kv_scales; /* k_scale and v_scale tensors: checked, not applied (attention is not quantized) */
+    bool stray_head;
+};
+
+/*
+ * Open a model or checkpoint directory.  Refused: a tensor that is missing, unknown, or has another shape or
+ * dtype than config.json asks for; FP8 codes without a weight_scale or an input_scale; scales that are not
+ * F32, finite and above 0, or that have no codes; a layer whose tensors and whose exclude list (see
+ * quantspec.h) disagree; quantization methods other than modelopt FP8.  On failure w is released and zeroed.
+ */
+int weights_open(struct weights *w, const char *dir, struct err *e);
+void weights_close(struct weights *w); /* safe on a zeroed struct */
+
+/* Tensor by canonical name, e.g. "language_model.norm.weight"; NULL when absent. */
+const struct st_tensor *weights_find(const struct weights *w, const char *canonical);
+struct linear_info *weights_linear(const struct weights *w, const char *module); /* NULL: no such module */
+
+/*
+ * A whole tensor as fp32, to be freed.  FP8 codes come out multiplied by their weight_scale, never bare.  NaN
+ * and infinities are an error that names file and tensor.
+ */
+float *weights_f32(const struct weights *w, const struct st_tensor *t, struct err *e);
+
+/* The largest |element| of an unquantized tensor; NaN and infinities are an error that names file and tensor. */
+int weights_amax(const struct weights *w, const struct st_tensor *t, float *amax, struct err *e);
+
+#endif

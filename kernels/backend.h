@@ -1,0 +1,156 @@
+/*
+ * backend.h - the operations that the model is written against
+ *
+ * A backend is a table of operations on device memory.  The CPU's is the reference: fp32, plain.  Model code calls
+ * be->op(be, ...) and never looks at an element itself.
+ *
+ *   - Device pointers come from be->alloc(); sizes are in elements unless the name says _bytes.
+ *   - "act" is the backend's activation type: fp32 on the CPU (be->act_bytes == 4).
+ *   - Matrices are row-major and dense, [rows, dim], unless a stride (in elements between rows) is given.
+ *   - rows or n of 0 is valid and does nothing.
+ *   - Operations return nothing: the first failure stays in the backend and be_check() hands it out.  A walk asks once
+ *     per block, not once per call.
+ *   - Fixed reduction order: the same input gives the same bits, whatever the number of threads.
+ *   - NaN goes in, NaN comes out: no operation hides one.
+ *   - Outputs may not overlap inputs, except where "in place" is allowed.
+ */
+#ifndef KERNELS_BACKEND_H
+#define KERNELS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/fp8.h"
+#include "common/base/numeric.h"
+
+struct backend;
+
+/* W [out, in] and bias of one linear module as a backend holds them; data's representation is the backend's own. */
+struct weight {
+    enum { WEIGHT_NONE, WEIGHT_DENSE, WEIGHT_FP8 } format;
+    size_t out, in;
+    void *data;
+    const void *bias;         /* [out] act, borrowed, or NULL */
+    float scale, input_scale; /* FP8: W ~ code * scale, X ~ code * input_scale */
+};
+
+/* Rows of segments, one after another, each attending only within itself. */
+struct attention {
+    size_t segments;
+    const int32_t *cu_q, *cu_k; /* device, [segments + 1]: segment s has query rows cu_q[s] .. cu_q[s+1]; cu_k may be cu_q */
+    size_t max_q, max_k;        /* longest segment */
+    size_t heads, kv_heads, head_dim; /* query head i reads kv head i / (heads / kv_heads) */
+    size_t q_stride, k_stride, v_stride, o_stride; /* elements from row to row; heads lie side by side in a row */
+    float scale;                /* of q . k, before the softmax */
+    bool causal;                /* query i of nq sees keys 0 .. nk - nq + i */
+};
+
+/* Comparison of two rows of logits, reference p and candidate q; natural logarithms, fp64 sums over the vocabulary. */
+struct row_stats {
+    double kl;      /* KL(p || q) in nats */
+    double sq;      /* sum of (z_q - z_p)^2 */
+    int32_t same_top; /* 1 when both have the same first argmax */
+    int32_t pad;
+};
+
+struct backend {
+    const char *name; /* "cpu" */
+    size_t act_bytes;
+    struct err err; /* the first failure; see be_check() */
+
+    void (*close)(struct backend *);
+
+    /* Memory.  alloc() returns NULL after a failure, which is recorded; free(NULL) is allowed. */
+    void *(*alloc)(struct backend *, size_t bytes);
+    void (*free)(struct backend *, void *);
+    void (*upload)(struct backend *, void *dst, const void *host, size_t bytes);
+    void (*download)(struct backend *, void *host, const void *src, size_t bytes);
+    void (*upload_act)(struct backend *, void *dst, const float *host, size_t n);
+    void (*download_act)(struct backend *, float *host, const void *src, size_t n);
+    void (*zero)(struct backend *, void *dst, size_t bytes);
+    void (*copy)(struct backend *, void *dst, const void *src, size_t bytes); /* device to device */
+
+    /*
+     * Weights.  weight_load(): from host memory of type F32, BF16 or F16 (which may be unaligned), [out, in].
+     * weight_load_fp8(): from E4M3 codes.  weight_quantize(): q = W of a dense weight in FP8; `from` is the type W had in
+     * its file, which ROUND_MODELOPT depends on; q shares W's bias; q->data is allocated on first use and overwritten after.
+     */
+    void (*weight_load)(struct backend *, struct weight *w, size_t out, size_t in, const void *host, enum dtype from);
+    void (*weight_load_fp8)(struct backend *, struct weight *w, size_t out, size_t in, const uint8_t *codes, float scale,
+                            float input_scale);
+    void (*weight_quantize)(struct backend *, struct weight *q, const struct weight *w, enum dtype from, float scale,
+                            float input_scale, enum rounding r);
+    void (*weight_free)(struct backend *, struct weight *w);
+
+    /* y [rows, out] = x [rows, in] W^T + bias.  An FP8 weight takes x rounded to FP8 by its input_scale. */
+    void (*linear)(struct backend *, void *y, const void *x, size_t rows, const struct weight *w);
+    /* dx [rows, in] = dy [rows, out] W, or += when accumulate.  Dense weights only. */
+    void (*linear_dx)(struct backend *, void *dx, const void *dy, size_t rows, const struct weight *w, bool accumulate);
+    /* The same as linear(), with fp32 output whatever act is: logits. */
+    void (*linear_f32)(struct backend *, float *y, const void *x, size_t rows, const struct weight *w);
+
+    /* y[r] = w * x[r] / sqrt(mean(x[r]^2) + eps), and dx += its transposed Jacobian times dy.  w is act. */
+    void (*rmsnorm)(struct backend *, void *y, const void *x, const void *w, size_t rows, size_t dim, float eps);
+    void (*rmsnorm_dx)(struct backend *, void *dx, const void *dy, const void *x, const void *w, size_t rows, size_t dim,
+                       float eps);
+
+    /*
+     * Half-split rotation of `heads` heads side by side: y[j] = x[j] c[j] - x[j+h] s[j], y[j+h] = x[j+h] c[j] + x[j] s[j],
+     * h = head_dim / 2, c and s fp32 [rows, h].  inverse: with -s.  In place is allowed.
+     */
+    void (*rope)(struct backend *, void *y, size_t y_stride, const void *x, size_t x_stride, const float *c, const float *s,
+                 size_t rows, size_t heads, size_t head_dim, bool inverse);
+
+    /* o = softmax(scale q k^T + mask) v; lse fp32 [heads, query rows], or NULL when no backward follows. */
+    void (*attention)(struct backend *, const struct attention *a, void *o, float *lse, const void *q, const void *k,
+                      const void *v);
+    /* dq, dk, dv (strides of q, k, v) from d_o (stride of o); dk and dv of a kv head sum over its query heads. */
+    void (*attention_dx)(struct backend *, const struct attention *a, void *dq, void *dk, void *dv, const void *d_o,
+                         const void *q, const void *k, const void *v, const void *o, const float *lse);
+
+    /* Elementwise.  add: in place allowed.  swiglu: s = silu(g) u.  gelu: the erf form.  *_dx overwrite their outputs. */
+    void (*add)(struct backend *, void *y, const void *a, const void *b, size_t n);
+    void (*swiglu)(struct backend *, void *s, const void *g, const void *u, size_t n);
+    void (*swiglu_dx)(struct backend *, void *dg, void *du, const void *ds, const void *g, const void *u, size_t n);
+    void (*gelu)(struct backend *, void *y, const void *x, size_t n);
+    void (*gelu_dx)(struct backend *, void *dx, const void *dy, const void *x, size_t n); /* dx may be dy */
+
+    /* y[r] = x[index[r]] and y[index[r]] = x[r]; index is device memory, in range (the caller has checked). */
+    void (*gather)(struct backend *, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
+    void (*scatter)(struct backend *, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
+    /* y[r] = row ids[r] of a dense weight [vocab, dim]: the embedding, which may also be the tied head. */
+    void (*embed)(struct backend *, void *y, const struct weight *table, const int32_t *ids, size_t rows);
+
+    /* Per row of fp32 logits: lse, first argmax, and -log softmax at target (0 when target < 0); outputs may be NULL. */
+    void (*nll)(struct backend *, float *nll, float *lse, int32_t *argmax, const float *logits, const int32_t *target,
+                size_t rows, size_t vocab);
+    /* dlogits [rows, vocab] act = weight[r] (softmax - onehot(target)); rows with target < 0 are 0. */
+    void (*nll_dx)(struct backend *, void *dlogits, const float *logits, const float *lse, const int32_t *target,
+                   const float *weight, size_t rows, size_t vocab);
+    void (*compare)(struct backend *, struct row_stats *out, const float *p, const float *q, size_t rows, size_t vocab);
+
+    /* *out = max(*out, max |x|); *out is device memory. */
+    void (*amax)(struct backend *, float *out, const void *x, size_t n);
+
+    /*
+     * How much a rounding difference D = yq - y matters under the gradient g = dL/dy; all [rows, dim] act.
+     * out[0] += sum of clamp(g D, +-1e10)^2; out[1] += 1/2 sum over rows of (row_weight[r] sum_j g D)^2.  out is device
+     * memory, fp64 [2]; products fp32, sums fp64.  Sources: ModelOpt's gradient score; a Fisher-diagonal KL per token.
+     */
+    void (*score)(struct backend *, double *out, const void *g, const void *y, const void *yq, const float *row_weight,
+                  size_t rows, size_t dim);
+};
+
+/* 0, or -1 with the backend's first failure moved into e. */
+int be_check(struct backend *be, struct err *e);
+
+/*
+ * Open what --device names: "auto" (the best there is), "cpu", "cuda", "cuda:N".  NULL: e is set.  The backend is freed by
+ * be->close(be).
+ */
+struct backend *be_open(const char *device, struct err *e);
+struct backend *be_open_cpu(struct err *e);
+
+#endif

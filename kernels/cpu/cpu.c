@@ -1,0 +1,63 @@
+/* cpu.c - the CPU backend's table of operations */
+#include "kernels/cpu/cpu.h"
+
+#include <stdlib.h>
+
+#include "common/base/mem.h"
+
+static void cpu_close(struct backend *be)
+{
+    struct cpu *c = (struct cpu *)be;
+
+    free(c->scratch);
+    free(c);
+}
+
+static const struct backend table = {
+    .name = "cpu",
+    .act_bytes = sizeof(float),
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .upload_act = cpu_upload_act,
+    .download_act = cpu_download_act,
+    .zero = cpu_zero,
+    .copy = cpu_copy,
+    .weight_load = cpu_weight_load,
+    .weight_load_fp8 = cpu_weight_load_fp8,
+    .weight_quantize = cpu_weight_quantize,
+    .weight_free = cpu_weight_free,
+    .linear = cpu_linear,
+    .linear_dx = cpu_linear_dx,
+    .linear_f32 = cpu_linear_f32,
+    .rmsnorm = cpu_rmsnorm,
+    .rmsnorm_dx = cpu_rmsnorm_dx,
+    .rope = cpu_rope,
+    .attention = cpu_attention,
+    .attention_dx = cpu_attention_dx,
+    .add = cpu_add,
+    .swiglu = cpu_swiglu,
+    .swiglu_dx = cpu_swiglu_dx,
+    .gelu = cpu_gelu,
+    .gelu_dx = cpu_gelu_dx,
+    .gather = cpu_gather,
+    .scatter = cpu_scatter,
+    .embed = cpu_embed,
+    .nll = cpu_nll,
+    .nll_dx = cpu_nll_dx,
+    .compare = cpu_compare,
+    .amax = cpu_amax,
+    .score = cpu_score,
+};
+
+struct backend *be_open_cpu(struct err *e)
+{
+    struct cpu *c = mem_zalloc(1, sizeof *c, e);
+
+    if (!c)
+        return NULL;
+    c->be = table;
+    return &c->be;
+}

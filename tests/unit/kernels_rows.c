@@ -1,0 +1,293 @@
+/* kernels_rows.c - normalisation, rotation, activations and moved rows of the CPU backend, and its exponential */
+#include "kernels/cpu/exp.h"
+#include "tests/unit/kernels.h"
+
+static const size_t counts[] = {0, 1, 31, 32, 33, 257};
+enum { COUNTS = sizeof counts / sizeof *counts };
+
+/* Difference in units of the last place of the right answer (of subnormals: of the smallest). */
+static double ulps(float got, double want)
+{
+    int exponent;
+
+    frexp(want, &exponent);
+    return fabs(got - want) / ldexp(1, exponent < -125 ? -149 : exponent - 24);
+}
+
+static void exponential(void)
+{
+    double worst = 0, worst64 = 0;
+
+    for (uint32_t u = 0; u < 0x42b17218; u += 211) { /* both signs up to 88.72, where fp32 ends */
+        float x = f32_from_bits(u);
+        double up = ulps(exp_f32(x), exp(x)), down = ulps(exp_f32(-x), exp(-(double)x));
+
+        worst = up > worst ? up : worst;
+        worst = down > worst ? down : worst;
+    }
+    for (float x = -104.5f; x < -87; x += 0x1p-12f) {
+        double d = ulps(exp_f32(x), exp(x));
+
+        worst = d > worst ? d : worst;
+    }
+    CHECK(worst <= 1, "exp_f32 is within 1 ulp: %.3f", worst);
+    for (double x = -700; x < 30; x += 0x1.01p-10) {
+        double want = exp(x), d = fabs(exp_f64(x) - want) / want;
+
+        worst64 = d > worst64 ? d : worst64;
+    }
+    CHECK(worst64 <= 0x1p-51, "exp_f64 is within 2 ulp: %.3f", worst64 * 0x1p52);
+    CHECK(exp_f32(0) == 1 && exp_f32(-0.0f) == 1 && exp_f64(0) == 1, "the exponential of 0 is 1");
+    CHECK(exp_f32(INFINITY) == INFINITY && exp_f32(89) == INFINITY && exp_f32(-INFINITY) == 0 &&
+              exp_f64(-INFINITY) < 1e-303,
+          "it overflows to infinity and underflows to 0");
+    CHECK(isnan(exp_f32(NAN)) && isnan(exp_f32(-NAN)) && isnan(exp_f64(NAN)) && isnan(exp_f64(-NAN)),
+          "and keeps NaN");
+}
+
+/* y, or the gradient of sum(y dy) in dx; x [dim], fp64. */
+static void norm_reference(double *y, double *dx, const double *x, const double *w, const double *dy, size_t dim,
+                           double eps)
+{
+    double square = 0, mean = 0, inv;
+
+    for (size_t i = 0; i < dim; i++)
+        square += x[i] * x[i];
+    inv = 1 / sqrt(square / (double)dim + eps);
+    for (size_t i = 0; i < dim; i++) {
+        y[i] = w[i] * x[i] * inv;
+        mean += w[i] * dy[i] * x[i] * inv / (double)dim;
+    }
+    for (size_t i = 0; i < dim; i++)
+        dx[i] = inv * (w[i] * dy[i] - x[i] * inv * mean);
+}
+
+struct norm {
+    double *w, *dy, *y, *dx;
+    size_t dim;
+};
+
+static double norm_loss(const double *x, const void *context)
+{
+    const struct norm *n = context;
+    double sum = 0;
+
+    norm_reference(n->y, n->dx, x, n->w, n->dy, n->dim, 1e-6);
+    for (size_t i = 0; i < n->dim; i++)
+        sum += n->y[i] * n->dy[i];
+    return sum;
+}
+
+static void norm(size_t rows, size_t dim)
+{
+    size_t n = rows * dim;
+    float *x = randoms(n, 2), *w = randoms(dim, 1), *g = randoms(n, 1), *dx = randoms(n, 1), *y = room(4 * n);
+    double *xd = doubles(x, n), *gd = doubles(g, n), *before = doubles(dx, n), *yd = zeros(n), *dd = zeros(n);
+    double *ty = zeros(n), *td = zeros(n);
+    struct norm one = {doubles(w, dim), gd, zeros(dim), zeros(dim), dim};
+
+    for (size_t r = 0; r < rows; r++)
+        norm_reference(yd + r * dim, dd + r * dim, xd + r * dim, one.w, gd + r * dim, dim, 1e-6);
+    for (size_t i = 0; i < n; i++) {
+        double inv = fabs(yd[i] / (xd[i] * one.w[i % dim]));
+
+        dd[i] += before[i];
+        ty[i] = 4 * U * fabs(yd[i]); /* inv, two products */
+        td[i] = U * fabs(dd[i]) + 8 * U * inv * (1 + fabs(xd[i]) * inv); /* |w|, |g| <= 1, so |mean| <= rms(xn) = 1 */
+    }
+    be->rmsnorm(be, y, x, w, rows, dim, 1e-6f);
+    be->rmsnorm_dx(be, dx, g, x, w, rows, dim, 1e-6f);
+    CHECK(misses(y, yd, ty, n) == 0 && misses(dx, dd, td, n) == 0, "rmsnorm and rmsnorm_dx [%zu, %zu]", rows, dim);
+    if (rows == 1 && dim > 1) {
+        norm_reference(one.y, dd, xd, one.w, gd, dim, 1e-6);
+        CHECK(gradient_error(norm_loss, xd, dim, dd, &one) < 1e-8, "its fp64 gradient equals central differences");
+    }
+    if (rows > 30) {
+        size_t bad = 0;
+
+        x[dim] = NAN;
+        be->rmsnorm(be, y, x, w, rows, dim, 1e-6f);
+        memset(dx, 0, 4 * n);
+        be->rmsnorm_dx(be, dx, g, x, w, rows, dim, 1e-6f);
+        for (size_t i = 0; i < n; i++)
+            bad += isnan(y[i]) != (i / dim == 1) || isnan(dx[i]) != (i / dim == 1);
+        CHECK(bad == 0, "rmsnorm keeps NaN, in its row alone");
+    }
+    done();
+}
+
+static void rotation(size_t rows, size_t heads, size_t dim)
+{
+    size_t half = dim / 2, stride = heads * dim + 3, n = rows * stride, bad = 0;
+    float *x = randoms(n, 1), *c = room(rows * half * 4), *s = room(rows * half * 4), *y = room(4 * n), *z = room(4 * n);
+
+    for (size_t i = 0; i < rows * half; i++) {
+        double angle = 4 * uniform();
+
+        c[i] = (float)cos(angle);
+        s[i] = (float)sin(angle);
+    }
+    memcpy(y, x, 4 * n);
+    be->rope(be, y, stride, y, stride, c, s, rows, heads, dim, false);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < stride; i++) {
+            size_t at = r * stride + i, j = i % dim % (half ? half : 1), first = at - i % dim + j;
+            double cs = c[r * half + j], sn = s[r * half + j], a = x[first], b = i < heads * dim ? x[first + half] : 0;
+            double want = i % dim < half ? a * cs - b * sn : b * cs + a * sn;
+
+            if (i < heads * dim)
+                bad += !(fabs(y[at] - want) <= 2 * U * (fabs(a) + fabs(b))); /* two products and a sum of at most both */
+            else
+                bad += y[at] != x[at];
+        }
+    CHECK(bad == 0, "rope in place, %zu rows, %zu heads of %zu", rows, heads, dim);
+    memcpy(z, x, 4 * n);
+    be->rope(be, z, stride, y, stride, c, s, rows, heads, dim, true);
+    for (size_t i = bad = 0; i < n; i++)
+        bad += !(fabs(z[i] - x[i]) <= 12 * U); /* twice the above with |a|, |b| <= 1.5, and c^2 + s^2 is 1 +- 2 U */
+    CHECK(bad == 0, "and back: the inverse is the transpose");
+    done();
+}
+
+static double silu(double g)
+{
+    return g / (1 + exp(-g));
+}
+
+static double silu_slope(double g)
+{
+    double s = 1 / (1 + exp(-g));
+
+    return s * (1 + g * (1 - s));
+}
+
+static double gelu(double x)
+{
+    return x * 0.5 * erfc(-x * M_SQRT1_2);
+}
+
+static double gelu_slope(double x)
+{
+    return 0.5 * erfc(-x * M_SQRT1_2) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
+}
+
+/* (scalar function, x): its derivative there by central differences is slope. */
+static double scalar_loss(const double *x, const void *context)
+{
+    return ((double (*const *)(double))context)[0](x[0]);
+}
+
+static void slopes(void)
+{
+    double (*f[])(double) = {silu, gelu}, (*slope[])(double) = {silu_slope, gelu_slope}, worst = 0;
+
+    for (int k = 0; k < 2; k++)
+        for (double x = -4.9; x < 5; x += 0.5) {
+            double at = x, s = slope[k](x), e = gradient_error(scalar_loss, &at, 1, &s, &f[k]) * fabs(s);
+
+            worst = e > worst || e != e ? e : worst;
+        }
+    CHECK(worst < 1e-8, "fp64 slopes of silu and gelu equal central differences: %.1e", worst);
+}
+
+static void activations(size_t n, double scale)
+{
+    float *g = randoms(n, scale), *u = randoms(n, 1), *ds = randoms(n, 1), *y = room(4 * n), *dg = room(4 * n);
+    float *du = room(4 * n);
+    size_t bad = 0;
+
+    be->swiglu(be, y, g, u, n);
+    be->swiglu_dx(be, dg, du, ds, g, u, n);
+    for (size_t i = 0; i < n; i++) { /* exp 2 U; sum, quotient, two products; results below 1e-36 may be flushed */
+        double s = silu(g[i]), d = ds[i];
+
+        bad += !(fabs(y[i] - s * u[i]) <= 6 * U * fabs(s * u[i]) + 1e-36);
+        bad += !(fabs(du[i] - d * s) <= 6 * U * fabs(d * s) + 1e-36);
+        bad += !(fabs(dg[i] - d * u[i] * silu_slope(g[i])) <= 8 * U * fabs(d * u[i]) * (1 + fabs(g[i])));
+    }
+    CHECK(bad == 0, "swiglu and swiglu_dx of %zu, |g| to %g", n, scale);
+    be->gelu(be, y, g, n);
+    be->gelu_dx(be, ds, ds, g, n);
+    be->gelu_dx(be, dg, u, g, n);
+    for (size_t i = bad = 0; i < n; i++) { /* 1 + erf: 2 U + U absolute, halved; exp's argument a^2 / 2: a^3 phi(a) < 1 */
+        bad += !(fabs(y[i] - gelu(g[i])) <= 4 * U * fabs(g[i]));
+        bad += !(fabs(dg[i] - u[i] * gelu_slope(g[i])) <= 8 * U * fabs(u[i]));
+    }
+    CHECK(bad == 0, "gelu and gelu_dx of %zu, |x| to %g", n, scale);
+    done();
+}
+
+static void elements(size_t n)
+{
+    float *a = integers(n, 1000), *b = integers(n, 1000), *y = room(4 * n);
+    size_t bad = 0;
+
+    be->add(be, y, a, b, n);
+    for (size_t i = 0; i < n; i++)
+        bad += y[i] != a[i] + b[i];
+    be->add(be, a, a, b, n);
+    CHECK(bad == 0 && same_bits(a, y, 4 * n), "add of %zu, and in place", n);
+    done();
+}
+
+static void nan_elements(void)
+{
+    float x[2] = {NAN, 1}, one[2] = {1, 1}, y[2], dg[2], du[2];
+
+    be->add(be, y, x, one, 2);
+    CHECK(isnan(y[0]) && y[1] == 2, "add keeps NaN");
+    be->swiglu(be, y, x, one, 2);
+    be->swiglu_dx(be, dg, du, one, x, one, 2);
+    CHECK(isnan(y[0]) && isnan(dg[0]) && isnan(du[0]) && !isnan(y[1] + dg[1] + du[1]), "swiglu keeps NaN");
+    be->gelu(be, y, x, 2);
+    be->gelu_dx(be, dg, one, x, 2);
+    CHECK(isnan(y[0]) && isnan(dg[0]) && !isnan(y[1] + dg[1]), "gelu keeps NaN");
+}
+
+static void rows_moved(size_t rows, size_t dim)
+{
+    float *x = randoms(rows * dim, 1), *y = room(rows * dim * 4), *z = room(rows * dim * 4);
+    int32_t *index = room(rows * 4 + 4);
+    struct weight table = {0};
+    size_t bad = 0;
+
+    for (size_t r = 0; r < rows; r++)
+        index[r] = (int32_t)((r * 7 + 3) % rows);
+    be->gather(be, y, x, index, rows, dim);
+    for (size_t i = 0; i < rows * dim; i++)
+        bad += y[i] != x[(size_t)index[i / dim] * dim + i % dim];
+    be->weight_load(be, &table, rows, dim, x, DT_F32);
+    be->embed(be, z, &table, index, rows);
+    CHECK(bad == 0 && same_bits(y, z, rows * dim * 4), "gather and embed [%zu, %zu]", rows, dim);
+    if (rows % 7)
+        be->scatter(be, z, y, index, rows, dim);
+    CHECK(rows % 7 == 0 || same_bits(x, z, rows * dim * 4), "scatter undoes gather");
+    be->weight_free(be, &table);
+    done();
+}
+
+int main(void)
+{
+    if (start())
+        return 1;
+    exponential();
+    slopes();
+    nan_elements();
+    for (size_t i = 0; i < COUNTS; i++) {
+        norm(counts[i], 192);
+        norm(counts[i], 33);
+        rotation(counts[i], 4, 24);
+        rotation(counts[i], 3, 128);
+        activations(counts[i], 8);
+        elements(counts[i]);
+        elements(counts[i] * 100);
+        rows_moved(counts[i], 192);
+        rows_moved(counts[i], 31);
+    }
+    norm(1, 1);
+    norm(3, 8192);
+    rotation(33, 1, 2);
+    activations(20000, 100);
+    activations(20000, 1);
+    return finish();
+}

@@ -1,0 +1,269 @@
+/* samples.c - octet-samples/1: golden streams, writing and reading back, and every way a stream can be wrong */
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "common/io/doc.h"
+#include "common/io/samples.h"
+#include "tests/unit/unit.h"
+
+#define GOLDEN "tests/golden/tiny-describe.samples.msgpack"
+
+static char scratch[64]; /* path of a file made and removed by this test */
+
+static void put_file(const void *data, size_t n)
+{
+    FILE *f = fopen(scratch, "wb");
+
+    if (!f || fwrite(data, 1, n, f) != n || fclose(f)) {
+        perror(scratch);
+        exit(1);
+    }
+}
+
+/* Load the scratch file; true when that fails as bad data with a message that has the file's name and `want` in it. */
+static bool refused(const char *want)
+{
+    const char *path[] = {scratch};
+    struct samples all;
+    struct err e = {0};
+    bool right = samples_load(&all, path, 1, 0, 1, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, scratch) &&
+                 strstr(e.msg, want);
+
+    if (!right)
+        printf("# rc %d: %s\n", e.rc, e.msg);
+    samples_release(&all);
+    return right;
+}
+
+static bool refused_bytes(const void *data, size_t n, const char *want)
+{
+    put_file(data, n);
+    return refused(want);
+}
+
+static void golden(void)
+{
+    static const char *const model[] = {"flat-mha",        "nested4-gqa8", "nested5-sharded",
+                                        "full-only-patch8", "windows-only", "qwen2-text"};
+    const char *path[] = {GOLDEN, GOLDEN};
+    struct samples all = {0}, part = {0};
+    struct err e = {0};
+    size_t pictures = 0;
+
+    CHECK(samples_load(&all, path, 1, 0, 1, &e) == 0, "the golden stream reads (%s)", e.msg);
+    for (size_t i = 0; i < all.n; i++)
+        pictures += all.sample[i].images;
+    CHECK(all.n == 80 && pictures == 40, "80 samples, 40 pictures");
+    CHECK(!strcmp(all.sample[0].id, "text/100001") && all.sample[0].loss[0] == 0 && all.sample[0].loss[1] == 1,
+          "the first is a text");
+    CHECK(!strcmp(all.sample[40].id, "val2017/000000100001.jpg") && all.sample[40].images == 1 &&
+              all.sample[40].image[0].patch == 14 && all.sample[40].index == 40,
+          "the 41st is a picture of 14-pixel patches");
+    CHECK(!strcmp(all.digest, "8942aba25348838e652e0d31f66ee1ac28a617156ecf8ea60e23c871a8a1a8d3"), "its digest");
+    CHECK(samples_load(&part, path, 2, 2, 3, &e) == 0 && part.n == 53 && part.sample[52].index == 158 &&
+              !strcmp(part.sample[26].id, all.sample[0].id),
+          "two files are one stream of 160; shard 2 of 3 holds 53");
+    samples_release(&part);
+    samples_release(&all);
+    for (size_t i = 0; i < sizeof model / sizeof *model; i++) {
+        char name[96];
+        const char *one[] = {name};
+
+        snprintf(name, sizeof name, "tests/golden/models/%s.samples.msgpack", model[i]);
+        CHECK(samples_load(&all, one, 1, 0, 1, &e) == 0 && all.n > 0, "%s (%s)", name, e.msg);
+        samples_release(&all);
+    }
+}
+
+/* One text and one picture of 1 x 2 patches of 2 x 2 pixels, as bytes in memory; the caller frees. */
+static char *stream(size_t *n, long count, size_t samples)
+{
+    static int32_t ids[] = {5, 0x01020304, 7};
+    static uint8_t loss[] = {0, 1, 0}, rgb[24] = {1, 2, 3, [23] = 9};
+    static char text[] = "text/1", pic[] = "val/p\xc3\xa9.jpg";
+    struct sample_image im = {1, 2, 2, rgb};
+    struct sample s[2] = {{.id = text, .ids = ids, .loss = loss, .tokens = 3},
+                          {.id = pic, .ids = ids, .loss = loss, .tokens = 2, .image = &im, .images = 1}};
+    struct samples_writer w;
+    struct err e = {0};
+    char *data = NULL;
+    FILE *f = open_memstream(&data, n);
+    json_t *head = doc_new(SAMPLES_SCHEMA, &e);
+
+    json_put(head, "tokenizer", json_string("abc"), &e);
+    if (count >= 0)
+        json_put(head, "count", json_integer(count), &e);
+    if (samples_begin(&w, f, "memory", head, &e))
+        exit(1);
+    for (size_t i = 0; i < samples; i++)
+        if (samples_put(&w, &s[i], &e))
+            exit(1);
+    CHECK((samples_end(&w, &e) == 0) == (count < 0 || (size_t)count == samples), "a writer keeps its promise of %ld",
+          count);
+    fclose(f);
+    json_decref(head);
+    return data;
+}
+
+static void round_trip(void)
+{
+    const char *path[] = {scratch};
+    struct samples_reader r;
+    struct sample s;
+    struct err e = {0};
+    char hex[SHA256_HEX], want[SHA256_HEX];
+    struct sha256 sha;
+    size_t n;
+    char *data = stream(&n, 2, 2);
+
+    put_file(data, n);
+    CHECK(samples_open(&r, path, 1, &e) == 0 && r.total == 2, "a written stream opens and says its length");
+    CHECK(!strcmp(json_string_value(json_object_get(r.head, "tokenizer")), "abc"), "its header arrives");
+    CHECK(samples_next(&r, &s, &e) == 1 && !strcmp(s.id, "text/1") && s.tokens == 3 && s.ids[1] == 0x01020304 &&
+              s.loss[1] == 1 && s.loss[2] == 0 && s.images == 0,
+          "the text comes back");
+    sample_release(&s);
+    CHECK(samples_next(&r, &s, &e) == 1 && s.index == 1 && s.images == 1 && s.image[0].h == 1 && s.image[0].w == 2 &&
+              s.image[0].patch == 2 && s.image[0].rgb[2] == 3 && s.image[0].rgb[23] == 9,
+          "the picture comes back");
+    sample_release(&s);
+    CHECK(samples_next(&r, &s, &e) == 0 && samples_next(&r, &s, &e) == 0, "the end is the end");
+    samples_digest(&r, hex);
+    sha256_init(&sha);
+    sha256_add(&sha, data, n);
+    sha256_hex(&sha, want);
+    CHECK(!strcmp(hex, want), "the digest is that of the bytes");
+    samples_close(&r);
+    free(data);
+}
+
+/* Replace the first occurrence of `from` in a copy of the stream; the lengths are equal. */
+static bool patched(const char *data, size_t n, const char *from, const char *to, size_t bytes, const char *want)
+{
+    char *copy = malloc(n), *at;
+    bool right;
+
+    memcpy(copy, data, n);
+    at = memmem(copy, n, from, bytes);
+    if (at)
+        memcpy(at, to, bytes);
+    right = at && refused_bytes(copy, n, want);
+    free(copy);
+    return right;
+}
+
+static void damaged(void)
+{
+    size_t n, bad = 0;
+    char *data = stream(&n, 2, 2), *more;
+
+    for (size_t i = 1; i < n; i++) {
+        put_file(data, i);
+        bad += !refused("truncated");
+    }
+    CHECK(bad == 0, "cut anywhere, the stream is refused as truncated");
+    CHECK(refused_bytes("", 0, "is empty"), "an empty file");
+    CHECK(refused_bytes("{\"schema\":\"octet-layers/1\"}", 26, "not an octet-samples stream"), "JSON");
+    CHECK(refused_bytes("\x81\xa1s\x01", 4, "not an octet-samples document"), "another map");
+    more = malloc(n + 1);
+    memcpy(more, data, n);
+    more[n] = 0;
+    CHECK(refused_bytes(more, n + 1, "bytes follow the end"), "a trailing byte");
+    free(more);
+    CHECK(patched(data, n, "samples/1", "samples/2", 9, "reads up to"), "a newer major version");
+    CHECK(patched(data, n, "\xa5" "count\x02", "\xa5" "count\x03", 7, "header promises 3"), "a wrong count");
+    CHECK(patched(data, n, "\xa5" "count\x02", "\xa5" "count\xff", 7, "'count' is not"), "a negative count");
+    CHECK(patched(data, n, "\xa3" "end\x02", "\xa3" "end\x01", 5, "samples were lost"), "a wrong end");
+    CHECK(patched(data, n, "\x00\xa4loss", "\x80\xa4loss", 6, "ids[2] is"), "a negative id");
+    CHECK(patched(data, n, "\xc4\x03\x00\x01\x00", "\xc4\x03\x00\x02\x00", 5, "sample 1 ('text/1'): loss[1] is 2"),
+          "a loss that is neither 0 nor 1");
+    CHECK(patched(data, n, "\xc4\x03\x00\x01\x00", "\xc4\x03\x01\x01\x00", 5, "no token predicts"),
+          "a loss on the first token");
+    CHECK(patched(data, n, "text/1", "text/\n", 6, "printable"), "a control character in an id");
+    CHECK(patched(data, n, "p\xc3\xa9", "p\xc3\xc3", 3, "printable"), "an id that is not UTF-8");
+    CHECK(patched(data, n, "\xa4loss", "\xa4lost", 5, "'loss' is missing"), "no loss");
+    CHECK(patched(data, n, "\x93\x01\x01\x02", "\x93\x01\x01\x03", 4, "sample 2 ('val/p"), "a grid that does not fit");
+    CHECK(patched(data, n, "\x93\x01\x01\x02", "\x93\x02\x01\x02", 4, "films"), "a film");
+    CHECK(patched(data, n, "\x93\x01\x01\x02", "\x93\x01\x00\x02", 4, "not a positive"), "an empty grid");
+    CHECK(patched(data, n, "\xa2id\xa6text", "\xa2id\xc1text", 8, "not msgpack"), "a byte that msgpack does not have");
+    free(data);
+}
+
+/* Lengths of gigabytes in a few bytes must fail for want of bytes, not allocate. */
+static void huge_lengths(void)
+{
+    static const struct {
+        const char *name, *bytes;
+        size_t n;
+    } c[] = {
+        {"bin 32", "\x81\xa1s\xc6\xff\xff\xff\xff", 8},   {"str 32", "\x81\xa1s\xdb\xff\xff\xff\xff", 8},
+        {"array 32", "\x81\xa1s\xdd\x7f\xff\xff\xff", 8}, {"map 32", "\xdf\x7f\xff\xff\xff", 5},
+        {"ext 32", "\x81\xa1s\xc9\xff\xff\xff\xff", 8},
+    };
+    char deep[64];
+
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++)
+        CHECK(refused_bytes(c[i].bytes, c[i].n, i == 2 || i == 3 ? "too many parts" : "truncated"),
+              "a length of gigabytes: %s", c[i].name);
+    deep[0] = (char)0x81;
+    deep[1] = (char)0xa0;
+    memset(deep + 2, 0x91, sizeof deep - 2);
+    CHECK(refused_bytes(deep, sizeof deep, "too many parts"), "arrays in arrays without end");
+}
+
+/* Any single changed byte is either read as something valid or refused; never a crash (the sanitizer build looks). */
+static void flipped_bytes(void)
+{
+    const char *path[] = {scratch};
+    size_t n, good = 0;
+    char *data = stream(&n, 2, 2);
+
+    for (size_t i = 0; i < n; i++)
+        for (int bit = 0; bit < 8; bit++) {
+            struct samples all;
+            struct err e = {0};
+
+            data[i] ^= (char)(1 << bit);
+            put_file(data, n);
+            good += samples_load(&all, path, 1, 0, 1, &e) == 0 || e.rc == RC_DATA;
+            samples_release(&all);
+            data[i] ^= (char)(1 << bit);
+        }
+    CHECK(good == 8 * n, "every flipped bit is read or refused as bad data");
+    free(data);
+}
+
+static void other_files(void)
+{
+    const char *path[] = {scratch, "no/such.samples"}, *mixed[] = {GOLDEN, scratch, scratch};
+    struct samples all;
+    struct err e = {0};
+    size_t n;
+    char *data = stream(&n, -1, 0);
+
+    CHECK(refused_bytes(data, n, "holds no samples"), "a stream without samples");
+    free(data);
+    data = stream(&n, -1, 2);
+    put_file(data, n);
+    CHECK(samples_load(&all, path, 2, 0, 1, &e) == -1 && e.rc == RC_SYS && strstr(e.msg, path[1]),
+          "a second file that is not there");
+    e = (struct err){0};
+    CHECK(samples_load(&all, mixed, 3, 0, 1, &e) == 0 && all.n == 84, "no digest goes with any");
+    samples_release(&all);
+    free(data);
+    free(stream(&n, 3, 2));
+}
+
+int main(void)
+{
+    snprintf(scratch, sizeof scratch, "/tmp/octet-samples.%ld", (long)getpid());
+    golden();
+    round_trip();
+    damaged();
+    huge_lengths();
+    flipped_bytes();
+    other_files();
+    unlink(scratch);
+    return unit_end();
+}

@@ -1,0 +1,158 @@
+/*
+ * scores.c - gradient and KL scores against the reference library, on every golden model
+ *
+ * Tolerances: a score is a sum of squares of rounding differences.  fp32 sums in another order move an input by an ulp
+ * now and then, and where that flips one E4M3 code a small group moves by a percent: real ModelOpt against the same
+ * reference has median 1e-5, largest 1.1e-2.  So the median must be within 1e-4 and the largest within 2 %; KL, made of
+ * fp32 logits there, 1e-3 and 2 %, or 1e-7 nats a position (fp32 noise of the reference's own sum).
+ */
+#include "common/model/ranges.h"
+#include "common/model/score.h"
+#include "common/quant/names.h"
+#include "tests/unit/reference.h"
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Ranks of n values, ties in order. */
+static void ranks(const double *v, size_t n, size_t *rank)
+{
+    for (size_t i = 0; i < n; i++) {
+        rank[i] = 0;
+        for (size_t k = 0; k < n; k++)
+            rank[i] += v[k] < v[i] || (v[k] == v[i] && k < i);
+    }
+}
+
+static double spearman(const double *a, const double *b, size_t n)
+{
+    size_t *ra = calloc(n, sizeof *ra), *rb = calloc(n, sizeof *rb);
+    double d2 = 0;
+
+    ranks(a, n, ra);
+    ranks(b, n, rb);
+    for (size_t i = 0; i < n; i++)
+        d2 += ((double)ra[i] - (double)rb[i]) * ((double)ra[i] - (double)rb[i]);
+    free(ra);
+    free(rb);
+    return 1 - 6 * d2 / ((double)n * ((double)n * (double)n - 1));
+}
+
+/* The groups of a model in model order, and the reference's numbers under `key` for those that have one. */
+struct groups {
+    struct score_group *group;
+    const char **name;
+    size_t n;
+};
+
+static struct groups make_groups(const struct model *m)
+{
+    struct groups g = {calloc(m->linears, sizeof *g.group), calloc(m->linears, sizeof *g.name), 0};
+    struct err e = {0};
+
+    for (size_t i = 0; i < m->linears; i++) {
+        char first[NAME_BYTES];
+        const char *name = m->linear[i].info->name;
+
+        name_group(name, first, &e);
+        if (!strcmp(first, name)) {
+            g.name[g.n] = name;
+            g.group[g.n++] = (struct score_group){{&m->linear[i]}, 1};
+        } else {
+            size_t k = g.n;
+
+            while (k-- > 0 && strcmp(g.name[k], first))
+                ;
+            g.group[k].member[g.group[k].members++] = &m->linear[i];
+        }
+    }
+    return g;
+}
+
+static void compare(const struct reference *r, const struct groups *g, const char *what, const char *key,
+                    const double *got, double median, double floor_)
+{
+    json_t *groups = json_object_get(r->oracle, "groups");
+    double *want = calloc(g->n, sizeof *want), *mine = calloc(g->n, sizeof *mine), *off = calloc(g->n, sizeof *off);
+    size_t n = 0, named = 0, nan = 0, worst = 0;
+
+    for (size_t i = 0; i < g->n; i++) {
+        json_t *o = json_object_get(groups, g->name[i]), *v = json_object_get(o, key);
+
+        named += o && json_array_size(json_object_get(o, "members")) == g->group[i].members;
+        if (!v || json_number_value(v) == 0)
+            continue;
+        want[n] = json_number_value(v);
+        mine[n] = got[i];
+        off[n] = fabs(mine[n] - want[n]) <= floor_ ? 0 : fabs(mine[n] - want[n]) / want[n];
+        nan += isnan(off[n]);
+        worst = off[n] > off[worst] ? n : worst;
+        n++;
+    }
+    CHECK(named == g->n && json_object_size(groups) == g->n, "%s: the %zu groups and their members", r->name, g->n);
+    CHECK(n > 0 && nan == 0 && off[worst] <= 0.02, "%s: %s of %zu groups, largest difference %.2g", r->name, what, n,
+          n ? off[worst] : 0);
+    CHECK(n > 0 && spearman(mine, want, n) >= (floor_ > 0 ? 0.999 : 0.9999), "%s: %s, Spearman %.6f", r->name, what,
+          n ? spearman(mine, want, n) : 0);
+    qsort(off, n, sizeof *off, ascending);
+    CHECK(n > 0 && off[n / 2] <= median, "%s: %s, median difference %.2g", r->name, what, n ? off[n / 2] : 0);
+    free(want);
+    free(mine);
+    free(off);
+}
+
+static void check_model(struct reference *r, size_t rows)
+{
+    size_t linears = r->m.linears, tokens = 0;
+    struct score_range *range = calloc(linears, sizeof *range);
+    struct score_result *score = calloc(linears, sizeof *score);
+    struct groups g = make_groups(&r->m);
+    double *sum = calloc(g.n, sizeof *sum), nll = 0, predicted = 0;
+    struct ranges ranges = {0};
+    struct progress p = {0};
+    struct err e = {0};
+
+    if (ranges_measure(&ranges, &r->m, r->s.sample, r->s.n, rows, &p, &e))
+        goto out;
+    for (size_t i = 0; i < linears; i++)
+        range[i] = (struct score_range){ranges.weight[i], ranges.input[i], ranges.tokens[i] == 0};
+    if (score_gradient(&r->m, range, r->s.sample, r->s.n, rows, score, &nll, &p, &e))
+        goto out;
+    for (size_t i = 0; i < g.n; i++)
+        for (size_t k = 0; k < g.group[i].members; k++) {
+            sum[i] += score[g.group[i].member[k]->index].gradient;
+            predicted += score[g.group[i].member[k]->index].predicted_kl;
+        }
+    compare(r, &g, "gradient score", "score", sum, 1e-4, 0);
+    CHECK(predicted > 0 && isfinite(predicted), "%s: predicted KL of everything %.4g nats", r->name, predicted);
+    for (size_t i = 0; i < r->s.n; i++)
+        tokens += r->s.sample[i].tokens;
+    if (score_kl(&r->m, range, g.group, g.n, r->s.sample, r->s.n, rows, sum, &p, &e))
+        goto out;
+    compare(r, &g, "KL score", "kl_sum", sum, 1e-3, 1e-7 * (double)tokens);
+out:
+    CHECK(e.rc == RC_OK, "%s: scored %s", r->name, e.msg);
+    ranges_release(&ranges);
+    free(g.group);
+    free(g.name);
+    free(sum);
+    free(range);
+    free(score);
+}
+
+int main(void)
+{
+    for (size_t i = 0; reference_names[i]; i++) {
+        struct reference r;
+
+        if (reference_open(&r, reference_names[i]))
+            continue;
+        check_model(&r, 2048);
+        reference_close(&r);
+    }
+    return unit_end();
+}
