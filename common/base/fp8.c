@@ -5,28 +5,29 @@
 
 #include "common/base/numeric.h"
 
-static const char *const names[] = {"exact", "modelopt"};
+const char *const rounding_choices[] = {[ROUND_EXACT] = "exact", [ROUND_MODELOPT] = "modelopt", NULL};
 
-const char *rounding_name(enum rounding r)
+const char *rounding_text(enum rounding r)
 {
-    return names[r];
+    return rounding_choices[r];
 }
 
-int rounding_from_name(const char *name, enum rounding *r)
+int rounding_parse(const char *text, enum rounding *r, struct err *e)
 {
-    for (int i = 0; i < 2; i++)
-        if (!strcmp(name, names[i])) {
+    for (int i = 0; rounding_choices[i]; i++)
+        if (!strcmp(text, rounding_choices[i])) {
             *r = (enum rounding)i;
             return 0;
         }
-    return -1;
+    return err_set(e, RC_DATA, "there is no rounding '%s': it is exact or modelopt", text);
 }
 
 float fp8_scale(float amax, enum rounding r)
 {
-    if (!(amax > 0))
-        return 1;
-    return r == ROUND_MODELOPT ? amax * (1 / 448.0f) : amax / 448.0f;
+    float s = r == ROUND_EXACT ? amax / E4M3_MAX : amax * (1 / E4M3_MAX);
+
+    /* ROUND_MODELOPT divides by the scale as bf16, which vanishes earlier. */
+    return (r == ROUND_EXACT ? s > 0 : bf16_to_f32(bf16_from_f32(s)) > 0) ? s : 1;
 }
 
 /*

@@ -10,7 +10,7 @@
 
 #include "common/base/progress.h"
 #include "common/io/ckpt.h"
-#include "common/quant/fp8.h"
+#include "common/quant/tensor.h"
 #include "common/quant/scheme.h"
 
 #define EXPORT_SHARD_BYTES                                                                                   \
