@@ -110,6 +110,12 @@ struct call {
     float *part[PARTS];
 };
 
+/* Multiply-adds of the scores, if all segments were as long as the longest. */
+static size_t work(const struct call *c)
+{
+    return c->queries * c->a->max_k * c->a->heads * c->a->head_dim;
+}
+
 /* This thread's copy of a call. */
 static struct call enter(const struct call *shared, float *room, const size_t offset[PARTS], size_t floats,
                          size_t n)
@@ -207,7 +213,7 @@ void cpu_attention(struct backend *be, const struct attention *a, void *o, float
     if (cpu_idle(be, pairs * blocks) || !(room = cpu_scratch(be, floats * (size_t)omp_get_max_threads())))
         return;
     call.queries = (size_t)a->cu_q[a->segments];
-#pragma omp parallel
+#pragma omp parallel if (work(&call) > CPU_SERIAL_PRODUCT)
     {
         struct call c = enter(&call, room, offset, floats, FORWARD_PARTS);
         struct packed keys_t = {0}, values = {0};
@@ -318,7 +324,7 @@ void cpu_attention_dx(struct backend *be, const struct attention *a, void *dq, v
         return;
     call.lse = (float *)lse; /* read only */
     call.queries = (size_t)a->cu_q[a->segments];
-#pragma omp parallel
+#pragma omp parallel if (work(&call) > CPU_SERIAL_PRODUCT)
     {
         struct call c = enter(&call, room, offset, floats, PARTS);
 

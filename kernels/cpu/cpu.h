@@ -2,8 +2,10 @@
  * cpu.h - the CPU backend's own state, and its operations
  *
  * fp32, OpenMP.  Work is cut into pieces that do not depend on the number of threads, and each result is
- * computed inside one piece in one order, so neither do its bits.  The operations' contracts are in
- * kernels/backend.h.
+ * computed inside one piece in one order, so neither do its bits.  Nothing here asks for more than a few
+ * barriers per operation, but GCC's run time spins at each for up to 16 ms of a recent CPU: beside other
+ * programs, set OMP_WAIT_POLICY=passive (a [512, 192] -> 192 product took 10 ms without, 0.2 ms with it on
+ * two busy cores).  The operations' contracts are in kernels/backend.h.
  */
 #ifndef KERNELS_CPU_CPU_H
 #define KERNELS_CPU_CPU_H
@@ -16,8 +18,11 @@ struct cpu {
     size_t scratch_bytes;
 };
 
-/* Below this many elements a loop runs on the calling thread: waking the others would take longer. */
-enum { CPU_SERIAL = 8192 };
+/*
+ * Work that the calling thread does alone, since waking the others would take as long (some 10 us): elements
+ * of a loop, and multiply-adds of a product.
+ */
+enum { CPU_SERIAL = 1 << 15, CPU_SERIAL_PRODUCT = 1 << 19 };
 
 /* True when there is nothing to do: no elements, or a failure that nobody has asked about yet. */
 static inline bool cpu_idle(const struct backend *be, size_t n)

@@ -7,8 +7,7 @@ enum {
     TILE_ROWS = 96,    /* rows of x that stay in the L2 cache while the panels of W pass */
     PACKED = 1 << 20,  /* floats of W packed at a time */
     ROUNDED = 1 << 22, /* floats of x rounded to FP8 at a time, about */
-    SKINNY = 4,        /* up to here, packing W would take longer than the product */
-    SERIAL_WORK = 1 << 15
+    SKINNY = 4         /* up to here, packing W would take longer than the product */
 };
 
 static size_t min(size_t a, size_t b)
@@ -35,7 +34,7 @@ static void product(float *c, const float *a, struct view b, size_t rows, size_t
     for (size_t j0 = 0; j0 < n; j0 += columns) {
         size_t end = min(n, j0 + columns);
 
-#pragma omp parallel if (rows * n * k > SERIAL_WORK)
+#pragma omp parallel if (rows * n * k > CPU_SERIAL_PRODUCT)
         {
 #pragma omp for
             for (size_t j = j0; j < end; j += GEMM_NR) {
@@ -71,7 +70,7 @@ static void skinny(float *y, const float *x, size_t rows, const struct weight *w
 {
     const float *m = w->data, *bias = w->bias;
 
-#pragma omp parallel for if (w->out * w->in > SERIAL_WORK)
+#pragma omp parallel for if (w->out * w->in > CPU_SERIAL_PRODUCT)
     for (size_t j = 0; j < w->out; j++)
         for (size_t r = 0; r < rows; r++) {
             float sum = dot(x + r * w->in, m + j * w->in, w->in);

@@ -228,11 +228,11 @@ static void linear_more(void)
 }
 
 /* Every operation on enough rows to occupy several threads; results one after another in out. */
-enum { ROWS = 300, DIM = 96, HEADS = 6, KV = 2, HEAD_DIM = 16, VOCAB = 1024 };
+enum { ROWS = 500, DIM = 96, HEADS = 6, KV = 2, HEAD_DIM = 16, VOCAB = 1024, WIDE = 1100 };
 
 static size_t all_operations(float *out)
 {
-    float *x = randoms(ROWS * DIM, 1), *g = randoms(ROWS * DIM, 1), *w = randoms(DIM, 1),
+    float *x = randoms(ROWS * WIDE, 1), *g = randoms(ROWS * DIM, 1), *w = randoms(DIM, 1),
           *wi = randoms(VOCAB * DIM, 1);
     float *z = randoms(ROWS * VOCAB, 3), *lse = room(HEADS * ROWS * 4), *tables = randoms(ROWS * DIM, 1);
     float *kv = randoms(ROWS * 2 * KV * HEAD_DIM, 1), *at = out;
@@ -240,8 +240,8 @@ static size_t all_operations(float *out)
     struct attention a = {.segments = 4,
                           .cu_q = cu,
                           .cu_k = cu,
-                          .max_q = 173,
-                          .max_k = 173,
+                          .max_q = 320,
+                          .max_k = 320,
                           .heads = HEADS,
                           .kv_heads = KV,
                           .head_dim = HEAD_DIM,
@@ -251,15 +251,18 @@ static size_t all_operations(float *out)
                           .o_stride = DIM,
                           .scale = 0.25f,
                           .causal = true};
-    struct weight weight = {0}, q = {0};
+    struct weight weight = {0}, q = {0}, wide = {0};
     float *v = kv + KV * HEAD_DIM;
 
     for (int32_t i = 0; i < ROWS; i++)
-        target[i] = i * 3 - 10;
+        target[i] = i * 2 - 10;
     be->weight_load(be, &weight, VOCAB, DIM, wi, DT_F32);
     be->weight_quantize(be, &q, &weight, DT_F32, 1 / 448.0f, 1 / 448.0f, ROUND_EXACT);
     be->linear(be, at, x, ROWS, &weight), at += ROWS * VOCAB;
     be->linear(be, at, x, 1, &weight), at += VOCAB;
+    be->weight_load(be, &wide, WIDE, ROWS, x, DT_F32);
+    be->linear(be, at, z, 2, &wide), at += 2 * WIDE;
+    be->linear_dx(be, at, z, 2, &wide, false), at += 2 * ROWS;
     be->linear(be, at, x, ROWS, &q), at += ROWS * VOCAB;
     be->linear_dx(be, at, z, ROWS, &weight, false), at += ROWS * DIM;
     be->rmsnorm(be, at, x, w, ROWS, DIM, 1e-6f), at += ROWS * DIM;
@@ -283,6 +286,7 @@ static size_t all_operations(float *out)
     memset(at, 0, 24);
     be->amax(be, at, z, ROWS * VOCAB);
     be->score(be, (double *)(void *)(at + 2), g, x, tables, z, ROWS, DIM), at += 6;
+    be->weight_free(be, &wide);
     be->weight_free(be, &q);
     be->weight_free(be, &weight);
     return (size_t)(at - out);
