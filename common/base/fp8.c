@@ -5,28 +5,29 @@
 
 #include "common/base/numeric.h"
 
-static const char *const names[] = {"exact", "modelopt"};
+const char *const rounding_choices[] = {[ROUND_EXACT] = "exact", [ROUND_MODELOPT] = "modelopt", NULL};
 
-const char *rounding_name(enum rounding r)
+const char *rounding_text(enum rounding r)
 {
-    return names[r];
+    return rounding_choices[r];
 }
 
-int rounding_from_name(const char *name, enum rounding *r)
+int rounding_parse(const char *text, enum rounding *r, struct err *e)
 {
-    for (int i = 0; i < 2; i++)
-        if (!strcmp(name, names[i])) {
+    for (int i = 0; rounding_choices[i]; i++)
+        if (!strcmp(text, rounding_choices[i])) {
             *r = (enum rounding)i;
             return 0;
         }
-    return -1;
+    return err_set(e, RC_DATA, "there is no rounding '%s': it is exact or modelopt", text);
 }
 
 float fp8_scale(float amax, enum rounding r)
 {
-    if (!(amax > 0))
-        return 1;
-    return r == ROUND_MODELOPT ? amax * (1 / 448.0f) : amax / 448.0f;
+    float s = r == ROUND_EXACT ? amax / E4M3_MAX : amax * (1 / E4M3_MAX);
+
+    /* ROUND_MODELOPT divides by the scale as bf16, which vanishes earlier. */
+    return (r == ROUND_EXACT ? s > 0 : bf16_to_f32(bf16_from_f32(s)) > 0) ? s : 1;
 }
 
 /*
@@ -44,20 +45,21 @@ static inline float nearest(float q)
     return f32_from_bits(v | sign);
 }
 
-/* Code of a value that is an E4M3 number already. */
-static inline uint8_t pack(float v)
+/* e4m3_from_f32() the same way: both codes are computed and one is kept; clamping to the bits of 448 saturates. */
+static inline uint8_t code_of(float q)
 {
-    uint32_t u = f32_bits(v), a = u & 0x7fffffff, normal = (a >> 20) - (120u << 3), tiny, code;
+    uint32_t u = f32_bits(q), a = u & 0x7fffffff, top = a < 0x43e00000 ? a : 0x43e00000, normal, tiny, code;
 
-    tiny = f32_bits(f32_from_bits(a < 0x3c800000 ? a : 0) + 0x1p14f) - 0x46800000;
-    code = a < 0x3c800000 ? tiny : a > 0x7f800000 ? 0x7f : normal;
+    normal = ((top + 0x7ffff + (top >> 20 & 1)) >> 20) - (120u << 3);
+    tiny = f32_bits(f32_from_bits(top) + 0x1p14f) - f32_bits(0x1p14f);
+    code = a > 0x7f800000 ? 0x7f : top < 0x3c800000 ? tiny : normal;
     return (uint8_t)(code | (u >> 24 & 0x80));
 }
 
 void fp8_encode(uint8_t *code, const float *x, size_t n, float scale)
 {
     for (size_t i = 0; i < n; i++)
-        code[i] = pack(nearest(x[i] / scale));
+        code[i] = code_of(x[i] / scale);
 }
 
 static inline float to_bf16(float x)
@@ -72,7 +74,7 @@ void fp8_encode_twice(uint8_t *code, const float *x, size_t n, float scale)
     float s = to_bf16(scale);
 
     for (size_t i = 0; i < n; i++)
-        code[i] = pack(nearest(to_bf16(x[i] / s)));
+        code[i] = code_of(to_bf16(x[i] / s));
 }
 
 void fp8_decode(float *x, const uint8_t *code, size_t n, float scale)
