@@ -58,8 +58,8 @@ static int pair_tensors(struct diff *d, struct err *e)
         }
         for (size_t s = 0; s < 2; s++) {
             if (last->t[s] && t->t[s])
-                return err_set(e, RC_DATA, "'%s' holds one tensor twice, as '%s' and as '%s'", d->ckpt[s]->dir,
-                               last->t[s]->name, t->t[s]->name);
+                return err_set(e, RC_DATA, "'%s' holds one tensor twice, as '%s' and as '%s'",
+                               d->ckpt[s]->dir, last->t[s]->name, t->t[s]->name);
             if (t->t[s])
                 last->t[s] = t->t[s];
         }

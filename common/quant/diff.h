@@ -34,8 +34,8 @@ struct diff_values {
 };
 
 struct diff_tensor {
-    char *layer;                  /* "language_model.layers.0.self_attn.q_proj"; "" when the name has no dot */
-    const char *part;             /* "weight"; lies behind layer */
+    char *layer;      /* "language_model.layers.0.self_attn.q_proj"; "" when the name has no dot */
+    const char *part; /* "weight"; lies behind layer */
     const struct st_tensor *t[2]; /* of A and of B; borrowed, one may be NULL */
     size_t in;                    /* index into diff.layer */
     unsigned what;                /* enum diff_what; 0: equal */

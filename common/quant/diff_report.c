@@ -148,8 +148,8 @@ static int push_tensor(json_t *list, const struct diff_tensor *t, struct err *e)
 {
     json_t *o = json_object();
 
-    return json_push(list, o, e) || json_put(o, "name", json_string(t->part), e) ||
-                   put_what(o, t->what, e) || put_sides(o, t, e) || put_values(o, &t->values, e)
+    return json_push(list, o, e) || json_put(o, "name", json_string(t->part), e) || put_what(o, t->what, e) ||
+                   put_sides(o, t, e) || put_values(o, &t->values, e)
                ? -1
                : 0;
 }
@@ -157,8 +157,8 @@ static int push_tensor(json_t *list, const struct diff_tensor *t, struct err *e)
 static int push_layer(json_t *list, const struct diff *d, const struct diff_layer *l, struct err *e)
 {
     json_t *o = json_object(), *tensors = json_array();
-    int bad = json_push(list, o, e) || json_put(o, "name", json_string(l->name), e) ||
-              put_values(o, &l->values, e);
+    int bad =
+        json_push(list, o, e) || json_put(o, "name", json_string(l->name), e) || put_values(o, &l->values, e);
 
     bad |= json_put(o, "tensors", tensors, e);
     for (size_t i = l->first; i < l->first + l->n && !bad; i++)

@@ -92,9 +92,9 @@ static void save(const struct dir *d)
 
 static void clear(const char *dir)
 {
-    static const char *const files[] = {"config.json",         "hf_quant_config.json", "model.safetensors",
-                                        "part-0.safetensors",  "part-1.safetensors",   "part-2.safetensors",
-                                        "model.safetensors.index.json"};
+    static const char *const files[] = {
+        "config.json",        "hf_quant_config.json", "model.safetensors",           "part-0.safetensors",
+        "part-1.safetensors", "part-2.safetensors",   "model.safetensors.index.json"};
     char path[256];
 
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -185,10 +185,12 @@ static void test_names(void)
     add(&b, "model.visual.merger.mlp.0.bias", DT_BF16, 0, 3, weight);
     add(&b, "model.language_model.layers.2.mlp.down_proj.weight", DT_BF16, 2, 3, weight + 6);
     compare(&p, &a, &b);
-    CHECK(p.ret == 0 && p.d.tensors == 5 && p.d.layers == 5, "tensors of two naming styles pair: %s", p.e.msg);
+    CHECK(p.ret == 0 && p.d.tensors == 5 && p.d.layers == 5, "tensors of two naming styles pair: %s",
+          p.e.msg);
     CHECK(p.b.indexed && p.b.shards == 3 && !p.a.indexed && !diff_any(&p.d),
           "one file and three shards of the same tensors are equal");
-    CHECK(!strcmp(p.d.layer[0].name, "") && !strcmp(p.d.layer[1].name, "language_model.layers.2.mlp.down_proj") &&
+    CHECK(!strcmp(p.d.layer[0].name, "") &&
+              !strcmp(p.d.layer[1].name, "language_model.layers.2.mlp.down_proj") &&
               !strcmp(p.d.layer[2].name, "language_model.layers.10.mlp.down_proj"),
           "layers are in the order of their numbers");
     finish(&p);
@@ -227,7 +229,8 @@ static void test_what(void)
     a.config = "{\"a\": 1}";
     b.hf = "{}";
     compare(&p, &a, &b);
-    CHECK(p.ret == 0 && p.d.tensors == 8 && p.d.layers_differ == 7 && p.d.tensors_differ == 7, "counts %s", p.e.msg);
+    CHECK(p.ret == 0 && p.d.tensors == 8 && p.d.layers_differ == 7 && p.d.tensors_differ == 7, "counts %s",
+          p.e.msg);
     CHECK(p.d.tensors_only[0] == 1 && p.d.tensors_only[1] == 1, "counts of missing tensors");
     CHECK(find(&p, "a", "weight")->what == DIFF_BYTES &&
               find(&p, "a", "weight")->values.max_abs ==
@@ -283,7 +286,8 @@ static void test_fp8(void)
     t = find(&p, "x", "weight");
     CHECK(t->what == DIFF_SCALE && t->values.known && t->values.max_abs > 0,
           "equal codes under other scales are other weights: %g", t->values.max_abs);
-    CHECK(p.d.tensors_differ == 2 && find(&p, "x", "weight_scale")->what == DIFF_BYTES, "as are their scales");
+    CHECK(p.d.tensors_differ == 2 && find(&p, "x", "weight_scale")->what == DIFF_BYTES,
+          "as are their scales");
     finish(&p);
 
     b.n = 1;
@@ -341,10 +345,12 @@ static void test_not_finite(void)
     b.t[b.n++] = a.t[2];
     b.t[2].dtype = DT_BF16;
     compare(&p, &a, &b);
-    CHECK(p.d.layer[0].values.max_abs == 0.5 && p.d.layer[0].values.amax == 3 && p.d.layer[0].values.not_finite == 2,
+    CHECK(p.d.layer[0].values.max_abs == 0.5 && p.d.layer[0].values.amax == 3 &&
+              p.d.layer[0].values.not_finite == 2,
           "NaN and infinities are counted apart");
     CHECK(find(&p, "y", "weight")->t[1] && !find(&p, "y", "weight")->what, "one NaN, the same bytes: equal");
-    CHECK(p.d.layer[2].values.known && diff_relative(&p.d.layer[2].values) == 0, "empty tensors have no distance");
+    CHECK(p.d.layer[2].values.known && diff_relative(&p.d.layer[2].values) == 0,
+          "empty tensors have no distance");
     finish(&p);
 }
 
