@@ -28,9 +28,9 @@ enum diff_what {
  */
 struct diff_values {
     bool known;
-    double max_abs;    /* largest |a - b| */
-    double amax;       /* largest magnitude of both */
-    size_t not_finite; /* elements that are NaN or infinite in either; they count in neither of the above */
+    float max_abs;     /* largest |a - b| */
+    float amax;        /* largest magnitude of both */
+    size_t not_finite; /* elements that are NaN or infinite in either, or too far apart for fp32: left out */
 };
 
 struct diff_tensor {

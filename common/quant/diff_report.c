@@ -42,7 +42,7 @@ static void print_layer(FILE *f, const struct diff *d, const struct diff_layer *
 
     fprintf(f, "%-*s ", width, *l->name ? l->name : ".");
     if (l->values.known)
-        fprintf(f, " %10.4g %10.4g  ", l->values.max_abs, diff_relative(&l->values));
+        fprintf(f, " %10.4g %10.4g  ", (double)l->values.max_abs, diff_relative(&l->values));
     else
         fprintf(f, " %10s %10s  ", "-", "-");
     for (size_t i = l->first; i < l->first + l->n; i++) {
@@ -94,9 +94,9 @@ static int put_size(json_t *o, const char *key, size_t n, struct err *e)
 
 static int put_values(json_t *o, const struct diff_values *v, struct err *e)
 {
-    if (json_put(o, "max_abs", v->known ? json_real(v->max_abs) : json_null(), e) ||
-        json_put(o, "amax", v->known ? json_real(v->amax) : json_null(), e) ||
-        json_put(o, "relative", v->known ? json_real(diff_relative(v)) : json_null(), e))
+    if (json_put(o, "max_abs", v->known ? json_f32(v->max_abs) : json_null(), e) ||
+        json_put(o, "amax", v->known ? json_f32(v->amax) : json_null(), e) ||
+        json_put(o, "relative", v->known ? json_f32((float)diff_relative(v)) : json_null(), e))
         return -1;
     return put_size(o, "not_finite", v->not_finite, e);
 }

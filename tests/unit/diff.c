@@ -234,7 +234,7 @@ static void test_what(void)
     CHECK(p.d.tensors_only[0] == 1 && p.d.tensors_only[1] == 1, "counts of missing tensors");
     CHECK(find(&p, "a", "weight")->what == DIFF_BYTES &&
               find(&p, "a", "weight")->values.max_abs ==
-                  fabs((double)bf16_to_f32(weight[4]) - (double)bf16_to_f32(changed[4])),
+                  fabsf(bf16_to_f32(weight[4]) - bf16_to_f32(changed[4])),
           "one bit: bytes, and its size");
     CHECK(find(&p, "b", "weight")->what == DIFF_SHAPE && !find(&p, "b", "weight")->values.known,
           "another shape: no numbers");
@@ -251,12 +251,12 @@ static void test_what(void)
 }
 
 /* The largest difference, computed apart, element by element. */
-static double largest(float s)
+static float largest(float s)
 {
-    double most = 0;
+    float most = 0;
 
     for (size_t i = 0; i < COUNT; i++)
-        most = fmax(most, fabs((double)bf16_to_f32(weight[i]) - (double)(e4m3_to_f32(code[i]) * s)));
+        most = fmaxf(most, fabsf(bf16_to_f32(weight[i]) - e4m3_to_f32(code[i]) * s));
     return most;
 }
 
@@ -265,7 +265,7 @@ static void test_fp8(void)
     struct dir a = dir_a(), b = dir_b();
     const struct diff_tensor *t;
     struct pair p;
-    double most = largest(scale);
+    const float most = largest(scale);
 
     add(&a, "x.weight", DT_BF16, ROWS, COLS, weight);
     add(&b, "x.weight", DT_F8_E4M3, ROWS, COLS, code);
