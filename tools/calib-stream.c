@@ -24,7 +24,7 @@ static const char *const resampler_name[] = {"torchvision", "pil", NULL}; /* in 
 
 static const char *model, *style_arg, *prompt, *images, *resampler, *output;
 static long count = -1, max_length = LONG_MAX; /* -1: all */
-static bool skip_missing, skip_long, force;
+static bool skip_missing, skip_long;
 
 static const struct cli_opt opts[] = {
     {OPT_STR, 'm', "model", &model, "MODEL", "model directory: its tokenizer and picture settings", 0, 0, NULL},
@@ -43,7 +43,6 @@ static const struct cli_opt opts[] = {
     {OPT_FLAG, 0, "skip-long", &skip_long, NULL, "leave out samples whose picture and prompt exceed --max-length", 0,
      0, NULL},
     CLI_OUTPUT(output, "write to FILE (default: standard output)"),
-    {OPT_FLAG, 'f', "force", &force, NULL, "overwrite FILE if it exists", 0, 0, NULL},
     CLI_QUIET,
     {.kind = OPT_END},
 };
@@ -431,7 +430,7 @@ static int run(char *const *path, size_t paths, struct err *e)
     if (plan_make(&p, path, paths, e) || maker_open(&m, &p, e))
         goto out;
     head = header(&p, &m, path, e);
-    if (!head || file_create(&out, output, force, true, e) ||
+    if (!head || file_create(&out, output, cli_force, true, e) ||
         samples_begin(&w, out.f, output ? output : "standard output", head, e) || stream(&p, &m, &w, e))
         goto out;
     ret = file_commit(&out, e);

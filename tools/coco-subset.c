@@ -12,7 +12,6 @@
 static struct cli_list annotations, disjoint;
 static const char *images, *db_path, *captions_path, *eval_path;
 static long count = -1, seed = 42; /* count -1: DEFAULT_COUNT, or as many as there are */
-static bool force;
 
 enum { DEFAULT_COUNT = 4096 };
 
@@ -29,7 +28,7 @@ static const struct cli_opt opts[] = {
     {OPT_STR, 0, "calib-db", &db_path, "FILE", "write a calibration database", 0, 0, NULL},
     {OPT_STR, 0, "captions", &captions_path, "FILE", "write the captions as text, one a line", 0, 0, NULL},
     {OPT_STR, 0, "eval", &eval_path, "FILE", "write an evaluation list, one JSON object a line", 0, 0, NULL},
-    {OPT_FLAG, 'f', "force", &force, NULL, "overwrite files that exist", 0, 0, NULL},
+    {OPT_FLAG, 'f', "force", &cli_force, NULL, "replace what exists", 0, 0, NULL},
     CLI_QUIET,
     {.kind = OPT_END},
 };
@@ -247,7 +246,7 @@ static int write_all(const struct calib *chosen, const char *root, struct err *e
     int ret = -1;
 
     for (int i = 0; i < 3; i++)
-        if (out[i].path && file_create(&out[i].file, out[i].path, force, i == 0, e))
+        if (out[i].path && file_create(&out[i].file, out[i].path, cli_force, i == 0, e))
             goto out;
     if (db_path) {
         relative = relative_root(root, e);

@@ -5,7 +5,7 @@
 #include "common/quant/export.h"
 
 static const char *model_dir, *out_dir, *rounding, *format = "modelopt";
-static bool force, dry_run;
+static bool dry_run;
 
 static const char *const formats[] = {"modelopt", NULL};
 static const struct cli_opt opts[] = {
@@ -21,7 +21,7 @@ static const struct cli_opt opts[] = {
      .to = &rounding,
      .choices = rounding_choices,
      .help = "of weights to codes: once, or as ModelOpt does (default: as in the scheme)"},
-    {.kind = OPT_FLAG, .letter = 'f', .name = "force", .to = &force, .help = "replace an earlier checkpoint"},
+    {.kind = OPT_FLAG, .letter = 'f', .name = "force", .to = &cli_force, .help = "replace an earlier checkpoint"},
     {.kind = OPT_FLAG,
      .letter = 'n',
      .name = "dry-run",
@@ -104,7 +104,7 @@ static int run(const char *scheme_path, struct err *e)
         goto out;
     }
     progress_begin(&progress, "writing", "tensors", plan.items);
-    ret = export_write(&plan, out_dir, force, &progress, e);
+    ret = export_write(&plan, out_dir, cli_force, &progress, e);
     progress_end(&progress);
 out:
     export_release(&plan);

@@ -27,7 +27,7 @@ t apply-coverage-document 0 'apply-coverage 80 $L | sed "/^  .version.:/d"'
 t apply-coverage-own 0 'apply-coverage 80 --fused-ranges own --rounding modelopt $L |
     jq "{rounding, fused_ranges, gate: .modules[\"language_model.layers.0.mlp.gate_proj\"]}"'
 t apply-coverage-summary 0 'apply-coverage --summary --bits 12 -o $W/s $L && jq "{scheme_name, by, top_percent, score}" $W/s'
-ok apply-coverage-quiet 'apply-coverage -q --summary 50 -o $W/s $L'
+ok apply-coverage-quiet 'apply-coverage -q -f --summary 50 -o $W/s $L'
 ok apply-coverage-again 'apply-coverage 50 $L >$W/a && apply-coverage 50 $L >$W/b && cmp $W/a $W/b'
 
 # What is selected, in few words.

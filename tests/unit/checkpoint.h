@@ -9,6 +9,7 @@
 
 #include <unistd.h>
 
+#include "common/base/cli.h"
 #include "common/model/weights.h"
 #include "tests/unit/unit.h"
 
@@ -178,6 +179,7 @@ static void clear(void)
 
 static void dir_make(void)
 {
+    cli_force = true; /* files of one test replace those of the test before */
     if (!mkdtemp(dir))
         exit(1);
     atexit(clear);

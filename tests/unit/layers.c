@@ -1,6 +1,7 @@
 /* layers.c - LAYERS documents and schemes: building, round trip, ranking rule, shards, fused ranges */
 #include <unistd.h>
 
+#include "common/base/cli.h"
 #include "common/quant/scheme.h"
 #include "tests/unit/unit.h"
 
@@ -293,6 +294,7 @@ static void schemes(void)
 
 int main(void)
 {
+    cli_force = true;
     building();
     ranking();
     round_trip();
