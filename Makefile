@@ -16,7 +16,7 @@ endif
 WITH_CUDA := $(if $(filter 0,$(CUDA)),,$(HAVE_CUDA))
 BACKENDS  := cpu$(if $(WITH_CUDA), and cuda)
 
-PKGS      := jansson msgpack sqlite3 libpng libjpeg libpcre2-8 libutf8proc openblas
+PKGS      := jansson msgpack sqlite3 libpng libjpeg libpcre2-8 openblas
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS   = $(shell pkg-config --libs $(PKGS))
 WARN      := -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wwrite-strings
@@ -47,7 +47,7 @@ deps:                                ## install what building, running and testi
 	pipelines/deps.sh
 
 sweep: all                           ## calibrate, score, export and measure: MODEL= DATA= COVERAGE= OUT= (pipelines/sweep.mk)
-	@$(MAKE) --no-print-directory -f pipelines/sweep.mk TOOLS=$(abspath $B)/tools sweep
+	@$(MAKE) --no-print-directory -f pipelines/sweep.mk TOOLS=$B/tools sweep
 
 bench: all $(BENCHES)                ## measure speed; never passes or fails on time (tests/bench)
 	B=$B tests/bench/run.sh

@@ -21,8 +21,8 @@ static const struct cli_opt opts[] = {
      "captions_SPLIT.json; again for more, joined in this order", 0, 0, NULL},
     {OPT_STR, 0, "images", &images, "DIR", "folder of the split folders (default: beside annotations/);\n"
                                            "when given, every chosen picture must be there", 0, 0, NULL},
-    {OPT_LONG, 'n', "count", &count, "N", "captions to choose, 0 for all (default 4096)", 0, LONG_MAX, NULL},
-    {OPT_LONG, 's', "seed", &seed, "S", "which ones: Python's random.Random(S).sample() (default 42)", 0, LONG_MAX,
+    {OPT_LONG, 'n', "count", &count, "N", "captions to choose, 0 for all (default 4096)", 0, INT_MAX, NULL},
+    {OPT_LONG, 's', "seed", &seed, "S", "which ones: Python's random.Random(S).sample() (default 42)", 0, 0x1p53,
      NULL},
     {OPT_LIST, 0, "disjoint", &disjoint, "FILE",
      "database, evaluation list or annotations whose pictures\nare kept out; may be given again", 0, 0, NULL},

@@ -12,7 +12,7 @@
 
 #include "version.h" /* made by the Makefile: VERSION, BACKENDS */
 
-bool cli_quiet;
+bool cli_quiet, cli_force;
 static const struct cli *cli_tool;
 static char **cli_words;
 

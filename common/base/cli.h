@@ -52,12 +52,18 @@ struct cli {
     int min_operands, max_operands; /* max < 0: any number */
 };
 
-/* -o FILE and -q, which every tool has; put it before OPT_END. */
-#define CLI_OUTPUT(var, help_)                                                                                         \
-    { .kind = OPT_STR, .letter = 'o', .name = "output", .to = &(var), .arg = "FILE", .help = help_ }
-#define CLI_QUIET                                                                                                      \
-    { .kind = OPT_FLAG, .letter = 'q', .name = "quiet", .to = &cli_quiet, .help = "no progress on standard error" }
-extern bool cli_quiet;
+/* -o FILE with -f, and -q, which every tool has; they go before OPT_END. */
+#define CLI_OUTPUT(var, help_)                                                                               \
+    {.kind = OPT_STR, .letter = 'o', .name = "output", .to = &(var), .arg = "FILE", .help = help_},          \
+    {                                                                                                        \
+        .kind = OPT_FLAG, .letter = 'f', .name = "force", .to = &cli_force, .help = "replace what exists"    \
+    }
+#define CLI_QUIET                                                                                            \
+    {                                                                                                        \
+        .kind = OPT_FLAG, .letter = 'q', .name = "quiet", .to = &cli_quiet,                                  \
+        .help = "no progress on standard error"                                                              \
+    }
+extern bool cli_quiet, cli_force;
 
 /*
  * Parse the command line.  Returns the operands, NULL-terminated, owned by cli; their number in *n when n is not NULL.

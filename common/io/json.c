@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/cli.h"
 #include "common/base/file.h"
 
 json_t *json_parse(const char *text, size_t n, const char *name, struct err *e)
@@ -159,7 +160,7 @@ int json_save(const char *path, const json_t *v, struct err *e)
     struct file_out o;
     int ret = -1;
 
-    if (file_create(&o, path, true, false, e))
+    if (file_create(&o, path, cli_force, false, e))
         return -1;
     if (json_write(o.f, v, e) == 0)
         ret = file_commit(&o, e);

@@ -31,7 +31,10 @@ int json_write(FILE *f, const json_t *v, struct err *e);
 /* A number with 9 significant digits: what an fp32 value needs and no more.  NULL when v is not finite. */
 json_t *json_f32(float v);
 
-/* Whole document to PATH (NULL or "-": stdout), which appears whole or not at all; an existing file is replaced. */
+/*
+ * Whole document to PATH (NULL or "-": stdout), which appears whole or not at all; an existing file is replaced under -f
+ * and an error otherwise.
+ */
 int json_save(const char *path, const json_t *v, struct err *e);
 
 /*

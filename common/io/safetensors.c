@@ -205,17 +205,11 @@ void st_close(struct st_file *st)
     *st = (struct st_file){0};
 }
 
-static int by_width(const void *a, const void *b)
+int st_compare(const struct st_tensor *a, const struct st_tensor *b)
 {
-    const struct st_tensor *x = a, *y = b;
-    const size_t p = dtype_bytes(x->dtype), q = dtype_bytes(y->dtype);
+    const size_t x = dtype_bytes(a->dtype), y = dtype_bytes(b->dtype);
 
-    return p != q ? (p > q ? -1 : 1) : strcmp(x->name, y->name);
-}
-
-void st_sort(struct st_tensor *tensor, size_t tensors)
-{
-    qsort(tensor, tensors, sizeof *tensor, by_width);
+    return x != y ? (x > y ? -1 : 1) : strcmp(a->name, b->name);
 }
 
 static int put_entry(json_t *header, const struct st_tensor *t, size_t begin, struct err *e)

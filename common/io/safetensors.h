@@ -1,10 +1,10 @@
 /*
  * safetensors.h - one .safetensors file: read by mapping it, write in one pass
  *
- * Format: u64 little-endian header length N, N bytes of JSON {"name": {"dtype", "shape", "data_offsets": [begin,
- * end]}, "__metadata__": {str: str}}, then the data.  Everything is checked before a tensor is handed out: sizes
- * against the file, offsets against shape and dtype, no overlaps, no holes, no name twice, a header of at most
- * 100 MB.
+ * Format: u64 little-endian header length N, N bytes of JSON {"name": {"dtype", "shape", "data_offsets":
+ * [begin, end]}, "__metadata__": {str: str}}, then the data.  Everything is checked before a tensor is handed
+ * out: sizes against the file, offsets against shape and dtype, no overlaps, no holes, no name twice, a
+ * header of at most 100 MB.
  */
 #ifndef COMMON_IO_SAFETENSORS_H
 #define COMMON_IO_SAFETENSORS_H
@@ -38,10 +38,10 @@ const char *st_dtype_name(enum dtype t);
 enum dtype st_dtype(const char *name);
 
 /*
- * The order in which tensors are written: falling element size, then name.  Each tensor then starts at a
- * multiple of its element size, which readers that view the mapped bytes in place rely on.
+ * The order in which tensors are written, as strcmp() orders: falling element size, then name.  Each tensor
+ * then starts at a multiple of its element size, which readers that view the mapped bytes in place rely on.
  */
-void st_sort(struct st_tensor *tensor, size_t tensors);
+int st_compare(const struct st_tensor *a, const struct st_tensor *b);
 
 /*
  * Write the header (8 + N bytes, N padded with spaces to a multiple of 8) of a file with these tensors, whose

@@ -232,17 +232,25 @@ static int next_map(struct samples_reader *r, msgpack_unpacked *u, struct err *e
     return ret ? err_prefix(e, "'%s', after %zu samples", label(r), r->in_file) : 0;
 }
 
-/* Samples of one stream must come from one tokenizer and one picture processor, as far as the headers say. */
-static int same_origin(const struct samples_reader *r, const json_t *head, struct err *e)
+/*
+ * Samples of one stream must come from one tokenizer, one picture processor and one resampler, as far as the headers say;
+ * what the first one leaves open a later one settles.
+ */
+static int join_origin(struct samples_reader *r, const json_t *head, struct err *e)
 {
-    static const char *const key[] = {"tokenizer", "processor"};
+    static const char *const key[] = {"tokenizer", "processor", "resampler"};
 
     for (size_t i = 0; i < sizeof key / sizeof *key; i++) {
-        const json_t *a = json_object_get(r->head, key[i]), *b = json_object_get(head, key[i]);
+        const json_t *was = json_object_get(r->head, key[i]);
+        json_t *is = json_object_get(head, key[i]);
 
-        if (json_is_string(a) && json_is_string(b) && !json_equal(a, b))
-            return err_set(e, RC_DATA, "'%s' was made with another %s than '%s': make both from one model", label(r),
-                           key[i], file_label(r->path[0]));
+        if (!json_is_string(is))
+            continue;
+        if (json_is_string(was) && !json_equal(was, is))
+            return err_set(e, RC_DATA, "'%s' was made with another %s than the files before it: make all from one model",
+                           label(r), key[i]);
+        if (!json_is_string(was) && json_put(r->head, key[i], json_incref(is), e))
+            return -1;
     }
     return 0;
 }
@@ -272,7 +280,8 @@ static int read_header(struct samples_reader *r, struct err *e)
         err_set(e, RC_DATA, "'%s': the header is not plain text and numbers", label(r));
         goto out;
     }
-    if (doc_check(head, "octet-samples", 1, false, label(r), e) || same_origin(r, head, e))
+    if (doc_check(head, "octet-samples", 1, false, label(r), e) ||
+        (r->head && join_origin(r, head, e)))
         goto out;
     count = json_object_get(head, "count");
     if (count && !json_is_null(count) && (!json_is_integer(count) || json_integer_value(count) < 0)) {

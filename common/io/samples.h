@@ -41,8 +41,9 @@ void sample_release(struct sample *s);
 
 struct samples_reader {
     /*
-     * The header of the first file: "tokenizer" and "processor" (digests; null or absent when not known), "style",
-     * "from", ...  Later files must carry the same digests or none.
+     * The header of the first file: "tokenizer" and "processor" (digests; null or absent when not known), "resampler",
+     * "style", "from", ...  These first three must be the same in later files, or absent; what the first file leaves
+     * open is taken from the one that has it.
      */
     json_t *head;
     size_t total; /* samples in all files, 0: not known beforehand; checked against what arrives */

@@ -178,6 +178,15 @@ static void release_choices(struct layer_group *g)
     g->n_choices = 0;
 }
 
+static void drop_ranking(struct layers *l)
+{
+    free(l->ranking);
+    l->ranking = NULL;
+    l->n_ranked = 0;
+    for (size_t i = 0; i < l->n_groups; i++)
+        l->group[i].rank = 0;
+}
+
 int layers_set_score(struct layers *l, size_t group, const char *method, double gradient, double kl,
                      double predicted_kl, struct err *e)
 {
@@ -187,6 +196,7 @@ int layers_set_score(struct layers *l, size_t group, const char *method, double 
     if (check_score(g, "gradient score", gradient, !by_kl, e) || check_score(g, "KL score", kl, by_kl, e) ||
         check_score(g, "predicted KL", predicted_kl, false, e) || set_text(&l->method, method, e))
         return -1;
+    drop_ranking(l);
     release_choices(g);
     g->choice = mem_zalloc(2, sizeof *g->choice, e);
     if (!g->choice)
@@ -222,21 +232,22 @@ float layers_weight_amax(const struct layers *l, size_t module, bool shared)
     return most;
 }
 
+bool layers_group_matches(const struct layers *l, size_t group, const char *pattern)
+{
+    const struct layer_group *g = &l->group[group];
+
+    for (size_t i = 0; i < g->n_members; i++)
+        if (name_match(pattern, l->module[g->member[i]].name))
+            return true;
+    return false;
+}
+
 bool layers_scored(const struct layers *l)
 {
     for (size_t i = 0; i < l->n_groups; i++)
         if (l->group[i].scored)
             return true;
     return false;
-}
-
-static void drop_ranking(struct layers *l)
-{
-    free(l->ranking);
-    l->ranking = NULL;
-    l->n_ranked = 0;
-    for (size_t i = 0; i < l->n_groups; i++)
-        l->group[i].rank = 0;
 }
 
 int layers_use_method(struct layers *l, const char *method, struct err *e)

@@ -101,9 +101,10 @@ int layers_set_ranges(struct layers *l, size_t module, float weight_amax, float 
                       struct err *e);
 
 /*
- * The FP8 score of a group and the NONE choice beside it.  method "gradient" or "kl_div" says which of the
- * two numbers the choices carry; the other one and predicted_kl may be NAN.  Fails when a number is infinite
- * or negative, or when the chosen one is NAN: the message names the group.
+ * The FP8 score of a group and the NONE choice beside it; a ranking is dropped.  method "gradient" or
+ * "kl_div" says which of the two numbers the choices carry; the other one and predicted_kl may be NAN, and to
+ * keep what a document had, pass it again.  Fails when a number is infinite or negative, or when the chosen
+ * one is NAN: the message names the group.
  */
 int layers_set_score(struct layers *l, size_t group, const char *method, double gradient, double kl,
                      double predicted_kl, struct err *e);
@@ -115,6 +116,9 @@ long layers_find_group(const struct layers *l, const char *canonical);
 /* The weight range that module has in a scheme: its own, or the largest of its group when shared.  < 0: not
  * known. */
 float layers_weight_amax(const struct layers *l, size_t module, bool shared);
+
+/* A member of the group matches the pattern (name_match()). */
+bool layers_group_matches(const struct layers *l, size_t group, const char *pattern);
 
 bool layers_scored(const struct layers *l); /* at least one group has choices */
 

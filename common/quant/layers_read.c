@@ -15,7 +15,7 @@
 #include "common/io/doc.h"
 #include "common/quant/layers.h"
 
-#define COST_MAX 0x1p53 /* a double counts no further */
+#define COST_MAX 0x1p53 /* a double counts no further; sums times 100 fit in 64 bits */
 
 /* "'FILE': SECTION.KEY", for messages. */
 struct where {
@@ -34,6 +34,14 @@ static int copy(char **to, const char *text, struct err *e)
 {
     *to = text ? mem_strdup(text, e) : NULL;
     return text && !*to ? -1 : 0;
+}
+
+/* The last part of a path: manifests name the folder on somebody's machine. */
+static const char *base_name(const char *path)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+
+    return slash ? slash + 1 : path;
 }
 
 /* doc[key] as an object; NULL when it is absent or null. */
@@ -85,7 +93,7 @@ static int read_meta(struct layers *l, struct err *e)
         one_of(&at_quant, "fused_ranges", fused, "shared", "own", e) ||
         one_of(&at_scheme, "auto_quantize_method", method, "gradient", "kl_div", e))
         return -1;
-    return copy(&l->model_id, id, e) || copy(&l->model_digest, digest, e) ||
+    return copy(&l->model_id, base_name(id), e) || copy(&l->model_digest, digest, e) ||
                    copy(&l->architecture, arch, e) || copy(&l->samples_digest, data, e) ||
                    copy(&l->rounding, rounding, e) || copy(&l->fused_ranges, fused, e) ||
                    copy(&l->method, method, e)
@@ -160,8 +168,7 @@ static int read_choice(struct layer_choice *c, const json_t *label, const json_t
     return copy(&c->label, text, e);
 }
 
-static int read_choices(struct layers *l, struct layer_group *g, const json_t *obj, const struct where *w,
-                        struct err *e)
+static int read_choices(struct layer_group *g, const json_t *obj, const struct where *w, struct err *e)
 {
     json_t *formats, *scores, *costs;
     const struct layer_choice *none;
@@ -194,7 +201,6 @@ static int read_choices(struct layers *l, struct layer_group *g, const json_t *o
                        (unsigned long long)none->cost, g->weights);
     g->weights = none->cost;
     g->scored = true;
-    (void)l;
     return 0;
 }
 
@@ -272,9 +278,9 @@ static int read_group(struct layers *l, const char *key, json_t *obj, const json
     free(g->key);
     g->key = as_read;
     g->json = json_incref(obj);
-    if (json_object_get(obj, "tokens"))
+    if (json_is_integer(json_object_get(obj, "tokens")))
         g->has_tokens = true;
-    return read_choices(l, g, obj, &w, e) || json_or_size(obj, "tokens", &g->tokens, w.text, e) ||
+    return read_choices(g, obj, &w, e) || json_or_size(obj, "tokens", &g->tokens, w.text, e) ||
                    read_sum(obj, "gradient", &w, &g->gradient, e) || read_sum(obj, "kl", &w, &g->kl, e) ||
                    read_sum(obj, "predicted_kl", &w, &g->predicted_kl, e)
                ? -1
@@ -331,6 +337,19 @@ static json_t *known_layers(const struct layers *l, struct err *e)
     return known;
 }
 
+static int check_total(const struct layers *l, struct err *e)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < l->n_groups; i++)
+        sum += (double)l->group[i].weights;
+    if (!l->n_groups)
+        return err_set(e, RC_DATA, "%s has no layers", l->label);
+    if (sum > COST_MAX)
+        return err_set(e, RC_DATA, "%s: %g weights in all cannot be", l->label, sum);
+    return 0;
+}
+
 static int read_sections(struct layers *l, struct err *e)
 {
     json_t *modules, *groups, *known, *v;
@@ -349,10 +368,7 @@ static int read_sections(struct layers *l, struct err *e)
     json_object_foreach(modules, key, v) if (read_module(l, key, v, e)) goto out;
     l->foreign = !modules;
     json_object_foreach(groups, key, v) if (read_group(l, key, v, known, e)) goto out;
-    if (!l->n_groups)
-        err_set(e, RC_DATA, "%s has no layers", l->label);
-    else
-        ret = read_ranking(l, e);
+    ret = check_total(l, e) || read_ranking(l, e) ? -1 : 0;
 out:
     json_decref(known);
     return ret;

@@ -6,21 +6,13 @@
 
 #include "common/base/mem.h"
 
-static bool member_matches(const struct layers *l, const struct layer_group *g, const char *pattern)
-{
-    for (size_t i = 0; i < g->n_members; i++)
-        if (name_match(pattern, l->module[g->member[i]].name))
-            return true;
-    return false;
-}
-
 static int check_patterns(const struct layers *l, const struct rank_opts *o, struct err *e)
 {
     for (size_t k = 0; k < o->n_exclude; k++) {
         bool any = false;
 
         for (size_t i = 0; !any && i < l->n_groups; i++)
-            any = member_matches(l, &l->group[i], o->exclude[k]);
+            any = layers_group_matches(l, i, o->exclude[k]);
         if (!any)
             return err_set(e, RC_USAGE, "the pattern '%s' matches no layer of %s; names look like '%s'",
                            o->exclude[k], l->label, l->module[l->n_modules - 1].name);
@@ -34,14 +26,15 @@ static bool reached(const struct layer_group *g)
 }
 
 /* Why the group is not ranked, to be freed; *reason NULL: it is. */
-static int why_not(const struct layers *l, const struct layer_group *g, const struct rank_opts *o,
-                   bool keep_order, char **reason, struct err *e)
+static int why_not(const struct layers *l, size_t group, const struct rank_opts *o, bool keep_order,
+                   char **reason, struct err *e)
 {
+    const struct layer_group *g = &l->group[group];
     const char *why = NULL;
 
     *reason = NULL;
     for (size_t k = 0; k < o->n_exclude; k++) {
-        if (member_matches(l, g, o->exclude[k])) {
+        if (layers_group_matches(l, group, o->exclude[k])) {
             *reason = mem_printf(e, "excluded by '%s'", o->exclude[k]);
             return *reason ? 0 : -1;
         }
@@ -127,7 +120,7 @@ int rank_make(struct rank *r, const struct layers *l, const struct rank_opts *o,
     for (size_t i = 0; i < l->n_groups; i++) {
         char *reason;
 
-        if (why_not(l, &l->group[i], o, keep_order, &reason, e))
+        if (why_not(l, i, o, keep_order, &reason, e))
             goto fail;
         if (reason)
             r->out[r->n_out++] = (struct rank_out){i, reason};

@@ -36,14 +36,6 @@ int scheme_format_parse(const char *text, enum scheme_format *f)
     return -1;
 }
 
-static bool group_matches(const struct layers *l, const struct layer_group *g, const char *pattern)
-{
-    for (size_t i = 0; i < g->n_members; i++)
-        if (name_match(pattern, l->module[g->member[i]].name))
-            return true;
-    return false;
-}
-
 /* The pattern took no ranked group: say whether it matches nothing at all, or what speaks against what it
  * matches. */
 static int nothing_selected(const struct pick *p, const char *pattern, struct err *e)
@@ -53,7 +45,7 @@ static int nothing_selected(const struct pick *p, const char *pattern, struct er
     for (size_t i = 0; i < p->rank.n_out; i++) {
         const struct layer_group *g = &l->group[p->rank.out[i].group];
 
-        if (group_matches(l, g, pattern))
+        if (layers_group_matches(l, p->rank.out[i].group, pattern))
             return err_set(e, RC_DATA, "the pattern '%s' matches nothing that can be quantized; '%s': %s",
                            pattern, g->name, p->rank.out[i].reason);
     }
@@ -69,7 +61,7 @@ static int pick_by_name(struct pick *p, struct err *e)
         for (size_t i = 0; i < p->rank.n; i++) {
             size_t g = p->rank.order[i];
 
-            if (group_matches(p->l, &p->l->group[g], p->o->select[k])) {
+            if (layers_group_matches(p->l, g, p->o->select[k])) {
                 p->choice[g] = 0;
                 any = true;
             }

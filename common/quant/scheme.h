@@ -40,8 +40,7 @@ struct scheme {
     double top_percent, coverage_fraction;
     char **selected, **dropped; /* group names as in the LAYERS document, in ranking order */
     size_t n_selected, n_dropped;
-    char *by; /* "groups", "bytes", "bits", "select", "coverage" (names from a coverage file); NULL: not known
-               */
+    char *by;              /* "groups", "bytes", "bits", "select", "coverage"; NULL: not known */
     char *scope;           /* "all", "language", "vision" */
     char *rounding;        /* "exact", "modelopt"; of the weight codes */
     char *fused_ranges;    /* "shared", "own" */

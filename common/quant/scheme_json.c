@@ -126,38 +126,43 @@ static int read_meta(struct scheme *s, const json_t *doc, struct err *e)
                : 0;
 }
 
-static int read_range(const struct scheme *s, const json_t *o, const char *name, const char *key, float *out,
-                      struct err *e)
+static int read_range(const json_t *o, const char *key, const char *where, float *out, struct err *e)
 {
-    char *where = mem_printf(e, "%s: modules.%s", s->label, name);
     double v = -1;
-    int ret = where ? json_get_f64(o, key, &v, where, e) : -1;
 
-    if (!ret && !(v >= 0 && isfinite((float)v)))
-        ret = err_set(e, RC_DATA, "%s: '%s' is negative or not finite: %g", where, key, v);
+    if (json_get_f64(o, key, &v, where, e))
+        return -1;
+    if (!(v >= 0 && isfinite((float)v)))
+        return err_set(e, RC_DATA, "%s: '%s' is negative or not finite: %g", where, key, v);
     *out = (float)v;
-    free(where);
-    return ret;
+    return 0;
 }
 
 static int read_module(struct scheme *s, const char *key, const json_t *o, struct err *e)
 {
     struct scheme_module *m = &s->module[s->n_modules];
-    char name[NAME_BYTES];
+    char *where = mem_printf(e, "%s: modules.%s", s->label, key), name[NAME_BYTES];
     const char *format = NULL;
+    int ret = -1;
 
-    if (name_canonical(key, name, e) || json_get_str(o, "format", &format, key, e))
-        return -1;
-    if (scheme_format_parse(format, &m->format) || m->format == FORMAT_NONE)
-        return err_set(e, RC_DATA, "%s: modules.%s: the format '%s' is not known; this version knows 'fp8'",
-                       s->label, key, format);
-    if (scheme_find(s, name))
-        return err_set(e, RC_DATA, "%s: modules: '%s' stands there twice", s->label, name);
-    if (read_range(s, o, key, "weight_amax", &m->weight_amax, e) ||
-        read_range(s, o, key, "input_amax", &m->input_amax, e) || copy(&m->name, name, e))
-        return -1;
+    if (!where || name_canonical(key, name, e) || json_get_str(o, "format", &format, where, e))
+        goto out;
+    if (scheme_format_parse(format, &m->format) || m->format == FORMAT_NONE) {
+        err_set(e, RC_DATA, "%s: the format '%s' is not known; this version knows 'fp8'", where, format);
+        goto out;
+    }
+    if (scheme_find(s, name)) {
+        err_set(e, RC_DATA, "%s stands there twice", where);
+        goto out;
+    }
+    if (read_range(o, "weight_amax", where, &m->weight_amax, e) ||
+        read_range(o, "input_amax", where, &m->input_amax, e) || copy(&m->name, name, e))
+        goto out;
     s->n_modules++;
-    return json_put(s->modules_by_name, name, json_integer((json_int_t)s->n_modules - 1), e);
+    ret = json_put(s->modules_by_name, name, json_integer((json_int_t)s->n_modules - 1), e);
+out:
+    free(where);
+    return ret;
 }
 
 /* The groups of the modules must be the selected ones, all of them and no others. */

@@ -1,4 +1,9 @@
-/* samples.c - octet-samples/1: golden streams, writing and reading back, and every way a stream can be wrong */
+/*
+ * samples.c - octet-samples/1: golden streams, writing and reading back, and every way a stream can be wrong
+ *
+ * With file names it tests nothing and prints one line per sample instead, for tests/cli to compare: id, tokens, and the
+ * SHA-256 of ids (little-endian), loss and of each picture's pixels with its grid and patch size.
+ */
 #include <unistd.h>
 
 #include "common/base/file.h"
@@ -77,7 +82,7 @@ static void golden(void)
 }
 
 /* One text and one picture of 1 x 2 patches of 2 x 2 pixels, as bytes in memory; the caller frees. */
-static char *stream(size_t *n, long count, size_t samples)
+static char *stream(size_t *n, const char *tokenizer, long count, size_t samples)
 {
     static int32_t ids[] = {5, 0x01020304, 7};
     static uint8_t loss[] = {0, 1, 0}, rgb[24] = {1, 2, 3, [23] = 9};
@@ -91,7 +96,7 @@ static char *stream(size_t *n, long count, size_t samples)
     FILE *f = open_memstream(&data, n);
     json_t *head = doc_new(SAMPLES_SCHEMA, &e);
 
-    json_put(head, "tokenizer", json_string("abc"), &e);
+    json_put(head, "tokenizer", json_string(tokenizer), &e);
     if (count >= 0)
         json_put(head, "count", json_integer(count), &e);
     if (samples_begin(&w, f, "memory", head, &e))
@@ -115,7 +120,7 @@ static void round_trip(void)
     char hex[SHA256_HEX], want[SHA256_HEX];
     struct sha256 sha;
     size_t n;
-    char *data = stream(&n, 2, 2);
+    char *data = stream(&n, "abc", 2, 2);
 
     put_file(data, n);
     CHECK(samples_open(&r, path, 1, &e) == 0 && r.total == 2, "a written stream opens and says its length");
@@ -156,7 +161,7 @@ static bool patched(const char *data, size_t n, const char *from, const char *to
 static void damaged(void)
 {
     size_t n, bad = 0;
-    char *data = stream(&n, 2, 2), *more;
+    char *data = stream(&n, "abc", 2, 2), *more;
 
     for (size_t i = 1; i < n; i++) {
         put_file(data, i);
@@ -217,7 +222,7 @@ static void flipped_bytes(void)
 {
     const char *path[] = {scratch};
     size_t n, good = 0;
-    char *data = stream(&n, 2, 2);
+    char *data = stream(&n, "abc", 2, 2);
 
     for (size_t i = 0; i < n; i++)
         for (int bit = 0; bit < 8; bit++) {
@@ -236,27 +241,80 @@ static void flipped_bytes(void)
 
 static void other_files(void)
 {
+    char second[80];
     const char *path[] = {scratch, "no/such.samples"}, *mixed[] = {GOLDEN, scratch, scratch};
+    const char *strange[] = {GOLDEN, second, scratch};
     struct samples all;
     struct err e = {0};
     size_t n;
-    char *data = stream(&n, -1, 0);
+    char *data = stream(&n, "abc", -1, 0);
 
     CHECK(refused_bytes(data, n, "holds no samples"), "a stream without samples");
     free(data);
-    data = stream(&n, -1, 2);
+    data = stream(&n, "abc", -1, 2);
     put_file(data, n);
     CHECK(samples_load(&all, path, 2, 0, 1, &e) == -1 && e.rc == RC_SYS && strstr(e.msg, path[1]),
           "a second file that is not there");
     e = (struct err){0};
-    CHECK(samples_load(&all, mixed, 3, 0, 1, &e) == 0 && all.n == 84, "no digest goes with any");
+    CHECK(samples_load(&all, mixed, 3, 0, 1, &e) == 0 && all.n == 84 &&
+              json_is_string(json_object_get(all.head, "tokenizer")),
+          "no digest goes with any, and the digest of a later file counts");
     samples_release(&all);
+    snprintf(second, sizeof second, "%s.2", scratch);
+    rename(scratch, second);
     free(data);
-    free(stream(&n, 3, 2));
+    data = stream(&n, "abd", -1, 2);
+    put_file(data, n);
+    CHECK(samples_load(&all, strange, 3, 0, 1, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, "another tokenizer") &&
+              strstr(e.msg, scratch),
+          "files of two tokenizers are no one stream");
+    unlink(second);
+    free(data);
+    free(stream(&n, "abc", 3, 2));
 }
 
-int main(void)
+static void hash(const void *data, size_t n)
 {
+    char hex[SHA256_HEX];
+    struct sha256 sha;
+
+    sha256_init(&sha);
+    sha256_add(&sha, data, n);
+    sha256_hex(&sha, hex);
+    printf("\t%s", hex);
+}
+
+static int list(const char *const *path, size_t paths)
+{
+    struct samples all;
+    struct err e = {0};
+
+    if (samples_load(&all, path, paths, 0, 1, &e)) {
+        fprintf(stderr, "%s\n", e.msg);
+        return 1;
+    }
+    for (size_t i = 0; i < all.n; i++) {
+        const struct sample *s = &all.sample[i];
+
+        printf("%s\t%zu", s->id, s->tokens);
+        hash(s->ids, 4 * s->tokens);
+        hash(s->loss, s->tokens);
+        for (size_t k = 0; k < s->images; k++) {
+            const struct sample_image *im = &s->image[k];
+
+            printf("\t%zux%zux%zu", im->h, im->w, im->patch);
+            hash(im->rgb, 3 * im->h * im->w * im->patch * im->patch);
+        }
+        putchar('\n');
+    }
+    samples_release(&all);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        return list((const char *const *)argv + 1, (size_t)argc - 1);
     snprintf(scratch, sizeof scratch, "/tmp/octet-samples.%ld", (long)getpid());
     golden();
     round_trip();

@@ -1,0 +1,93 @@
+# sweep.mk - from COCO annotations to one checkpoint per coverage point, and a table of what each one lost
+#
+#   make sweep                                     the bundled model and pictures
+#   make sweep MODEL=DIR DATA=DIR COVERAGE=10..100:5 OUT=DIR
+#   make sweep DRY_RUN=1                           rank, then print what each point would take; write no checkpoint
+#   make -n sweep                                  the commands, to be copied
+#
+# MODEL     model directory in hub layout
+# DATA      COCO layout: annotations/captions_*2017.json, train2017/, val2017/
+# COVERAGE  10..100 (steps of 10), 10..100:5, or 10,50,100; ONLY=10,50 picks some of them
+# SAMPLES   pictures to calibrate and score with; as many captions alone are added (16 pictures are the least that rank well)
+# EVAL      pictures to evaluate on, and as many captions alone; other pictures than those of the calibration
+# SCOPE     all, language or vision     BY  groups or bytes     METHOD  gradient or kl     SEED, DEVICE, OUT
+# APPLY     more options of apply-coverage, e.g. APPLY='--include-unservable --fused-ranges own'
+# EXPORT    more options of export-ckpt     LAUNCH  a prefix for what runs the model, e.g. LAUNCH='srun --gpus=1'
+#
+# Every stage's result appears whole or not at all, so an interrupted sweep goes on where it stopped, and a second one does
+# nothing.  Settings that change what is measured are kept in OUT/settings; changing one starts over.
+
+MODEL    ?= data/tiny-qwen2_5-vl
+DATA     ?= data/shapes2017
+COVERAGE ?= 10..100
+SAMPLES  ?= 40
+EVAL     ?= $(SAMPLES)
+SEED     ?= 42
+SCOPE    ?= all
+BY       ?= groups
+METHOD   ?= gradient
+DEVICE   ?= auto
+OUT      ?= out/$(notdir $(MODEL:%/=%))
+TOOLS    ?= build/tools
+PIPES    := $(dir $(lastword $(MAKEFILE_LIST)))
+PATH     := $(TOOLS):$(PATH)
+export PATH
+
+POINTS   := $(shell $(PIPES)points.sh '$(COVERAGE)' '$(ONLY)')
+$(if $(POINTS),,$(error COVERAGE='$(COVERAGE)' ONLY='$(ONLY)' names no coverage point))
+SCORED   := $(if $(filter kl,$(METHOD)),kl,gradient)
+RUN       = $(LAUNCH)
+SETTINGS := MODEL=$(MODEL) DATA=$(DATA) SAMPLES=$(SAMPLES) EVAL=$(EVAL) SEED=$(SEED) SCOPE=$(SCOPE) BY=$(BY) \
+            METHOD=$(METHOD) APPLY=$(APPLY) EXPORT=$(EXPORT)
+$(shell mkdir -p $(OUT) && { echo '$(SETTINGS)' | cmp -s - $(OUT)/settings || echo '$(SETTINGS)' >$(OUT)/settings; })
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: sweep
+sweep: $(if $(DRY_RUN),$(OUT)/plan.md,$(OUT)/summary.md)
+	@cat $<
+
+# Data: captions of pictures for calibration, and of other pictures for evaluation.
+$(OUT)/calib.db: $(OUT)/settings
+	coco-subset -q -f -n $(SAMPLES) -s $(SEED) --annotations $(DATA)/annotations/captions_train2017.json --calib-db $@
+$(OUT)/eval.jsonl: $(OUT)/calib.db
+	coco-subset -q -f -n $(EVAL) -s $(SEED) --annotations $(DATA)/annotations/captions_val2017.json --disjoint $< --eval $@
+$(OUT)/calib.samples: $(OUT)/calib.db
+	calib-stream -q -f -m $(MODEL) --style describe --images $(DATA) -o $@ $<
+$(OUT)/calib-text.samples: $(OUT)/calib.db
+	calib-stream -q -f -m $(MODEL) --style text -o $@ $<
+$(OUT)/eval.samples: $(OUT)/eval.jsonl
+	calib-stream -q -f -m $(MODEL) --style describe --images $(DATA) -o $@ $<
+$(OUT)/eval-text.samples: $(OUT)/eval.jsonl
+	calib-stream -q -f -m $(MODEL) --style text -o $@ $<
+
+# Ranking: one scored document for all points.
+$(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples
+	$(RUN) layer-score -f -m $(MODEL) --device $(DEVICE) --method $(METHOD) -o $@ $^
+$(OUT)/ranking.json: $(OUT)/layers.json
+	rank-layers -f --by $(SCORED) --scope $(SCOPE) --report $(OUT)/layer-sensitivity-report.md -o $@ $<
+
+# Each point: a selection, a checkpoint, its distance from the unquantized model.
+$(OUT)/top%/scheme.json: $(OUT)/ranking.json
+	@mkdir -p $(@D)
+	apply-coverage -f $* --by $(BY) --scope $(SCOPE) $(APPLY) -o $@ $<
+$(OUT)/top%/checkpoint/hf_quant_config.json: $(OUT)/top%/scheme.json
+	export-ckpt -q -f -m $(MODEL) $(EXPORT) -o $(@D) $<
+$(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
+	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --save-ref $@ $^
+$(OUT)/top%/metrics.json: $(OUT)/top%/checkpoint/hf_quant_config.json $(OUT)/reference.states
+	$(RUN) eval-logits -f --ref $(OUT)/reference.states --device $(DEVICE) -m $(<D) -o $@ \
+	    $(OUT)/eval-text.samples $(OUT)/eval.samples
+$(OUT)/top%/row.json: $(OUT)/top%/scheme.json $(OUT)/top%/metrics.json
+	jq -s --argjson bytes "$$(cat $(@D)/checkpoint/*.safetensors | wc -c)" -f $(PIPES)row.jq $^ >$@.tmp && mv $@.tmp $@
+
+# Neighbours differ in exactly the layers in which their schemes do: written when diff-ckpt has said so.
+$(OUT)/differ.txt: $(POINTS:%=$(OUT)/top%/checkpoint/hf_quant_config.json)
+	$(PIPES)neighbours.sh $(OUT) $(POINTS) >$@.tmp && mv $@.tmp $@
+
+$(OUT)/summary.json: $(POINTS:%=$(OUT)/top%/row.json) $(OUT)/differ.txt
+	jq -s -f $(PIPES)summary.jq $(POINTS:%=$(OUT)/top%/row.json) >$@.tmp && mv $@.tmp $@
+$(OUT)/summary.md: $(OUT)/summary.json
+	jq -r -f $(PIPES)table.jq $< >$@.tmp && mv $@.tmp $@
+$(OUT)/plan.md: $(POINTS:%=$(OUT)/top%/scheme.json)
+	$(PIPES)plan.sh $(MODEL) $^ >$@.tmp && mv $@.tmp $@

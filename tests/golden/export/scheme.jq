@@ -1,0 +1,15 @@
+# scheme.jq - evidence.json of a ModelOpt export to the SCHEME that describes it: every module with its own ranges
+def canonical: ltrimstr("model.");
+def group: sub("\\.(k|v)_proj$"; ".q_proj") | sub("\\.up_proj$"; ".gate_proj");
+def once: reduce .[] as $x ([]; if index([$x]) then . else . + [$x] end);
+. as $export
+| [.enabled_quantizers[] | select(endswith(".weight_quantizer")) | rtrimstr(".weight_quantizer")] as $modules
+| ([$modules[] | canonical | group] | once) as $groups
+| {schema: "octet-scheme/1", tool: "scheme.jq", version: "1", argv: [], from: {},
+   baseline_dir: "", baseline_manifest: "", scheme_name: .name, top_percent: null, coverage_fraction: null,
+   num_layers_total: ($groups | length), num_layers_selected: ($groups | length), num_layers_dropped: 0,
+   selected_layers: $groups, dropped_layers: [],
+   rounding: "modelopt", fused_ranges: "own", model: {id: "tiny-qwen2_5-vl"},
+   modules: ([$modules[] | {key: canonical,
+                            value: {format: "fp8", weight_amax: $export.amax[. + ".weight_quantizer"],
+                                    input_amax: $export.amax[. + ".input_quantizer"]}}] | from_entries)}

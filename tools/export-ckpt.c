@@ -1,0 +1,124 @@
+/* export-ckpt.c - write the quantized checkpoint that a scheme describes */
+#include <signal.h>
+
+#include "common/base/cli.h"
+#include "common/quant/export.h"
+
+static const char *model_dir, *out_dir, *rounding, *format = "modelopt";
+static bool force, dry_run;
+
+static const char *const formats[] = {"modelopt", NULL};
+static const struct cli_opt opts[] = {
+    {OPT_STR, 'm', "model", &model_dir, "DIR", "the model that the scheme was made for", 0, 0, NULL},
+    {OPT_STR, 'o', "output", &out_dir, "DIR", "the checkpoint; must not exist", 0, 0, NULL},
+    {.kind = OPT_CHOICE,
+     .name = "format",
+     .to = &format,
+     .choices = formats,
+     .help = "layout of the checkpoint (default: modelopt)"},
+    {.kind = OPT_CHOICE,
+     .name = "rounding",
+     .to = &rounding,
+     .choices = rounding_choices,
+     .help = "of weights to codes: once, or as ModelOpt does (default: as in the scheme)"},
+    {.kind = OPT_FLAG, .letter = 'f', .name = "force", .to = &force, .help = "replace an earlier checkpoint"},
+    {.kind = OPT_FLAG,
+     .letter = 'n',
+     .name = "dry-run",
+     .to = &dry_run,
+     .help = "print the plan, write nothing"},
+    CLI_QUIET,
+    {.kind = OPT_END},
+};
+static const struct cli tool = {
+    "export-ckpt", "[SCHEME]", "write the quantized checkpoint that a scheme describes", opts, 0, 1};
+
+struct sum {
+    size_t tensors, bytes;
+};
+
+static void add(struct sum *s, const struct st_tensor *t)
+{
+    s->tensors++;
+    s->bytes += t->bytes;
+}
+
+static void print_row(const char *name, const struct sum *before, const struct sum *after)
+{
+    printf("%-8s %10zu %16zu %10zu %16zu\n", name, before->tensors, before->bytes, after->tensors,
+           after->bytes);
+}
+
+/* Tensors and bytes per dtype, before and after, and the quantized modules. */
+static void print_plan(const struct export_plan *p)
+{
+    struct sum before[DT_BOOL + 1] = {0}, after[DT_BOOL + 1] = {0}, all[2] = {0};
+
+    for (size_t i = 0; i < p->items; i++) {
+        const struct export_item *it = &p->item[i];
+
+        if (it->src) {
+            add(&before[it->src->dtype], it->src);
+            add(&all[0], it->src);
+        }
+        add(&after[it->out.dtype], &it->out);
+        add(&all[1], &it->out);
+    }
+    printf("%zu of %zu linear layers quantized, rounding %s, %zu %s\n\n", p->quantized, p->linears,
+           rounding_text(p->rounding), p->files, p->files == 1 ? "file" : "files");
+    printf("%-8s %10s %16s %10s %16s\n", "dtype", "tensors", "bytes", "after", "bytes after");
+    for (enum dtype t = DT_NONE + 1; t <= DT_BOOL; t++)
+        if (before[t].tensors || after[t].tensors)
+            print_row(st_dtype_name(t), &before[t], &after[t]);
+    print_row("total", &all[0], &all[1]);
+    putchar('\n');
+    for (size_t i = 0; i < p->scheme->n_modules; i++)
+        if (p->scheme->module[i].format != FORMAT_NONE)
+            printf("%s\n", p->scheme->module[i].name);
+}
+
+static int run(const char *scheme_path, struct err *e)
+{
+    struct export_plan plan = {0};
+    struct progress progress = {0};
+    struct scheme scheme = {0};
+    struct ckpt model = {0};
+    enum rounding r = ROUND_EXACT;
+    int ret = -1;
+
+    if (!model_dir)
+        return err_set(e, RC_USAGE, "no model: name its directory with -m");
+    if (!out_dir && !dry_run)
+        return err_set(e, RC_USAGE, "no output: name the new directory with -o");
+    if (ckpt_open(&model, model_dir, e) || scheme_read(&scheme, scheme_path, false, e))
+        goto out;
+    if (!rounding)
+        rounding = scheme.rounding;
+    if (rounding && rounding_parse(rounding, &r, e))
+        goto out;
+    if (export_plan(&plan, &model, &scheme, r, EXPORT_SHARD_BYTES, e))
+        goto out;
+    if (dry_run) {
+        print_plan(&plan);
+        ret = 0;
+        goto out;
+    }
+    progress_begin(&progress, "writing", "tensors", plan.items);
+    ret = export_write(&plan, out_dir, force, &progress, e);
+    progress_end(&progress);
+out:
+    export_release(&plan);
+    scheme_release(&scheme);
+    ckpt_close(&model);
+    return ret;
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = {0};
+
+    signal(SIGXFSZ,
+           SIG_IGN); /* a file size limit is a failed write, which cleans up, not a death that does not */
+    run(cli_parse(&tool, argc, argv, NULL)[0], &e);
+    return cli_finish(&e);
+}
