@@ -22,11 +22,19 @@ int rounding_from_name(const char *name, enum rounding *r)
     return -1;
 }
 
+static inline float to_bf16(float x)
+{
+    uint32_t u = f32_bits(x), r = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000;
+
+    return f32_from_bits((u & 0x7fffffff) > 0x7f800000 ? u : r);
+}
+
 float fp8_scale(float amax, enum rounding r)
 {
-    if (!(amax > 0))
-        return 1;
-    return r == ROUND_MODELOPT ? amax * (1 / 448.0f) : amax / 448.0f;
+    const float s = r == ROUND_MODELOPT ? amax * (1 / 448.0f) : amax / 448.0f;
+
+    /* The scale of a range near the least fp32 number vanishes; as bf16, by which ROUND_MODELOPT divides, earlier. */
+    return (r == ROUND_MODELOPT ? to_bf16(s) : s) > 0 ? s : 1;
 }
 
 /*
@@ -44,27 +52,21 @@ static inline float nearest(float q)
     return f32_from_bits(v | sign);
 }
 
-/* Code of a value that is an E4M3 number already. */
-static inline uint8_t pack(float v)
+/* e4m3_from_f32() the same way: both codes are computed and one is kept; clamping to the bits of 448 saturates. */
+static inline uint8_t code_of(float q)
 {
-    uint32_t u = f32_bits(v), a = u & 0x7fffffff, normal = (a >> 20) - (120u << 3), tiny, code;
+    uint32_t u = f32_bits(q), a = u & 0x7fffffff, top = a < 0x43e00000 ? a : 0x43e00000, normal, tiny, code;
 
-    tiny = f32_bits(f32_from_bits(a < 0x3c800000 ? a : 0) + 0x1p14f) - 0x46800000;
-    code = a < 0x3c800000 ? tiny : a > 0x7f800000 ? 0x7f : normal;
+    normal = ((top + 0x7ffff + (top >> 20 & 1)) >> 20) - (120u << 3);
+    tiny = f32_bits(f32_from_bits(top) + 0x1p14f) - f32_bits(0x1p14f);
+    code = a > 0x7f800000 ? 0x7f : top < 0x3c800000 ? tiny : normal;
     return (uint8_t)(code | (u >> 24 & 0x80));
 }
 
 void fp8_encode(uint8_t *code, const float *x, size_t n, float scale)
 {
     for (size_t i = 0; i < n; i++)
-        code[i] = pack(nearest(x[i] / scale));
-}
-
-static inline float to_bf16(float x)
-{
-    uint32_t u = f32_bits(x), r = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000;
-
-    return f32_from_bits((u & 0x7fffffff) > 0x7f800000 ? u : r);
+        code[i] = code_of(x[i] / scale);
 }
 
 void fp8_encode_twice(uint8_t *code, const float *x, size_t n, float scale)
@@ -72,7 +74,7 @@ void fp8_encode_twice(uint8_t *code, const float *x, size_t n, float scale)
     float s = to_bf16(scale);
 
     for (size_t i = 0; i < n; i++)
-        code[i] = pack(nearest(to_bf16(x[i] / s)));
+        code[i] = code_of(to_bf16(x[i] / s));
 }
 
 void fp8_decode(float *x, const uint8_t *code, size_t n, float scale)

@@ -19,7 +19,7 @@ enum rounding { ROUND_EXACT, ROUND_MODELOPT };
 const char *rounding_name(enum rounding r);
 int rounding_from_name(const char *name, enum rounding *r); /* 0, or -1: unknown */
 
-/* amax >= 0, finite.  amax 0 gives scale 1: an all-zero tensor has codes 0 and no 0/0. */
+/* amax >= 0, finite.  amax 0, or one whose scale would vanish, gives scale 1: codes are 0 then, and there is no 0/0. */
 float fp8_scale(float amax, enum rounding r);
 
 /* code[i] = e4m3(x[i] / scale), saturating at 448; NaN gives a NaN code. */

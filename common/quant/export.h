@@ -8,9 +8,9 @@
 #ifndef COMMON_QUANT_EXPORT_H
 #define COMMON_QUANT_EXPORT_H
 
+#include "common/base/fp8.h"
 #include "common/base/progress.h"
 #include "common/io/ckpt.h"
-#include "common/quant/fp8.h"
 #include "common/quant/scheme.h"
 
 #define EXPORT_SHARD_BYTES                                                                                   \
