@@ -131,7 +131,7 @@ static int score_by_kl(struct layers *l, struct model *m, const struct score_ran
     if (score_kl(m, range, group, l->n_groups, s->sample, s->n, RUN_ROWS, kl, p, e))
         goto out;
     for (size_t g = 0; g < l->n_groups; g++) /* rounding of the logits can leave a sum just below 0 */
-        if (layers_set_score(l, g, "kl_div", NAN, kl[g] > 0 ? kl[g] : 0, NAN, e))
+        if (layers_set_score(l, g, "kl_div", NAN, kl[g] < 0 ? 0 : kl[g], NAN, e))
             goto out;
     ret = 0;
 out:
@@ -153,7 +153,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     struct progress p = {0};
     int ret = -1;
 
-    if (run_model(&m, &be, &ro, model_dir, e) || rounding_from_name(rounding, &m.rounding))
+    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || rounding_from_name(rounding, &m.rounding))
         goto out;
     if (m.weights.scales_applied) {
         err_set(e, RC_DATA, "'%s' is quantized already: layers are scored on the unquantized model", model_dir);
