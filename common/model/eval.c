@@ -120,6 +120,9 @@ static void sum_states(const struct states *s, char hex[SHA256_HEX])
 
     sha256_init(&sha);
     sha256_add(&sha, s->norm, s->tokens * s->hidden * sizeof *s->norm);
+    sha256_add(&sha, s->model, SHA256_HEX - 1);
+    sha256_add(&sha, s->samples, SHA256_HEX - 1);
+    sha256_add(&sha, s->head, SHA256_HEX - 1);
     sha256_hex(&sha, hex);
 }
 
@@ -176,7 +179,7 @@ int states_load(struct states *s, const char *path, struct err *e)
         memcpy(text[i], st.tensor[i].data, SHA256_HEX - 1);
     sum_states(s, sum);
     if (strcmp(sum, is)) {
-        err_set(e, RC_DATA, "'%s' is damaged: its states do not have their checksum; make it again with --save-ref", path);
+        err_set(e, RC_DATA, "'%s' is damaged: it does not have its checksum; make it again with --save-ref", path);
         goto out;
     }
     ret = 0;

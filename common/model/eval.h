@@ -31,8 +31,8 @@ void states_release(struct states *s);
 
 /*
  * A file of states: a safetensors file of the F32 tensor "states" [tokens, hidden] and the U8 tensors "model", "samples"
- * and "head", the digests as text, and "sum", the SHA-256 of the states.  states_load() checks all of it; states_save()
- * replaces an existing file only under -f.
+ * and "head", the digests as text, and "sum", the SHA-256 of the data of the four.  states_load() checks all of it;
+ * states_save() replaces an existing file only under -f.
  */
 int states_save(const struct states *s, const char *path, struct err *e);
 int states_load(struct states *s, const char *path, struct err *e);
