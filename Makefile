@@ -16,7 +16,7 @@ endif
 WITH_CUDA := $(if $(filter 0,$(CUDA)),,$(HAVE_CUDA))
 BACKENDS  := cpu$(if $(WITH_CUDA), and cuda)
 
-PKGS      := jansson msgpack sqlite3 libpng libjpeg libpcre2-8 openblas
+PKGS      := jansson msgpack sqlite3 libpng libjpeg libpcre2-8
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS   = $(shell pkg-config --libs $(PKGS))
 WARN      := -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wwrite-strings

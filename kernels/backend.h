@@ -9,7 +9,7 @@
  *   - Matrices are row-major and dense, [rows, dim], unless a stride (in elements between rows) is given.
  *   - rows or n of 0 is valid and does nothing.
  *   - Operations return nothing: the first failure stays in the backend and be_check() hands it out.  A walk asks once
- *     per block, not once per call.
+ *     per block, not once per call; until then operations do nothing, whatever their operands.
  *   - Fixed reduction order: the same input gives the same bits, whatever the number of threads.
  *   - NaN goes in, NaN comes out: no operation hides one.
  *   - Outputs may not overlap inputs, except where "in place" is allowed.
@@ -75,7 +75,8 @@ struct backend {
     /*
      * Weights.  weight_load(): from host memory of type F32, BF16 or F16 (which may be unaligned), [out, in].
      * weight_load_fp8(): from E4M3 codes.  weight_quantize(): q = W of a dense weight in FP8; `from` is the type W had in
-     * its file, which ROUND_MODELOPT depends on; q shares W's bias; q->data is allocated on first use and overwritten after.
+     * its file, which ROUND_MODELOPT depends on; q shares W's bias.  The struct is zeroed, or from an earlier load: data is
+     * allocated on first use and used again for a matrix of the same size.  Loading leaves w->bias as it is, freeing too.
      */
     void (*weight_load)(struct backend *, struct weight *w, size_t out, size_t in, const void *host, enum dtype from);
     void (*weight_load_fp8)(struct backend *, struct weight *w, size_t out, size_t in, const uint8_t *codes, float scale,
@@ -103,7 +104,8 @@ struct backend {
     void (*rope)(struct backend *, void *y, size_t y_stride, const void *x, size_t x_stride, const float *c, const float *s,
                  size_t rows, size_t heads, size_t head_dim, bool inverse);
 
-    /* o = softmax(scale q k^T + mask) v; lse fp32 [heads, query rows], or NULL when no backward follows. */
+    /* o = softmax(scale q k^T + mask) v; lse fp32 [heads, query rows], or NULL when no backward follows.  A row that
+       sees no key has o = 0 and lse = -infinity. */
     void (*attention)(struct backend *, const struct attention *a, void *o, float *lse, const void *q, const void *k,
                       const void *v);
     /* dq, dk, dv (strides of q, k, v) from d_o (stride of o); dk and dv of a kv head sum over its query heads. */
@@ -117,13 +119,14 @@ struct backend {
     void (*gelu)(struct backend *, void *y, const void *x, size_t n);
     void (*gelu_dx)(struct backend *, void *dx, const void *dy, const void *x, size_t n); /* dx may be dy */
 
-    /* y[r] = x[index[r]] and y[index[r]] = x[r]; index is device memory, in range (the caller has checked). */
+    /* y[r] = x[index[r]] and y[index[r]] = x[r]; index is device memory, in range (the caller has checked); scatter's differ. */
     void (*gather)(struct backend *, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
     void (*scatter)(struct backend *, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
     /* y[r] = row ids[r] of a dense weight [vocab, dim]: the embedding, which may also be the tied head. */
     void (*embed)(struct backend *, void *y, const struct weight *table, const int32_t *ids, size_t rows);
 
-    /* Per row of fp32 logits: lse, first argmax, and -log softmax at target (0 when target < 0); outputs may be NULL. */
+    /* Per row of fp32 logits: lse, first argmax, and -log softmax at target (0 when target < 0); outputs may be NULL,
+       target too when nll is.  In argmax a NaN is the largest. */
     void (*nll)(struct backend *, float *nll, float *lse, int32_t *argmax, const float *logits, const int32_t *target,
                 size_t rows, size_t vocab);
     /* dlogits [rows, vocab] act = weight[r] (softmax - onehot(target)); rows with target < 0 are 0. */

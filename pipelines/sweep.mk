@@ -31,7 +31,8 @@ OUT      ?= out/$(notdir $(MODEL:%/=%))
 TOOLS    ?= build/tools
 PIPES    := $(dir $(lastword $(MAKEFILE_LIST)))
 PATH     := $(TOOLS):$(PATH)
-export PATH
+OMP_WAIT_POLICY ?= passive# threads that wait must not spin: points may run side by side
+export PATH OMP_WAIT_POLICY
 
 POINTS   := $(shell $(PIPES)points.sh '$(COVERAGE)' '$(ONLY)')
 $(if $(POINTS),,$(error COVERAGE='$(COVERAGE)' ONLY='$(ONLY)' names no coverage point))

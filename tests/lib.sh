@@ -10,7 +10,8 @@
 #
 # $W is a scratch directory of this script, removed at its end.  The tools are first on PATH.
 set -u
-export LC_ALL=C OPENBLAS_NUM_THREADS=1
+# Threads that wait must not spin: tests run side by side.
+export LC_ALL=C OMP_WAIT_POLICY=passive
 B=${B:-build}
 export B
 PATH=$(cd "$B" && pwd)/tools:$PATH

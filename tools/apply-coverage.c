@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/cli.h"
+#include "common/base/fp8.h"
 #include "common/base/mem.h"
 #include "common/quant/scheme.h"
 
@@ -13,7 +14,6 @@ static bool unscored, unservable, summary;
 static struct cli_list list;
 static const char *const by_choices[] = {"groups", "bytes", NULL};
 static const char *const fused_choices[] = {"shared", "own", NULL};
-static const char *const rounding_choices[] = {"exact", "modelopt", NULL};
 
 enum { SELECT, EXCLUDE, FIRST_OTHER };
 static const struct cli_opt opts[] = {

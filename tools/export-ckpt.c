@@ -8,7 +8,6 @@ static const char *model_dir, *out_dir, *rounding, *format = "modelopt";
 static bool force, dry_run;
 
 static const char *const formats[] = {"modelopt", NULL};
-static const char *const rounding_choices[] = {"exact", "modelopt", NULL};
 static const struct cli_opt opts[] = {
     {OPT_STR, 'm', "model", &model_dir, "DIR", "the model that the scheme was made for", 0, 0, NULL},
     {OPT_STR, 'o', "output", &out_dir, "DIR", "the checkpoint; must not exist", 0, 0, NULL},
@@ -66,7 +65,7 @@ static void print_plan(const struct export_plan *p)
         add(&all[1], &it->out);
     }
     printf("%zu of %zu linear layers quantized, rounding %s, %zu %s\n\n", p->quantized, p->linears,
-           rounding_name(p->rounding), p->files, p->files == 1 ? "file" : "files");
+           rounding_text(p->rounding), p->files, p->files == 1 ? "file" : "files");
     printf("%-8s %10s %16s %10s %16s\n", "dtype", "tensors", "bytes", "after", "bytes after");
     for (enum dtype t = DT_NONE + 1; t <= DT_BOOL; t++)
         if (before[t].tensors || after[t].tensors)
@@ -95,11 +94,8 @@ static int run(const char *scheme_path, struct err *e)
         goto out;
     if (!rounding)
         rounding = scheme.rounding;
-    if (rounding && rounding_from_name(rounding, &r)) {
-        err_set(e, RC_DATA, "the scheme %s has the rounding '%s': it is exact or modelopt", scheme.label,
-                rounding);
+    if (rounding && rounding_parse(rounding, &r, e))
         goto out;
-    }
     if (export_plan(&plan, &model, &scheme, r, EXPORT_SHARD_BYTES, e))
         goto out;
     if (dry_run) {

@@ -12,7 +12,6 @@
 static const char *const methods[] = {"gradient", "kl", NULL};
 static const char *const formats[] = {"fp8", NULL};
 static const char *const fusings[] = {"shared", "own", NULL};
-static const char *const roundings[] = {"exact", "modelopt", NULL};
 static const char *model_dir, *output, *ranges_path;
 static const char *method = "gradient", *format = "fp8", *fused = "shared", *rounding = "exact";
 static struct run_options ro = RUN_DEFAULTS;
@@ -26,7 +25,7 @@ static const struct cli_opt opts[] = {
      .help = "take the ranges from this document instead of measuring\nthem on the samples"},
     {.kind = OPT_CHOICE, .name = "fused-ranges", .to = &fused, .choices = fusings,
      .help = "q/k/v and gate/up share one weight range, as engines have\nit (default), or each module its own"},
-    {.kind = OPT_CHOICE, .name = "rounding", .to = &rounding, .choices = roundings,
+    {.kind = OPT_CHOICE, .name = "rounding", .to = &rounding, .choices = rounding_choices,
      .help = "of weights: once (default), or twice as ModelOpt does"},
     RUN_OPTIONS(ro),
     CLI_OUTPUT(output, "write the LAYERS document here (default: standard output)"),
@@ -162,7 +161,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     struct progress p = {0};
     int ret = -1;
 
-    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || rounding_from_name(rounding, &m.rounding))
+    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || rounding_parse(rounding, &m.rounding, e))
         goto out;
     if (m.weights.scales_applied) {
         err_set(e, RC_DATA, "'%s' is quantized already: layers are scored on the unquantized model", model_dir);

@@ -5,36 +5,29 @@
 
 #include "common/base/numeric.h"
 
-static const char *const names[] = {"exact", "modelopt"};
+const char *const rounding_choices[] = {[ROUND_EXACT] = "exact", [ROUND_MODELOPT] = "modelopt", NULL};
 
-const char *rounding_name(enum rounding r)
+const char *rounding_text(enum rounding r)
 {
-    return names[r];
+    return rounding_choices[r];
 }
 
-int rounding_from_name(const char *name, enum rounding *r)
+int rounding_parse(const char *text, enum rounding *r, struct err *e)
 {
-    for (int i = 0; i < 2; i++)
-        if (!strcmp(name, names[i])) {
+    for (int i = 0; rounding_choices[i]; i++)
+        if (!strcmp(text, rounding_choices[i])) {
             *r = (enum rounding)i;
             return 0;
         }
-    return -1;
-}
-
-static inline float to_bf16(float x)
-{
-    uint32_t u = f32_bits(x), r = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000;
-
-    return f32_from_bits((u & 0x7fffffff) > 0x7f800000 ? u : r);
+    return err_set(e, RC_DATA, "there is no rounding '%s': it is exact or modelopt", text);
 }
 
 float fp8_scale(float amax, enum rounding r)
 {
-    const float s = r == ROUND_MODELOPT ? amax * (1 / 448.0f) : amax / 448.0f;
+    float s = r == ROUND_EXACT ? amax / E4M3_MAX : amax * (1 / E4M3_MAX);
 
-    /* The scale of a range near the least fp32 number vanishes; as bf16, by which ROUND_MODELOPT divides, earlier. */
-    return (r == ROUND_MODELOPT ? to_bf16(s) : s) > 0 ? s : 1;
+    /* ROUND_MODELOPT divides by the scale as bf16, which vanishes earlier. */
+    return (r == ROUND_EXACT ? s > 0 : bf16_to_f32(bf16_from_f32(s)) > 0) ? s : 1;
 }
 
 /*
@@ -67,6 +60,13 @@ void fp8_encode(uint8_t *code, const float *x, size_t n, float scale)
 {
     for (size_t i = 0; i < n; i++)
         code[i] = code_of(x[i] / scale);
+}
+
+static inline float to_bf16(float x)
+{
+    uint32_t u = f32_bits(x), r = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000;
+
+    return f32_from_bits((u & 0x7fffffff) > 0x7f800000 ? u : r);
 }
 
 void fp8_encode_twice(uint8_t *code, const float *x, size_t n, float scale)

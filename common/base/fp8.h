@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/base/err.h"
+
 /*
  * How a quotient becomes a code.  ROUND_EXACT: once, from the fp32 quotient.  ROUND_MODELOPT: as ModelOpt's CUDA code
  * does for bf16 weights, which takes amax * fp32(1/448) for the scale, divides by the scale rounded to bf16, and rounds
@@ -16,10 +18,14 @@
  */
 enum rounding { ROUND_EXACT, ROUND_MODELOPT };
 
-const char *rounding_name(enum rounding r);
-int rounding_from_name(const char *name, enum rounding *r); /* 0, or -1: unknown */
+const char *rounding_text(enum rounding r);                             /* "exact", "modelopt" */
+int rounding_parse(const char *text, enum rounding *r, struct err *e); /* RC_DATA: no such rounding */
+extern const char *const rounding_choices[];                           /* NULL-terminated, for OPT_CHOICE */
 
-/* amax >= 0, finite.  amax 0, or one whose scale would vanish, gives scale 1: codes are 0 then, and there is no 0/0. */
+/*
+ * The scale of a tensor of range amax, which is finite and not negative.  amax 0, or so small that the scale would
+ * vanish: 1, so that the codes are 0 and there is no 0/0.  The result is finite and positive.
+ */
 float fp8_scale(float amax, enum rounding r);
 
 /* code[i] = e4m3(x[i] / scale), saturating at 448; NaN gives a NaN code. */

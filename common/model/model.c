@@ -317,8 +317,8 @@ int model_apply(struct model *m, const struct scheme *s, struct err *e)
     if (s->model_digest && strcmp(s->model_digest, m->digest))
         return err_set(e, RC_DATA, "scheme %s was made for another model (digest %.12s, '%s' has %.12s)", s->label,
                        s->model_digest, m->weights.ckpt.dir, m->digest);
-    if (s->rounding && rounding_from_name(s->rounding, &rounding))
-        return err_set(e, RC_DATA, "scheme %s asks for rounding '%s', which is not known", s->label, s->rounding);
+    if (s->rounding && rounding_parse(s->rounding, &rounding, e))
+        return err_prefix(e, "scheme %s", s->label);
     for (size_t i = 0; i < m->linears; i++)
         model_unquantize(m, &m->linear[i]);
     m->rounding = rounding;

@@ -6,6 +6,7 @@
 
 #include "common/base/fp8.h"
 #include "common/base/mem.h"
+#include "common/quant/tensor.h"
 #include "common/model/quantspec.h"
 
 enum { NAME_BYTES = 160, CHUNK = 1 << 16 };
@@ -472,44 +473,9 @@ float *weights_f32(const struct weights *w, const struct st_tensor *t, struct er
     return NULL;
 }
 
-/* Magnitude bits of floats sort like the magnitudes; from `inf` on they are infinities and NaN. */
-#define LARGEST(type, mask)                                                                                  \
-    do {                                                                                                     \
-        const uint8_t *p = t->data;                                                                          \
-        _Pragma("omp parallel for reduction(max : top)") for (size_t i = 0; i < t->count; i++)               \
-        {                                                                                                    \
-            type v;                                                                                          \
-            memcpy(&v, p + i * sizeof v, sizeof v);                                                          \
-            top = (v & (mask)) > top ? (v & (mask)) : top;                                                   \
-        }                                                                                                    \
-    } while (0)
-
 int weights_amax(const struct weights *w, const struct st_tensor *t, float *amax, struct err *e)
 {
-    uint32_t top = 0, inf;
-
-    switch (t->dtype) {
-    case DT_BF16:
-        LARGEST(uint16_t, 0x7fff);
-        inf = 0x7f80;
-        *amax = bf16_to_f32((uint16_t)top);
-        break;
-    case DT_F16:
-        LARGEST(uint16_t, 0x7fff);
-        inf = 0x7c00;
-        *amax = f16_to_f32((uint16_t)top);
-        break;
-    case DT_F32:
-        LARGEST(uint32_t, 0x7fffffff);
-        inf = 0x7f800000;
-        *amax = f32_from_bits(top);
-        break;
-    default:
-        return err_set(e, RC_DATA, "'%s': tensor '%s' has dtype %s; its range is taken of the unquantized model",
-                       ckpt_file_of(&w->ckpt, t), t->name, st_dtype_name(t->dtype));
-    }
-    if (top >= inf)
-        return err_set(e, RC_DATA, "'%s': tensor '%s' has an element that is NaN or infinite",
-                       ckpt_file_of(&w->ckpt, t), t->name);
+    if (tensor_amax(t->data, t->dtype, t->count, t->name, amax, e))
+        return err_prefix(e, "'%s'", ckpt_file_of(&w->ckpt, t));
     return 0;
 }

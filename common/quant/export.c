@@ -162,7 +162,7 @@ static struct export_item *find_weight(const struct export_plan *p, const struct
         (it->src->dtype == DT_F16 && p->rounding == ROUND_EXACT))
         return it;
     err_set(e, RC_DATA, "'%s': the weight of '%s' is %s, rounding %s takes %s", dir, m->name,
-            st_dtype_name(it->src->dtype), rounding_name(p->rounding),
+            st_dtype_name(it->src->dtype), rounding_text(p->rounding),
             p->rounding == ROUND_EXACT ? "BF16, F16 or F32" : "BF16 or F32");
     return NULL;
 }

@@ -8,10 +8,10 @@
 #ifndef COMMON_QUANT_EXPORT_H
 #define COMMON_QUANT_EXPORT_H
 
-#include "common/base/fp8.h"
 #include "common/base/progress.h"
 #include "common/io/ckpt.h"
 #include "common/quant/scheme.h"
+#include "common/quant/tensor.h"
 
 #define EXPORT_SHARD_BYTES                                                                                   \
     ((size_t)5000000000) /* of a model that is in several files: a new file begins here */

@@ -6,7 +6,6 @@
 
 #include "common/base/mem.h"
 #include "common/io/outdir.h"
-#include "common/quant/encode.h"
 #include "common/quant/export.h"
 #include "common/quant/modelopt.h"
 
@@ -39,14 +38,14 @@ static int write_codes(const struct export_plan *p, const struct export_item *it
     const struct st_tensor *t = it->src;
     float amax;
 
-    if (encode_amax(t->data, t->dtype, t->count, t->name, &amax, e))
+    if (tensor_amax(t->data, t->dtype, t->count, t->name, &amax, e))
         return err_prefix(e, "'%s'", ckpt_file_of(p->model, t));
     if (!(amax <= it->module->weight_amax * RANGE_SLACK))
         return err_set(e, RC_DATA,
                        "tensor '%s' of '%s' reaches %g, but the scheme's range of it is %g: the scheme was "
                        "made for another model",
                        t->name, ckpt_file_of(p->model, t), (double)amax, (double)it->module->weight_amax);
-    if (encode_fp8(t->data, t->dtype, t->count, it->scale, p->rounding, to->code, t->name, e))
+    if (tensor_encode(t->data, t->dtype, t->count, it->scale, p->rounding, to->code, t->name, e))
         return err_prefix(e, "'%s'", ckpt_file_of(p->model, t));
     return write_bytes(to, to->code, t->count, e);
 }

@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/exp.h"
+#include "kernels/cpu/vmath.h"
 
 void cpu_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t n)
 {
@@ -16,7 +16,8 @@ void cpu_swiglu(struct backend *be, void *s, const void *g, const void *u, size_
         to[i] = gate[i] / (1 + exp_f32(-gate[i])) * up[i];
 }
 
-void cpu_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u, size_t n)
+void cpu_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u,
+                   size_t n)
 {
     const float *gate = g, *up = u, *dy = ds;
     float *dgate = dg, *dup = du;

@@ -1,9 +1,9 @@
 /*
  * attention.c - softmax attention over rows of segments, and its backward
  *
- * The work is cut into pairs (segment, kv head) and, inside a pair, into blocks of query rows.  A kv head's query heads
- * count as rows of one block, so that its keys and values are packed once for all of them and products are not skinny.
- * A block's scores against all keys that it sees are the largest thing held.
+ * The work is cut into pairs (segment, kv head) and, inside a pair, into blocks of query rows.  A kv head's
+ * query heads count as rows of one block, so that its keys and values are packed once for all of them and
+ * products are not skinny.  A block's scores against all keys that it sees are the largest thing held.
  *
  * A masked score becomes probability 0 after the product: a NaN in v reaches the block's earlier rows too.
  */
@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/exp.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/vmath.h"
 
 enum { BLOCK = 96 }; /* query rows of a block, all query heads of the kv head together */
 
@@ -59,19 +59,38 @@ static size_t visible(const struct attention *a, const struct pair *p, size_t t)
     return p->nk + t + 1 > p->nq ? min(p->nk, p->nk + t + 1 - p->nq) : 0;
 }
 
-/* A thread's room: packed operands (K^T and V^T [head_dim, nk]; V, K and rows [, head_dim]) and blocks of rows. */
-enum part { KEYS_T, VALUES, Q, SCORES, O, FORWARD_PARTS, KEYS = FORWARD_PARTS, VALUES_T, D_O, D_SCORES, ROWS, DELTA, PARTS };
+/* A thread's room: packed operands (K^T, V^T [head_dim, nk]; V, K, rows [, head_dim]), and blocks of rows. */
+enum part {
+    KEYS_T,
+    VALUES,
+    Q,
+    SCORES,
+    O,
+    FORWARD_PARTS,
+    KEYS = FORWARD_PARTS,
+    VALUES_T,
+    D_O,
+    D_SCORES,
+    ROWS,
+    DELTA,
+    PARTS
+};
 
 /* Where the first n parts begin, aligned to cache lines; returns the floats they take together. */
 static size_t room_layout(size_t offset[PARTS], const struct attention *a, size_t n)
 {
     size_t rows = block_tokens(a) * group_of(a), dim = a->head_dim, total = 0;
     size_t floats[PARTS] = {
-        [KEYS_T] = dim * gemm_padded(a->max_k),   [VALUES] = a->max_k * gemm_padded(dim),
-        [Q] = rows * dim,                         [SCORES] = rows * a->max_k,
-        [O] = rows * dim,                         [KEYS] = a->max_k * gemm_padded(dim),
-        [VALUES_T] = dim * gemm_padded(a->max_k), [D_O] = rows * dim,
-        [D_SCORES] = rows * a->max_k,             [ROWS] = rows * gemm_padded(dim),
+        [KEYS_T] = dim * gemm_padded(a->max_k),
+        [VALUES] = a->max_k * gemm_padded(dim),
+        [Q] = rows * dim,
+        [SCORES] = rows * a->max_k,
+        [O] = rows * dim,
+        [KEYS] = a->max_k * gemm_padded(dim),
+        [VALUES_T] = dim * gemm_padded(a->max_k),
+        [D_O] = rows * dim,
+        [D_SCORES] = rows * a->max_k,
+        [ROWS] = rows * gemm_padded(dim),
         [DELTA] = rows,
     };
 
@@ -91,8 +110,15 @@ struct call {
     float *part[PARTS];
 };
 
+/* Multiply-adds of the scores, if all segments were as long as the longest. */
+static size_t work(const struct call *c)
+{
+    return c->queries * c->a->max_k * c->a->heads * c->a->head_dim;
+}
+
 /* This thread's copy of a call. */
-static struct call enter(const struct call *shared, float *room, const size_t offset[PARTS], size_t floats, size_t n)
+static struct call enter(const struct call *shared, float *room, const size_t offset[PARTS], size_t floats,
+                         size_t n)
 {
     struct call c = *shared;
 
@@ -101,27 +127,30 @@ static struct call enter(const struct call *shared, float *room, const size_t of
     return c;
 }
 
-/* Rows of a block lie token by token, in each the group's heads: that stretch of a token's row is contiguous. */
-static void gather_block(const struct call *c, float *to, const float *from, size_t stride, const struct pair *p,
-                         size_t t0, size_t tokens)
+/* A block's rows lie token by token, in each the group's heads: contiguous in a token's row. */
+static void gather_block(const struct call *c, float *to, const float *from, size_t stride,
+                         const struct pair *p, size_t t0, size_t tokens)
 {
     size_t width = group_of(c->a) * c->a->head_dim;
 
     for (size_t t = 0; t < tokens; t++)
-        memcpy(to + t * width, from + (p->q0 + t0 + t) * stride + p->head * c->a->head_dim, width * sizeof *to);
+        memcpy(to + t * width, from + (p->q0 + t0 + t) * stride + p->head * c->a->head_dim,
+               width * sizeof *to);
 }
 
-static void scatter_block(const struct call *c, float *to, size_t stride, const float *from, const struct pair *p,
-                          size_t t0, size_t tokens)
+static void scatter_block(const struct call *c, float *to, size_t stride, const float *from,
+                          const struct pair *p, size_t t0, size_t tokens)
 {
     size_t width = group_of(c->a) * c->a->head_dim;
 
     for (size_t t = 0; t < tokens; t++)
-        memcpy(to + (p->q0 + t0 + t) * stride + p->head * c->a->head_dim, from + t * width, width * sizeof *to);
+        memcpy(to + (p->q0 + t0 + t) * stride + p->head * c->a->head_dim, from + t * width,
+               width * sizeof *to);
 }
 
 /* Rows of K or V that belong to the pair, [nk, head_dim] or transposed. */
-static struct view side(const float *x, size_t stride, const struct call *c, const struct pair *p, bool transposed)
+static struct view side(const float *x, size_t stride, const struct call *c, const struct pair *p,
+                        bool transposed)
 {
     const float *at = x + p->k0 * stride + p->kv_head * c->a->head_dim;
 
@@ -138,28 +167,20 @@ static float *lse_at(const struct call *c, const struct pair *p, size_t t, size_
     return c->lse + (p->head + head) * c->queries + p->q0 + t;
 }
 
-/* s [n], of which the first `seen` count, becomes exp(s - max); returns 1 / sum, or 0 when nothing is seen. */
+/* s [n], of which the first `seen` count, becomes exp(s - max); returns 1 / sum, or 0 if none is seen. */
 static float softmax_row(float *s, size_t seen, size_t n, float *lse)
 {
-    float max = -INFINITY;
-    double sum = 0;
+    float max = max_f32(s, seen);
+    double sum = exp_sum_f32(s, s, seen, max);
 
-#pragma omp simd reduction(max : max)
-    for (size_t i = 0; i < seen; i++)
-        max = s[i] > max ? s[i] : max; /* passes over NaN, which the sum then catches */
-#pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < seen; i++) {
-        s[i] = exp_f32(s[i] - max);
-        sum += s[i];
-    }
     for (size_t i = seen; i < n; i++)
         s[i] = 0;
     *lse = seen ? (float)(max + log(sum)) : -INFINITY;
     return seen ? (float)(1 / sum) : 0;
 }
 
-static void forward_block(const struct call *c, const struct pair *p, size_t t0, size_t tokens, struct packed keys_t,
-                          struct packed values)
+static void forward_block(const struct call *c, const struct pair *p, size_t t0, size_t tokens,
+                          struct packed keys_t, struct packed values)
 {
     const struct attention *a = c->a;
     size_t group = group_of(a), dim = a->head_dim, rows = tokens * group, n = visible(a, p, t0 + tokens - 1);
@@ -181,8 +202,8 @@ static void forward_block(const struct call *c, const struct pair *p, size_t t0,
     scatter_block(c, c->o, a->o_stride, o, p, t0, tokens);
 }
 
-void cpu_attention(struct backend *be, const struct attention *a, void *o, float *lse, const void *q, const void *k,
-                   const void *v)
+void cpu_attention(struct backend *be, const struct attention *a, void *o, float *lse, const void *q,
+                   const void *k, const void *v)
 {
     size_t offset[PARTS], floats = room_layout(offset, a, FORWARD_PARTS), tokens = block_tokens(a);
     size_t blocks = (a->max_q + tokens - 1) / tokens, pairs = a->segments * a->kv_heads;
@@ -192,7 +213,7 @@ void cpu_attention(struct backend *be, const struct attention *a, void *o, float
     if (cpu_idle(be, pairs * blocks) || !(room = cpu_scratch(be, floats * (size_t)omp_get_max_threads())))
         return;
     call.queries = (size_t)a->cu_q[a->segments];
-#pragma omp parallel
+#pragma omp parallel if (work(&call) > CPU_SERIAL_PRODUCT)
     {
         struct call c = enter(&call, room, offset, floats, FORWARD_PARTS);
         struct packed keys_t = {0}, values = {0};
@@ -249,13 +270,15 @@ static void row_products(float *delta, const float *d_o, const float *o, size_t 
 }
 
 /* What one block of queries adds to dK and dV, and its dQ. */
-static void backward_block(const struct call *c, const struct pair *p, size_t t0, size_t tokens, struct packed keys_t,
-                           struct packed values_t, struct packed keys)
+static void backward_block(const struct call *c, const struct pair *p, size_t t0, size_t tokens,
+                           struct packed keys_t, struct packed values_t, struct packed keys)
 {
     const struct attention *a = c->a;
     size_t dim = a->head_dim, rows = tokens * group_of(a), n = visible(a, p, t0 + tokens - 1);
-    float *q = c->part[Q], *s = c->part[SCORES], *o = c->part[O], *d_o = c->part[D_O], *ds = c->part[D_SCORES];
-    float *dk = c->dk + p->k0 * a->k_stride + p->kv_head * dim, *dv = c->dv + p->k0 * a->v_stride + p->kv_head * dim;
+    float *q = c->part[Q], *s = c->part[SCORES], *o = c->part[O], *d_o = c->part[D_O],
+          *ds = c->part[D_SCORES];
+    float *dk = c->dk + p->k0 * a->k_stride + p->kv_head * dim,
+          *dv = c->dv + p->k0 * a->v_stride + p->kv_head * dim;
     struct packed packed;
 
     gather_block(c, q, c->q, a->q_stride, p, t0, tokens);
@@ -289,8 +312,9 @@ static void backward_pair(const struct call *c, const struct pair *p)
         backward_block(c, p, t0, min(tokens, p->nq - t0), keys_t, values_t, keys);
 }
 
-void cpu_attention_dx(struct backend *be, const struct attention *a, void *dq, void *dk, void *dv, const void *d_o,
-                      const void *q, const void *k, const void *v, const void *o, const float *lse)
+void cpu_attention_dx(struct backend *be, const struct attention *a, void *dq, void *dk, void *dv,
+                      const void *d_o, const void *q, const void *k, const void *v, const void *o,
+                      const float *lse)
 {
     size_t offset[PARTS], floats = room_layout(offset, a, PARTS), pairs = a->segments * a->kv_heads;
     struct call call = {.a = a, .q = q, .k = k, .v = v, .out = o, .d_o = d_o, .dq = dq, .dk = dk, .dv = dv};
@@ -300,7 +324,7 @@ void cpu_attention_dx(struct backend *be, const struct attention *a, void *dq, v
         return;
     call.lse = (float *)lse; /* read only */
     call.queries = (size_t)a->cu_q[a->segments];
-#pragma omp parallel
+#pragma omp parallel if (work(&call) > CPU_SERIAL_PRODUCT)
     {
         struct call c = enter(&call, room, offset, floats, PARTS);
 

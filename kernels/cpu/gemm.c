@@ -8,7 +8,7 @@
 enum { MR = GEMM_MR, LANES = GEMM_LANES, NR = GEMM_NR };
 enum { K_CHUNK = 256 }; /* partial sums of this length keep the rounding error from growing with k */
 
-typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
 
 /* a * b + c, rounded once where the CPU can: the build forbids contraction, so it is asked for by name. */
 static inline vec multiply_add(vec a, vec b, vec c)
@@ -65,8 +65,8 @@ static void store(float *c, size_t ldc, float t[MR][NR], size_t m, size_t n, flo
 }
 
 /* MR rows (or the last m of them) of one panel's columns. */
-static void block(float *c, size_t ldc, struct view a, const float *panel, size_t m, size_t n, size_t k, float alpha,
-                  bool accumulate, const float *bias)
+static void block(float *c, size_t ldc, struct view a, const float *panel, size_t m, size_t n, size_t k,
+                  float alpha, bool accumulate, const float *bias)
 {
     _Alignas(64) float t[MR][NR];
     const float *row[MR];
@@ -90,8 +90,8 @@ void gemm(float *c, size_t ldc, struct view a, struct packed b, size_t m, size_t
         for (size_t i = 0; i < m; i += MR) {
             struct view rows = {a.p + i * a.row, a.row, a.col};
 
-            block(c + i * ldc + j, ldc, rows, b.p + j * b.k, m - i < MR ? m - i : MR, n - j < NR ? n - j : NR, k,
-                  alpha, accumulate, bias ? bias + j : NULL);
+            block(c + i * ldc + j, ldc, rows, b.p + j * b.k, m - i < MR ? m - i : MR, n - j < NR ? n - j : NR,
+                  k, alpha, accumulate, bias ? bias + j : NULL);
         }
 }
 

@@ -1,11 +1,13 @@
 /*
  * gemm.h - products of fp32 matrices with a packed right side, on one thread
  *
- * Each element of C sums over k in one fixed order: alone of k, not of m, n or the tile it falls in.  So a row of a
- * batch has the bits it would have by itself, and callers may split m and n among threads as they like.
+ * Each element of C sums over k in one fixed order: alone of k, not of m, n or the tile it falls in.  So a
+ * row of a batch has the bits it would have by itself, and callers may split m and n among threads as they
+ * like.
  *
- * This is not a BLAS call because a BLAS picks its kernels by CPU model: the OpenBLAS 0.3.21 of Debian 12 takes a CPU
- * newer than itself for a Prescott and runs at a fifth of the speed, and its summation order changes with the tile.
+ * This is not a BLAS call because a BLAS picks its kernels by CPU model: the OpenBLAS 0.3.21 of Debian 12
+ * takes a CPU newer than itself for a Prescott and runs at a fifth of the speed, and its summation order
+ * changes with the tile.
  */
 #ifndef KERNELS_CPU_GEMM_H
 #define KERNELS_CPU_GEMM_H
@@ -44,8 +46,8 @@ static inline size_t gemm_padded(size_t n)
 struct packed gemm_pack(float *p, struct view b, size_t k, size_t n);
 
 /*
- * c [m, n] (ldc elements from row to row) = alpha A B, or += when accumulate; then + bias [n] unless that is NULL.
- * A is [m, k]; of B's rows the first k count.
+ * c [m, n] (ldc elements from row to row) = alpha A B, or += when accumulate; then + bias [n] unless that is
+ * NULL.  A is [m, k]; of B's rows the first k count.
  */
 void gemm(float *c, size_t ldc, struct view a, struct packed b, size_t m, size_t n, size_t k, float alpha,
           bool accumulate, const float *bias);

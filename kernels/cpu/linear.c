@@ -4,11 +4,10 @@
 #include "kernels/cpu/gemm.h"
 
 enum {
-    TILE_ROWS = 96,     /* rows of x that stay in the L2 cache while the panels of W pass */
-    PACKED = 1 << 20,   /* floats of W packed at a time */
-    ROUNDED = 1 << 22,  /* floats of x rounded to FP8 at a time */
-    SKINNY = 4,         /* up to here, packing W would take longer than the product */
-    SERIAL_WORK = 1 << 15
+    TILE_ROWS = 96,    /* rows of x that stay in the L2 cache while the panels of W pass */
+    PACKED = 1 << 20,  /* floats of W packed at a time */
+    ROUNDED = 1 << 22, /* floats of x rounded to FP8 at a time, about */
+    SKINNY = 4         /* up to here, packing W would take longer than the product */
 };
 
 static size_t min(size_t a, size_t b)
@@ -35,7 +34,7 @@ static void product(float *c, const float *a, struct view b, size_t rows, size_t
     for (size_t j0 = 0; j0 < n; j0 += columns) {
         size_t end = min(n, j0 + columns);
 
-#pragma omp parallel if (rows * n * k > SERIAL_WORK)
+#pragma omp parallel if (rows * n * k > CPU_SERIAL_PRODUCT)
         {
 #pragma omp for
             for (size_t j = j0; j < end; j += GEMM_NR) {
@@ -43,14 +42,14 @@ static void product(float *c, const float *a, struct view b, size_t rows, size_t
 
                 gemm_pack(room + (j - j0) * k, panel, k, min(GEMM_NR, end - j));
             }
-#pragma omp for collapse(2)
+#pragma omp for collapse(2) nowait
             for (size_t i = 0; i < rows; i += tile)
                 for (size_t j = j0; j < end; j += GEMM_NR) {
                     struct view x = {a + i * k, k, 1};
                     struct packed panel = {room + (j - j0) * k, k};
 
-                    gemm(c + i * n + j, n, x, panel, min(tile, rows - i), min(GEMM_NR, end - j), k, 1, accumulate,
-                         bias ? bias + j : NULL);
+                    gemm(c + i * n + j, n, x, panel, min(tile, rows - i), min(GEMM_NR, end - j), k, 1,
+                         accumulate, bias ? bias + j : NULL);
                 }
         }
     }
@@ -71,7 +70,7 @@ static void skinny(float *y, const float *x, size_t rows, const struct weight *w
 {
     const float *m = w->data, *bias = w->bias;
 
-#pragma omp parallel for if (w->out * w->in > SERIAL_WORK)
+#pragma omp parallel for if (w->out * w->in > CPU_SERIAL_PRODUCT)
     for (size_t j = 0; j < w->out; j++)
         for (size_t r = 0; r < rows; r++) {
             float sum = dot(x + r * w->in, m + j * w->in, w->in);
@@ -90,7 +89,7 @@ static void round_rows(float *y, const float *x, size_t rows, const struct weigh
 void cpu_linear(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w)
 {
     bool fp8 = w->format == WEIGHT_FP8;
-    size_t group = fp8 ? min(rows, ROUNDED / (w->in ? w->in : 1) + TILE_ROWS) : rows; /* rows rounded at a time */
+    size_t rounded = ROUNDED / (w->in ? w->in : 1) + TILE_ROWS, group = fp8 ? min(rows, rounded) : rows;
     size_t packed = rows > SKINNY ? w->in * packed_columns(w->out, w->in) : 0;
     float *room;
 
@@ -117,7 +116,8 @@ void cpu_linear_f32(struct backend *be, float *y, const void *x, size_t rows, co
     cpu_linear(be, y, x, rows, w);
 }
 
-void cpu_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, const struct weight *w, bool accumulate)
+void cpu_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, const struct weight *w,
+                   bool accumulate)
 {
     float *room;
 

@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/exp.h"
+#include "kernels/cpu/vmath.h"
 
 /* A row's largest logit and where it is first; a NaN counts as the largest of all. */
 struct top {
@@ -12,33 +12,26 @@ struct top {
 
 static struct top find_top(const float *z, size_t n)
 {
-    struct top t = {-INFINITY, 0};
-    float max = -INFINITY;
-    int nan = 0;
+    struct top t = {max_f32(z, n), 0};
+    int32_t order = order_of(t.value);
 
-#pragma omp simd reduction(max : max) reduction(| : nan)
-    for (size_t i = 0; i < n; i++) {
-        max = z[i] > max ? z[i] : max;
-        nan |= z[i] != z[i];
-    }
-    while (t.index + 1 < n && (nan ? z[t.index] == z[t.index] : z[t.index] != max))
+    while (t.index + 1 < n && order_of(z[t.index]) != order)
         t.index++;
-    t.value = nan ? NAN : max;
     return t;
 }
 
 static double log_sum_exp(const float *z, size_t n, float max)
 {
+    float block[512];
     double sum = 0;
 
-#pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < n; i++)
-        sum += exp_f32(z[i] - max);
+    for (size_t i = 0; i < n; i += 512)
+        sum += exp_sum_f32(block, z + i, n - i < 512 ? n - i : 512, max);
     return max + log(sum);
 }
 
-void cpu_nll(struct backend *be, float *nll, float *lse, int32_t *argmax, const float *logits, const int32_t *target,
-             size_t rows, size_t vocab)
+void cpu_nll(struct backend *be, float *nll, float *lse, int32_t *argmax, const float *logits,
+             const int32_t *target, size_t rows, size_t vocab)
 {
     if (cpu_idle(be, rows * vocab))
         return;
@@ -57,8 +50,8 @@ void cpu_nll(struct backend *be, float *nll, float *lse, int32_t *argmax, const 
     }
 }
 
-void cpu_nll_dx(struct backend *be, void *dlogits, const float *logits, const float *lse, const int32_t *target,
-                const float *weight, size_t rows, size_t vocab)
+void cpu_nll_dx(struct backend *be, void *dlogits, const float *logits, const float *lse,
+                const int32_t *target, const float *weight, size_t rows, size_t vocab)
 {
     if (cpu_idle(be, rows * vocab))
         return;
@@ -80,8 +73,9 @@ void cpu_nll_dx(struct backend *be, void *dlogits, const float *logits, const fl
 }
 
 /*
- * One pass: KL = sum p (log p - log q) = mean of z_p - z_q under p, less the difference of the two log-sums.  In fp64 the
- * difference of nearly equal terms still has 1e-15 of them, far below any KL of interest; below 0 it is that rounding.
+ * One pass: KL = sum p (log p - log q) = mean of z_p - z_q under p, less the difference of the two log-sums.
+ * In fp64 the difference of nearly equal terms still has 1e-15 of them, far below any KL of interest; below 0
+ * it is that rounding.
  */
 static void compare_row(struct row_stats *out, const float *p, const float *q, size_t n)
 {
@@ -101,7 +95,8 @@ static void compare_row(struct row_stats *out, const float *p, const float *q, s
     *out = (struct row_stats){.kl = kl < 0 ? 0 : kl, .sq = sq, .same_top = tp.index == tq.index};
 }
 
-void cpu_compare(struct backend *be, struct row_stats *out, const float *p, const float *q, size_t rows, size_t vocab)
+void cpu_compare(struct backend *be, struct row_stats *out, const float *p, const float *q, size_t rows,
+                 size_t vocab)
 {
     if (cpu_idle(be, rows * vocab))
         return;

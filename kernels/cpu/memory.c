@@ -10,7 +10,7 @@ void *cpu_alloc(struct backend *be, size_t bytes)
 {
     void *p = NULL;
 
-    if (posix_memalign(&p, ALIGNMENT, bytes ? bytes : 1)) {
+    if (bytes > PTRDIFF_MAX - ALIGNMENT || posix_memalign(&p, ALIGNMENT, bytes ? bytes : 1)) {
         err_set(&be->err, RC_SYS, "out of memory: cannot allocate %zu bytes", bytes);
         return NULL;
     }

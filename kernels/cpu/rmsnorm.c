@@ -13,7 +13,8 @@ static float inverse_rms(const float *x, size_t dim, float eps)
     return (float)(1 / sqrt(sum / (double)dim + eps));
 }
 
-void cpu_rmsnorm(struct backend *be, void *y, const void *x, const void *w, size_t rows, size_t dim, float eps)
+void cpu_rmsnorm(struct backend *be, void *y, const void *x, const void *w, size_t rows, size_t dim,
+                 float eps)
 {
     const float *weight = w;
 
@@ -31,8 +32,8 @@ void cpu_rmsnorm(struct backend *be, void *y, const void *x, const void *w, size
 }
 
 /* With xn = x inv and q = w dy: dx += inv (q - xn mean(q xn)). */
-void cpu_rmsnorm_dx(struct backend *be, void *dx, const void *dy, const void *x, const void *w, size_t rows, size_t dim,
-                    float eps)
+void cpu_rmsnorm_dx(struct backend *be, void *dx, const void *dy, const void *x, const void *w, size_t rows,
+                    size_t dim, float eps)
 {
     const float *weight = w;
 

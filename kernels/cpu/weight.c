@@ -8,7 +8,7 @@
 #include "common/base/mem.h"
 #include "kernels/cpu/cpu.h"
 
-/* Room for [out, in] in w, that of an earlier load if it fits.  *n = out * in.  0, or -1: recorded in be->err. */
+/* Room for [out, in] in w, that of an earlier load if it fits; *n = out * in.  -1: recorded in be->err. */
 static int reserve(struct backend *be, struct weight *w, size_t out, size_t in, size_t *n)
 {
     size_t bytes;
@@ -33,7 +33,8 @@ static uint16_t half_at(const unsigned char *host, size_t i)
     return h;
 }
 
-void cpu_weight_load(struct backend *be, struct weight *w, size_t out, size_t in, const void *host, enum dtype from)
+void cpu_weight_load(struct backend *be, struct weight *w, size_t out, size_t in, const void *host,
+                     enum dtype from)
 {
     const unsigned char *h = host;
     float *d;
@@ -59,7 +60,8 @@ void cpu_weight_load(struct backend *be, struct weight *w, size_t out, size_t in
             d[i] = f16_to_f32(half_at(h, i));
         break;
     default:
-        err_set(&be->err, RC_DATA, "a dense weight is F32, BF16 or F16 in its file; this one is of another type");
+        err_set(&be->err, RC_DATA,
+                "a dense weight is F32, BF16 or F16 in its file; this one is of another type");
     }
 }
 
@@ -91,8 +93,8 @@ static void round_twice(float *y, const float *x, size_t n, float scale)
     fp8_decode(y, code, n, scale);
 }
 
-void cpu_weight_quantize(struct backend *be, struct weight *q, const struct weight *w, enum dtype from, float scale,
-                         float input_scale, enum rounding r)
+void cpu_weight_quantize(struct backend *be, struct weight *q, const struct weight *w, enum dtype from,
+                         float scale, float input_scale, enum rounding r)
 {
     bool twice = r == ROUND_MODELOPT && from == DT_BF16;
     const float *x = w->data;

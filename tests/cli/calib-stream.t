@@ -11,7 +11,7 @@ export -f cs list
 t calib-stream-help 0 'calib-stream --help'
 like 'calib-stream: a bad option' 2 '^calib-stream: unknown or ambiguous option .*--help' 'calib-stream --frobnicate'
 like 'calib-stream: no model' 2 'MODEL is missing' "calib-stream $V"
-like 'calib-stream: no source' 2 'an operand is missing' "calib-stream -m $M"
+like 'calib-stream: no source is standard input' 3 'standard input. holds no captions' "calib-stream -m $M"
 like 'calib-stream: a bad style' 2 'describe.caption.text' "cs --style poem $V"
 like 'calib-stream: a missing source' 4 "cannot open 'no/such.db': No such file" 'cs no/such.db'
 like 'calib-stream: a missing model' 3 'no/such: there is neither' "calib-stream -m no/such $V"

@@ -72,6 +72,16 @@ is export-ckpt-file-config "$(jq -cS "$shape"' | .producer.name="octet"' \
     tests/golden/modelopt-tiny/exports-cuda/fp8-lm-top50/hf_quant_config.json)" \
     "$(jq -cS "$shape" "$W/one/hf_quant_config.json")"
 
+# The whole pipe, on a model of several files with in-memory names.  What is measured under a scheme is what its
+# checkpoint gives, to the last bit.
+N=tests/golden/models/nested5-sharded
+ok export-ckpt-pipe "calib-amax -q -m $N $N.samples.msgpack | apply-coverage -q --select '*layers*' --select 'visual.blocks*' |
+    tee $W/pipe.json | export-ckpt -q -m $N -o $W/pipe"
+ppl() { eval-ppl -q -m "$@" $N.samples.msgpack | jq '.candidates[0].ppl'; }
+is export-ckpt-evaluated "$(ppl $N --scheme "$W/pipe.json")" "$(ppl "$W/pipe")"
+is export-ckpt-index 'model-00001-of-00001.safetensors' \
+    "$(jq -r '[.weight_map[]] | unique | join(" ")' "$W/pipe/model.safetensors.index.json")"
+
 # The schemes here are what scheme.jq makes of ModelOpt's exports.
 for s in "$G"/*.scheme.json; do
     x=$(basename "$s" .scheme.json)

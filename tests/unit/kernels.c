@@ -62,11 +62,13 @@ static void loading(void)
     for (size_t i = bad = 0; i < 256; i++) {
         float want = e4m3_to_f32(host[i]) * 0.5f;
 
-        bad += !(((float *)w.data)[i] == want || (want != want && ((float *)w.data)[i] != ((float *)w.data)[i]));
+        bad +=
+            !(((float *)w.data)[i] == want || (want != want && ((float *)w.data)[i] != ((float *)w.data)[i]));
     }
     CHECK(bad == 0 && w.format == WEIGHT_FP8 && w.scale == 0.5f && w.input_scale == 0.25f, "FP8 codes load");
     be->weight_load(be, &w, 16, 16, host, DT_I64);
-    CHECK(be_check(be, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, "F32, BF16 or F16"), "other types are refused");
+    CHECK(be_check(be, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, "F32, BF16 or F16"),
+          "other types are refused");
     be->weight_load(be, &w, SIZE_MAX / 2, 16, host, DT_F32);
     e = (struct err){0};
     CHECK(be_check(be, &e) == -1, "a weight whose size overflows is refused");
@@ -92,22 +94,24 @@ static void quantizing(void)
     fp8_encode(code, x, N, scale);
     fp8_decode(want, code, N, scale);
     be->weight_quantize(be, &q, &w, DT_BF16, scale, 0.5f, ROUND_EXACT);
-    CHECK(same_bits(q.data, want, sizeof want) && q.format == WEIGHT_FP8 && q.bias == bias && q.scale == scale,
+    CHECK(same_bits(q.data, want, sizeof want) && q.format == WEIGHT_FP8 && q.bias == bias &&
+              q.scale == scale,
           "weight_quantize gives the codes of fp8_encode times the scale");
     be->weight_quantize(be, &q, &w, DT_F32, scale, 0.5f, ROUND_MODELOPT);
     CHECK(same_bits(q.data, want, sizeof want), "ROUND_MODELOPT of a weight that was not bf16: the same");
     fp8_encode_twice(code, x, N, scale);
     fp8_decode(want, code, N, scale);
     be->weight_quantize(be, &q, &w, DT_BF16, scale, 0.5f, ROUND_MODELOPT);
-    CHECK(same_bits(q.data, want, sizeof want), "ROUND_MODELOPT of a bf16 weight: the codes of fp8_encode_twice");
+    CHECK(same_bits(q.data, want, sizeof want),
+          "ROUND_MODELOPT of a bf16 weight: the codes of fp8_encode_twice");
     be->weight_free(be, &q);
     be->weight_free(be, &w);
     done();
 }
 
 /* y and its tolerance: in + 2 roundings at most, whatever the order. */
-static void linear_reference(double *y, double *tol, const float *x, size_t rows, size_t out, size_t in, const float *w,
-                             const float *bias)
+static void linear_reference(double *y, double *tol, const float *x, size_t rows, size_t out, size_t in,
+                             const float *w, const float *bias)
 {
     for (size_t r = 0; r < rows; r++)
         for (size_t j = 0; j < out; j++) {
@@ -179,7 +183,8 @@ static void linear_case(size_t rows, size_t in, size_t out)
 static void linear_fp8(size_t rows)
 {
     enum { IN = 192, OUT = 100 };
-    float *x = randoms(rows * IN, 2), *xr = room(rows * IN * 4), *wi = randoms(OUT * IN, 1), *bias = randoms(OUT, 1);
+    float *x = randoms(rows * IN, 2), *xr = room(rows * IN * 4), *wi = randoms(OUT * IN, 1),
+          *bias = randoms(OUT, 1);
     float *y = room(rows * OUT * 4), *z = room(rows * OUT * 4);
     struct weight w = {0}, q = {0}, d = {0};
 
@@ -201,7 +206,8 @@ static void linear_fp8(size_t rows)
 static void linear_more(void)
 {
     enum { ROWS = 33, IN = 300, OUT = 70 };
-    float *x = randoms(ROWS * IN, 1), *wi = randoms(OUT * IN, 1), *y = room(ROWS * OUT * 4), *one = room(8 * OUT * 4);
+    float *x = randoms(ROWS * IN, 1), *wi = randoms(OUT * IN, 1), *y = room(ROWS * OUT * 4),
+          *one = room(8 * OUT * 4);
     struct weight w = {0};
     size_t nans = 0;
 
@@ -222,36 +228,52 @@ static void linear_more(void)
 }
 
 /* Every operation on enough rows to occupy several threads; results one after another in out. */
-enum { ROWS = 300, DIM = 96, HEADS = 6, KV = 2, HEAD_DIM = 16, VOCAB = 1024 };
+enum { ROWS = 500, DIM = 96, HEADS = 6, KV = 2, HEAD_DIM = 16, VOCAB = 1024, WIDE = 1100 };
 
 static size_t all_operations(float *out)
 {
-    float *x = randoms(ROWS * DIM, 1), *g = randoms(ROWS * DIM, 1), *w = randoms(DIM, 1), *wi = randoms(VOCAB * DIM, 1);
+    float *x = randoms(ROWS * WIDE, 1), *g = randoms(ROWS * DIM, 1), *w = randoms(DIM, 1),
+          *wi = randoms(VOCAB * DIM, 1);
     float *z = randoms(ROWS * VOCAB, 3), *lse = room(HEADS * ROWS * 4), *tables = randoms(ROWS * DIM, 1);
     float *kv = randoms(ROWS * 2 * KV * HEAD_DIM, 1), *at = out;
     int32_t cu[] = {0, 7, 7, 180, ROWS}, *target = room(ROWS * 4);
-    struct attention a = {.segments = 4, .cu_q = cu, .cu_k = cu, .max_q = 173, .max_k = 173, .heads = HEADS,
-                          .kv_heads = KV, .head_dim = HEAD_DIM, .q_stride = DIM, .k_stride = 2 * KV * HEAD_DIM,
-                          .v_stride = 2 * KV * HEAD_DIM, .o_stride = DIM, .scale = 0.25f, .causal = true};
-    struct weight weight = {0}, q = {0};
+    struct attention a = {.segments = 4,
+                          .cu_q = cu,
+                          .cu_k = cu,
+                          .max_q = 320,
+                          .max_k = 320,
+                          .heads = HEADS,
+                          .kv_heads = KV,
+                          .head_dim = HEAD_DIM,
+                          .q_stride = DIM,
+                          .k_stride = 2 * KV * HEAD_DIM,
+                          .v_stride = 2 * KV * HEAD_DIM,
+                          .o_stride = DIM,
+                          .scale = 0.25f,
+                          .causal = true};
+    struct weight weight = {0}, q = {0}, wide = {0};
     float *v = kv + KV * HEAD_DIM;
 
     for (int32_t i = 0; i < ROWS; i++)
-        target[i] = i * 3 - 10;
+        target[i] = i * 2 - 10;
     be->weight_load(be, &weight, VOCAB, DIM, wi, DT_F32);
     be->weight_quantize(be, &q, &weight, DT_F32, 1 / 448.0f, 1 / 448.0f, ROUND_EXACT);
     be->linear(be, at, x, ROWS, &weight), at += ROWS * VOCAB;
     be->linear(be, at, x, 1, &weight), at += VOCAB;
+    be->weight_load(be, &wide, WIDE, ROWS, x, DT_F32);
+    be->linear(be, at, z, 2, &wide), at += 2 * WIDE;
+    be->linear_dx(be, at, z, 2, &wide, false), at += 2 * ROWS;
     be->linear(be, at, x, ROWS, &q), at += ROWS * VOCAB;
     be->linear_dx(be, at, z, ROWS, &weight, false), at += ROWS * DIM;
     be->rmsnorm(be, at, x, w, ROWS, DIM, 1e-6f), at += ROWS * DIM;
     memset(at, 0, ROWS * DIM * 4);
     be->rmsnorm_dx(be, at, g, x, w, ROWS, DIM, 1e-6f), at += ROWS * DIM;
-    be->rope(be, at, DIM, x, DIM, tables, tables + ROWS * HEAD_DIM / 2, ROWS, HEADS, HEAD_DIM, false), at += ROWS * DIM;
+    be->rope(be, at, DIM, x, DIM, tables, tables + ROWS * HEAD_DIM / 2, ROWS, HEADS, HEAD_DIM, false),
+        at += ROWS * DIM;
     be->attention(be, &a, at, lse, x, kv, v);
     memset(at + ROWS * DIM, 0, ROWS * 4 * KV * HEAD_DIM * 4);
-    be->attention_dx(be, &a, at + ROWS * (DIM + 2 * KV * HEAD_DIM), at + ROWS * DIM, at + ROWS * DIM + KV * HEAD_DIM, g,
-                     x, kv, v, at, lse);
+    be->attention_dx(be, &a, at + ROWS * (DIM + 2 * KV * HEAD_DIM), at + ROWS * DIM,
+                     at + ROWS * DIM + KV * HEAD_DIM, g, x, kv, v, at, lse);
     at += ROWS * (2 * DIM + 2 * KV * HEAD_DIM);
     be->swiglu(be, at, x, g, ROWS * DIM), at += ROWS * DIM;
     be->swiglu_dx(be, at, at + ROWS * DIM, x, g, tables, ROWS * DIM), at += 2 * ROWS * DIM;
@@ -259,10 +281,12 @@ static size_t all_operations(float *out)
     be->gelu_dx(be, at, g, x, ROWS * DIM), at += ROWS * DIM;
     be->nll(be, at, at + ROWS, NULL, z, target, ROWS, VOCAB);
     be->nll_dx(be, at + 2 * ROWS, z, at + ROWS, target, x, ROWS, VOCAB), at += ROWS * (2 + VOCAB);
-    be->compare(be, (struct row_stats *)(void *)at, z, out, ROWS, VOCAB), at += ROWS * sizeof(struct row_stats) / 4;
+    be->compare(be, (struct row_stats *)(void *)at, z, out, ROWS, VOCAB),
+        at += ROWS * sizeof(struct row_stats) / 4;
     memset(at, 0, 24);
     be->amax(be, at, z, ROWS * VOCAB);
     be->score(be, (double *)(void *)(at + 2), g, x, tables, z, ROWS, DIM), at += 6;
+    be->weight_free(be, &wide);
     be->weight_free(be, &q);
     be->weight_free(be, &weight);
     return (size_t)(at - out);
@@ -288,10 +312,10 @@ static void threads(void)
 
 int main(void)
 {
-    static const size_t shapes[][3] = {{0, 5, 5},     {1, 1, 1},     {1, 192, 512},  {3, 33, 31},    {5, 31, 33},
-                                       {31, 32, 33},  {32, 33, 31},  {33, 31, 32},   {257, 192, 64}, {257, 96, 252},
-                                       {257, 252, 96}, {40, 1176, 96}, {64, 192, 512}, {33, 192, 1024}, {5, 0, 3},
-                                       {9, 600, 2000}, {97, 8, 1}};
+    static const size_t shapes[][3] = {
+        {0, 5, 5},      {1, 1, 1},       {1, 192, 512},  {3, 33, 31},    {5, 31, 33},    {31, 32, 33},
+        {32, 33, 31},   {33, 31, 32},    {257, 192, 64}, {257, 96, 252}, {257, 252, 96}, {40, 1176, 96},
+        {64, 192, 512}, {33, 192, 1024}, {5, 0, 3},      {9, 600, 2000}, {97, 8, 1}};
 
     if (start())
         return 1;

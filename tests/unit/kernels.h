@@ -1,8 +1,8 @@
 /*
  * kernels.h - what the tests of the operations share: memory, numbers, gradients
  *
- * Everything goes through the backend's own memory.  Pointers are kept until done().  U is the unit roundoff of fp32:
- * tolerances are counts of roundings times U times the sum of the magnitudes that took part.
+ * Everything goes through the backend's own memory.  Pointers are kept until done().  U is the unit roundoff
+ * of fp32: tolerances are counts of roundings times U times the sum of the magnitudes that took part.
  */
 #ifndef TESTS_UNIT_KERNELS_H
 #define TESTS_UNIT_KERNELS_H
@@ -12,7 +12,7 @@
 #include "kernels/backend.h"
 #include "tests/unit/unit.h"
 
-#define U 0x1p-24
+#define U      0x1p-24
 #define UNUSED __attribute__((unused))
 
 static struct backend *be;
@@ -102,8 +102,8 @@ UNUSED static int same_bits(const void *a, const void *b, size_t bytes)
 }
 
 /*
- * Largest difference between gradient [n] and central differences of f at x, relative to the largest element.  With
- * h = 1e-5 the truncation error is some 1e-10 and the cancellation some 1e-11.
+ * Largest difference between gradient [n] and central differences of f at x, relative to the largest element.
+ * With h = 1e-5 the truncation error is some 1e-10 and the cancellation some 1e-11.
  */
 UNUSED static double gradient_error(double (*f)(const double *x, const void *context), double *x, size_t n,
                                     const double *gradient, const void *context)

@@ -45,8 +45,8 @@ static double scale_of(const struct shape *c)
 }
 
 /* Probabilities of query i, [seen]; returns the log-sum. */
-static double probabilities(double *p, const struct shape *c, const struct part *at, size_t i, const double *q,
-                            const double *k)
+static double probabilities(double *p, const struct shape *c, const struct part *at, size_t i,
+                            const double *q, const double *k)
 {
     size_t n = seen(c, at->s, i), kv = at->head / (c->heads / c->kv_heads);
     const double *row = q + ((at->q0 + i) * c->heads + at->head) * c->dim;
@@ -63,7 +63,8 @@ static double probabilities(double *p, const struct shape *c, const struct part 
     return n ? max + log(sum) : -INFINITY;
 }
 
-typedef void visit(const struct shape *c, const struct part *at, size_t i, const double *p, double lse, void *context);
+typedef void visit(const struct shape *c, const struct part *at, size_t i, const double *p, double lse,
+                   void *context);
 
 /* Call f for every query row of every head. */
 static void walk(const struct shape *c, const double *q, const double *k, visit *f, void *context)
@@ -86,7 +87,8 @@ struct exact {
     double *q, *k, *v, *d_o, *o, *lse, *dq, *dk, *dv;
 };
 
-static void forward_row(const struct shape *c, const struct part *at, size_t i, const double *p, double lse, void *context)
+static void forward_row(const struct shape *c, const struct part *at, size_t i, const double *p, double lse,
+                        void *context)
 {
     struct exact *e = context;
     size_t kv = at->head / (c->heads / c->kv_heads);
@@ -99,7 +101,8 @@ static void forward_row(const struct shape *c, const struct part *at, size_t i, 
     e->lse[at->head * total(c->nq, c->segments) + at->q0 + i] = lse;
 }
 
-static void backward_row(const struct shape *c, const struct part *at, size_t i, const double *p, double lse, void *context)
+static void backward_row(const struct shape *c, const struct part *at, size_t i, const double *p, double lse,
+                         void *context)
 {
     struct exact *e = context;
     size_t kv = at->head / (c->heads / c->kv_heads), q = ((at->q0 + i) * c->heads + at->head) * c->dim;
@@ -133,9 +136,14 @@ static struct exact exact_new(const struct shape *c)
 {
     size_t nq = q_size(c), nk = k_size(c);
 
-    return (struct exact){.q = doubles(randoms(nq, 2), nq), .k = doubles(randoms(nk, 2), nk),
-                          .v = doubles(randoms(nk, 1), nk), .d_o = doubles(randoms(nq, 1), nq), .o = zeros(nq),
-                          .lse = zeros(c->heads * total(c->nq, c->segments)), .dq = zeros(nq), .dk = zeros(nk),
+    return (struct exact){.q = doubles(randoms(nq, 2), nq),
+                          .k = doubles(randoms(nk, 2), nk),
+                          .v = doubles(randoms(nk, 1), nk),
+                          .d_o = doubles(randoms(nq, 1), nq),
+                          .o = zeros(nq),
+                          .lse = zeros(c->heads * total(c->nq, c->segments)),
+                          .dq = zeros(nq),
+                          .dk = zeros(nk),
                           .dv = zeros(nk)};
 }
 
@@ -156,7 +164,8 @@ static float *spread(const double *x, size_t rows, size_t width, size_t stride)
 }
 
 /* Rows that differ by more than tol, or whose gap was written to. */
-static size_t differs(const float *got, const double *want, size_t rows, size_t width, size_t stride, double tol)
+static size_t differs(const float *got, const double *want, size_t rows, size_t width, size_t stride,
+                      double tol)
 {
     size_t bad = 0;
 
@@ -189,19 +198,28 @@ static size_t longest(const size_t *n, size_t segments)
 
 static struct attention description(const struct shape *c)
 {
-    return (struct attention){
-        .segments = c->segments, .cu_q = offsets(c->nq, c->segments), .cu_k = offsets(c->nk, c->segments),
-        .max_q = longest(c->nq, c->segments), .max_k = longest(c->nk, c->segments), .heads = c->heads,
-        .kv_heads = c->kv_heads, .head_dim = c->dim, .q_stride = c->heads * c->dim + c->pad,
-        .k_stride = c->kv_heads * c->dim + c->pad, .v_stride = c->kv_heads * c->dim + 2 * c->pad,
-        .o_stride = c->heads * c->dim + 3 * c->pad, .scale = (float)scale_of(c), .causal = c->causal};
+    return (struct attention){.segments = c->segments,
+                              .cu_q = offsets(c->nq, c->segments),
+                              .cu_k = offsets(c->nk, c->segments),
+                              .max_q = longest(c->nq, c->segments),
+                              .max_k = longest(c->nk, c->segments),
+                              .heads = c->heads,
+                              .kv_heads = c->kv_heads,
+                              .head_dim = c->dim,
+                              .q_stride = c->heads * c->dim + c->pad,
+                              .k_stride = c->kv_heads * c->dim + c->pad,
+                              .v_stride = c->kv_heads * c->dim + 2 * c->pad,
+                              .o_stride = c->heads * c->dim + 3 * c->pad,
+                              .scale = (float)scale_of(c),
+                              .causal = c->causal};
 }
 
 /*
- * Tolerances.  |q|, |k| <= 2 and |v|, |d_o| <= 1: a score is scale times dim products of at most 4, so at most 4 sqrt(dim)
- * with (dim + 3) roundings of that size: its error is t = 4 sqrt(dim) (dim + 3) U at the very most, a relative error of a
- * probability 2 t + the exponential's, of o (a mean of v) the same plus nk roundings in fp64-like chunks.  The bound is
- * never approached: errors add up like their root, so that a tenth of it is asked for.  A gradient sums n such terms.
+ * Tolerances.  |q|, |k| <= 2 and |v|, |d_o| <= 1: a score is scale times dim products of at most 4, so at
+ * most 4 sqrt(dim) with (dim + 3) roundings of that size: its error is t = 4 sqrt(dim) (dim + 3) U at the
+ * very most, a relative error of a probability 2 t + the exponential's, of o (a mean of v) the same plus nk
+ * roundings in fp64-like chunks.  The bound is never approached: errors add up like their root, so that a
+ * tenth of it is asked for.  A gradient sums n such terms.
  */
 static double tolerance(const struct shape *c)
 {

@@ -36,7 +36,8 @@ static double nll_loss(const double *z, const void *context)
 static void likelihood(size_t rows, size_t vocab)
 {
     size_t n = rows * vocab, bad = 0, wrong = 0;
-    float *z = randoms(n, 9), *nll = room(rows * 4), *lse = room(rows * 4), *w = randoms(rows, 1), *d = room(n * 4);
+    float *z = randoms(n, 9), *nll = room(rows * 4), *lse = room(rows * 4), *w = randoms(rows, 1),
+          *d = room(n * 4);
     int32_t *target = room(rows * 4), *top = room(rows * 4), *again = room(rows * 4);
     double *zd = doubles(z, n), *want = zeros(n), *tol = zeros(n);
 
@@ -46,9 +47,11 @@ static void likelihood(size_t rows, size_t vocab)
     be->nll_dx(be, d, z, lse, target, w, rows, vocab);
     be->nll(be, NULL, NULL, again, z, NULL, rows, vocab);
     for (size_t r = 0; r < rows; r++) {
-        double l = log_sum(zd + r * vocab, vocab), loss = target[r] < 0 ? 0 : l - z[r * vocab + (size_t)target[r]];
+        double l = log_sum(zd + r * vocab, vocab),
+               loss = target[r] < 0 ? 0 : l - z[r * vocab + (size_t)target[r]];
 
-        bad += !(fabs(lse[r] - l) <= U * fabs(l) + 3 * U); /* exp 2 U and its argument's rounding, of each term */
+        /* exp 2 U and its argument's rounding, of each term */
+        bad += !(fabs(lse[r] - l) <= U * fabs(l) + 3 * U);
         bad += !(fabs(nll[r] - loss) <= U * fabs(loss) + 20 * U); /* the argument's: z - max up to 18 */
         wrong += (size_t)top[r] != first_top(z + r * vocab, vocab) || again[r] != top[r];
         for (size_t i = 0; i < vocab; i++) {
@@ -67,7 +70,8 @@ static void likelihood(size_t rows, size_t vocab)
 
         for (size_t i = 0; i < vocab; i++)
             want[i] /= w[0];
-        CHECK(gradient_error(nll_loss, zd, vocab, want, &t) < 1e-8, "its fp64 gradient equals central differences");
+        CHECK(gradient_error(nll_loss, zd, vocab, want, &t) < 1e-8,
+              "its fp64 gradient equals central differences");
     }
     done();
 }
@@ -80,7 +84,8 @@ static void likelihood_edges(void)
     be->nll(be, nll, lse, top, z[0], target, 3, 4);
     CHECK(top[0] == 1, "of equal logits the first is the argmax");
     CHECK(isnan(lse[1]) && isnan(nll[1]) && top[1] == 1, "a NaN reaches lse and nll and is the argmax");
-    CHECK(lse[2] == (float)(-1000 + log(4)) && unit_near(nll[2], log(4), 2 * U, 0), "very low logits do not underflow");
+    CHECK(lse[2] == (float)(-1000 + log(4)) && unit_near(nll[2], log(4), 2 * U, 0),
+          "very low logits do not underflow");
     be->nll(be, NULL, NULL, top, z[0], NULL, 3, 4);
     CHECK(top[0] == 1 && top[1] == 1 && top[2] == 0, "the same argmax alone");
 }
@@ -110,7 +115,8 @@ static void comparison(size_t rows, size_t vocab, double noise, double shift)
             sq += ((long double)a[i] - b[i]) * ((long double)a[i] - b[i]);
         }
         /* sums of vocab terms in fp64 lanes: below 1e-13 of the largest difference and of the sum */
-        bad += !(fabsl(got[r].kl - kl) <= 1e-13L * (1 + fabsl(shift))) || !(fabsl(got[r].sq - sq) <= 1e-12L * sq);
+        bad += !(fabsl(got[r].kl - kl) <= 1e-13L * (1 + fabsl(shift))) ||
+               !(fabsl(got[r].sq - sq) <= 1e-12L * sq);
         bad += got[r].kl < 0 || got[r].same_top != (first_top(a, vocab) == first_top(b, vocab));
     }
     CHECK(bad == 0, "compare [%zu, %zu], noise %g, shift %g", rows, vocab, noise, shift);
@@ -181,7 +187,8 @@ static void scores(size_t rows, size_t dim)
         yq[0] = -1e8f;
         w[0] = 1;
         be->score(be, out, g, y, yq, w, rows, dim);
-        CHECK(out[0] == 1e20 && unit_near(out[1], 0.5e32, 1e-6, 0), "products are clamped in the first sum alone");
+        CHECK(out[0] == 1e20 && unit_near(out[1], 0.5e32, 1e-6, 0),
+              "products are clamped in the first sum alone");
         g[n - 1] = NAN;
         be->score(be, out, g, y, yq, w, rows, dim);
         bad = !isnan(out[0]) || !isnan(out[1]);

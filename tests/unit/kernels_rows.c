@@ -1,5 +1,5 @@
-/* kernels_rows.c - normalisation, rotation, activations and moved rows of the CPU backend, and its exponential */
-#include "kernels/cpu/exp.h"
+/* kernels_rows.c - norms, rotation, activations, moved rows and the exponential of the CPU backend */
+#include "kernels/cpu/vmath.h"
 #include "tests/unit/kernels.h"
 
 static const size_t counts[] = {0, 1, 31, 32, 33, 257};
@@ -45,9 +45,26 @@ static void exponential(void)
           "and keeps NaN");
 }
 
+static void maximum(void)
+{
+    float x[] = {-INFINITY, -3, -1e-45f, -0.0f, 0, 1e-45f, 2, 3e38f, INFINITY};
+    int n = sizeof x / sizeof *x, bad = 0;
+
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
+            float pair[2] = {x[i], x[j]};
+
+            bad += (order_of(x[i]) < order_of(x[j])) != (x[i] < x[j]) || from_order(order_of(x[i])) != x[i];
+            bad += max_f32(pair, 2) != (x[i] > x[j] ? x[i] : x[j]);
+        }
+    CHECK(bad == 0, "floats are ordered by order_of, and the larger of two is the maximum");
+    CHECK(max_f32(x, 0) == -INFINITY && isnan(max_f32((float[]){1, -NAN, INFINITY}, 3)),
+          "the maximum keeps NaN");
+}
+
 /* y, or the gradient of sum(y dy) in dx; x [dim], fp64. */
-static void norm_reference(double *y, double *dx, const double *x, const double *w, const double *dy, size_t dim,
-                           double eps)
+static void norm_reference(double *y, double *dx, const double *x, const double *w, const double *dy,
+                           size_t dim, double eps)
 {
     double square = 0, mean = 0, inv;
 
@@ -93,14 +110,17 @@ static void norm(size_t rows, size_t dim)
 
         dd[i] += before[i];
         ty[i] = 4 * U * fabs(yd[i]); /* inv, two products */
-        td[i] = U * fabs(dd[i]) + 8 * U * inv * (1 + fabs(xd[i]) * inv); /* |w|, |g| <= 1, so |mean| <= rms(xn) = 1 */
+        td[i] = U * fabs(dd[i]) +
+                8 * U * inv * (1 + fabs(xd[i]) * inv); /* |w|, |g| <= 1, so |mean| <= rms(xn) = 1 */
     }
     be->rmsnorm(be, y, x, w, rows, dim, 1e-6f);
     be->rmsnorm_dx(be, dx, g, x, w, rows, dim, 1e-6f);
-    CHECK(misses(y, yd, ty, n) == 0 && misses(dx, dd, td, n) == 0, "rmsnorm and rmsnorm_dx [%zu, %zu]", rows, dim);
+    CHECK(misses(y, yd, ty, n) == 0 && misses(dx, dd, td, n) == 0, "rmsnorm and rmsnorm_dx [%zu, %zu]", rows,
+          dim);
     if (rows == 1 && dim > 1) {
         norm_reference(one.y, dd, xd, one.w, gd, dim, 1e-6);
-        CHECK(gradient_error(norm_loss, xd, dim, dd, &one) < 1e-8, "its fp64 gradient equals central differences");
+        CHECK(gradient_error(norm_loss, xd, dim, dd, &one) < 1e-8,
+              "its fp64 gradient equals central differences");
     }
     if (rows > 30) {
         size_t bad = 0;
@@ -119,7 +139,8 @@ static void norm(size_t rows, size_t dim)
 static void rotation(size_t rows, size_t heads, size_t dim)
 {
     size_t half = dim / 2, stride = heads * dim + 3, n = rows * stride, bad = 0;
-    float *x = randoms(n, 1), *c = room(rows * half * 4), *s = room(rows * half * 4), *y = room(4 * n), *z = room(4 * n);
+    float *x = randoms(n, 1), *c = room(rows * half * 4), *s = room(rows * half * 4), *y = room(4 * n),
+          *z = room(4 * n);
 
     for (size_t i = 0; i < rows * half; i++) {
         double angle = 4 * uniform();
@@ -132,11 +153,13 @@ static void rotation(size_t rows, size_t heads, size_t dim)
     for (size_t r = 0; r < rows; r++)
         for (size_t i = 0; i < stride; i++) {
             size_t at = r * stride + i, j = i % dim % (half ? half : 1), first = at - i % dim + j;
-            double cs = c[r * half + j], sn = s[r * half + j], a = x[first], b = i < heads * dim ? x[first + half] : 0;
+            double cs = c[r * half + j], sn = s[r * half + j], a = x[first],
+                   b = i < heads * dim ? x[first + half] : 0;
             double want = i % dim < half ? a * cs - b * sn : b * cs + a * sn;
 
             if (i < heads * dim)
-                bad += !(fabs(y[at] - want) <= 2 * U * (fabs(a) + fabs(b))); /* two products and a sum of at most both */
+                bad += !(fabs(y[at] - want) <=
+                         2 * U * (fabs(a) + fabs(b))); /* two products and a sum of at most both */
             else
                 bad += y[at] != x[at];
         }
@@ -144,7 +167,8 @@ static void rotation(size_t rows, size_t heads, size_t dim)
     memcpy(z, x, 4 * n);
     be->rope(be, z, stride, y, stride, c, s, rows, heads, dim, true);
     for (size_t i = bad = 0; i < n; i++)
-        bad += !(fabs(z[i] - x[i]) <= 12 * U); /* twice the above with |a|, |b| <= 1.5, and c^2 + s^2 is 1 +- 2 U */
+        bad += !(fabs(z[i] - x[i]) <=
+                 12 * U); /* twice the above with |a|, |b| <= 1.5, and c^2 + s^2 is 1 +- 2 U */
     CHECK(bad == 0, "and back: the inverse is the transpose");
     done();
 }
@@ -192,13 +216,15 @@ static void slopes(void)
 
 static void activations(size_t n, double scale)
 {
-    float *g = randoms(n, scale), *u = randoms(n, 1), *ds = randoms(n, 1), *y = room(4 * n), *dg = room(4 * n);
+    float *g = randoms(n, scale), *u = randoms(n, 1), *ds = randoms(n, 1), *y = room(4 * n),
+          *dg = room(4 * n);
     float *du = room(4 * n);
     size_t bad = 0;
 
     be->swiglu(be, y, g, u, n);
     be->swiglu_dx(be, dg, du, ds, g, u, n);
-    for (size_t i = 0; i < n; i++) { /* exp 2 U; sum, quotient, two products; results below 1e-36 may be flushed */
+    for (size_t i = 0; i < n;
+         i++) { /* exp 2 U; sum, quotient, two products; results below 1e-36 may be flushed */
         double s = silu(g[i]), d = ds[i];
 
         bad += !(fabs(y[i] - s * u[i]) <= 6 * U * fabs(s * u[i]) + 1e-36);
@@ -209,7 +235,8 @@ static void activations(size_t n, double scale)
     be->gelu(be, y, g, n);
     be->gelu_dx(be, ds, ds, g, n);
     be->gelu_dx(be, dg, u, g, n);
-    for (size_t i = bad = 0; i < n; i++) { /* 1 + erf: 2 U + U absolute, halved; exp's argument a^2 / 2: a^3 phi(a) < 1 */
+    for (size_t i = bad = 0; i < n;
+         i++) { /* 1 + erf: 2 U + U absolute, halved; exp's argument a^2 / 2: a^3 phi(a) < 1 */
         bad += !(fabs(y[i] - gelu(g[i])) <= 4 * U * fabs(g[i]));
         bad += !(fabs(dg[i] - u[i] * gelu_slope(g[i])) <= 8 * U * fabs(u[i]));
     }
@@ -271,6 +298,7 @@ int main(void)
     if (start())
         return 1;
     exponential();
+    maximum();
     slopes();
     nan_elements();
     for (size_t i = 0; i < COUNTS; i++) {

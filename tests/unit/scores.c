@@ -5,6 +5,10 @@
  * now and then, and where that flips one E4M3 code a small group moves by a percent: real ModelOpt against the same
  * reference has median 1e-5, largest 1.1e-2.  So the median must be within 1e-4 and the largest within 2 %; KL, made of
  * fp32 logits there, 1e-3 and 2 %, or 1e-7 nats a position (fp32 noise of the reference's own sum).
+ *
+ * The tiny model's reference was run twice.  On a GPU, x / s is computed as x * (1 / s), which puts 1,079 weights of
+ * patch_embed that lie on a tie on its other side and moves that group by 1.4 %, past its neighbour in the ranking
+ * (0.1 % away): one swap of 44 costs 1.4e-4 of Spearman.  On a CPU it divides, as we do, and the ranking is the same.
  */
 #include "common/model/ranges.h"
 #include "common/model/score.h"
@@ -74,7 +78,7 @@ static struct groups make_groups(const struct model *m)
 }
 
 static void compare(const struct reference *r, const struct groups *g, const char *what, const char *key,
-                    const double *got, double median, double floor_)
+                    const double *got, double median, double floor_, double rho)
 {
     json_t *groups = json_object_get(r->oracle, "groups");
     double *want = calloc(g->n, sizeof *want), *mine = calloc(g->n, sizeof *mine), *off = calloc(g->n, sizeof *off);
@@ -96,7 +100,7 @@ static void compare(const struct reference *r, const struct groups *g, const cha
     CHECK(named == g->n && json_object_size(groups) == g->n, "%s: the %zu groups and their members", r->name, g->n);
     CHECK(n > 0 && nan == 0 && off[worst] <= 0.02, "%s: %s of %zu groups, largest difference %.2g", r->name, what, n,
           n ? off[worst] : 0);
-    CHECK(n > 0 && spearman(mine, want, n) >= (floor_ > 0 ? 0.999 : 0.9999), "%s: %s, Spearman %.6f", r->name, what,
+    CHECK(n > 0 && spearman(mine, want, n) >= rho, "%s: %s, Spearman %.6f", r->name, what,
           n ? spearman(mine, want, n) : 0);
     qsort(off, n, sizeof *off, ascending);
     CHECK(n > 0 && off[n / 2] <= median, "%s: %s, median difference %.2g", r->name, what, n ? off[n / 2] : 0);
@@ -127,13 +131,18 @@ static void check_model(struct reference *r, size_t rows)
             sum[i] += score[g.group[i].member[k]->index].gradient;
             predicted += score[g.group[i].member[k]->index].predicted_kl;
         }
-    compare(r, &g, "gradient score", "score", sum, 1e-4, 0);
+    if (!strcmp(r->name, "tiny-describe")) {
+        compare(r, &g, "gradient score", "score", sum, 1e-4, 0, 0.9998);
+        json_decref(r->oracle);
+        r->oracle = json_read(REFERENCE_CPU, NULL, &e);
+    }
+    compare(r, &g, "gradient score", "score", sum, 1e-4, 0, 0.9999);
     CHECK(predicted > 0 && isfinite(predicted), "%s: predicted KL of everything %.4g nats", r->name, predicted);
     for (size_t i = 0; i < r->s.n; i++)
         tokens += r->s.sample[i].tokens;
     if (score_kl(&r->m, range, g.group, g.n, r->s.sample, r->s.n, rows, sum, &p, &e))
         goto out;
-    compare(r, &g, "KL score", "kl_sum", sum, 1e-3, 1e-7 * (double)tokens);
+    compare(r, &g, "KL score", "kl_sum", sum, 1e-3, 1e-7 * (double)tokens, 0.999);
 out:
     CHECK(e.rc == RC_OK, "%s: scored %s", r->name, e.msg);
     ranges_release(&ranges);

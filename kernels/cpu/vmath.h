@@ -1,12 +1,14 @@
 /*
- * exp.h - the exponential, written so that compilers vectorise it
+ * vmath.h - the exponential and the maximum, written so that compilers vectorise loops over them
  *
- * libm's is called element by element, and glibc offers its vector form (4 ulp) under -ffast-math only.  Here:
- * x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial in r, and 2^n put together from bits.  NaN gives NaN.
+ * libm's exponential is called element by element, and glibc offers its vector form (4 ulp) under -ffast-math
+ * only.  Here: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial in r, and 2^n put together from bits.  NaN
+ * gives NaN.
  */
-#ifndef KERNELS_CPU_EXP_H
-#define KERNELS_CPU_EXP_H
+#ifndef KERNELS_CPU_VMATH_H
+#define KERNELS_CPU_VMATH_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -39,7 +41,7 @@ static inline float exp_f32(float x)
     return p * f32_from_bits((half + 127) << 23) * f32_from_bits((k - half + 127) << 23);
 }
 
-/* e^x for x <= 700, within 2 ulp; below -700 that of -700, which is 1e-304.  Polynomial: Taylor, remainder 4e-18. */
+/* e^x for x <= 700, within 2 ulp; below -700 that of -700, which is 1e-304.  Polynomial: Taylor. */
 static inline double exp_f64(double x)
 {
     const double shift = 0x1.8p52;
@@ -68,6 +70,53 @@ static inline double exp_f64(double x)
     k = (k - base + 1023) << 52;
     memcpy(&scale, &k, sizeof scale);
     return p * scale;
+}
+
+/*
+ * An integer that is ordered as x is: a maximum of floats that keeps NaN is not vectorised, one of integers
+ * is.  NaN of either sign is the largest, -0 equals 0.
+ */
+static inline int32_t order_of(float x)
+{
+    uint32_t u = f32_bits(x + 0.0f), magnitude = u & 0x7fffffff;
+
+    return magnitude > 0x7f800000 ? INT32_MAX : (int32_t)(u ^ (0u - (u >> 31)) >> 1);
+}
+
+/* Back again. */
+static inline float from_order(int32_t k)
+{
+    uint32_t u = (uint32_t)k;
+
+    return f32_from_bits(u ^ (0u - (u >> 31)) >> 1);
+}
+
+/* The largest of x [n]: NaN when there is one, -infinity for n of 0. */
+static inline float max_f32(const float *x, size_t n)
+{
+    int32_t max = order_of(-INFINITY);
+
+#pragma omp simd reduction(max : max)
+    for (size_t i = 0; i < n; i++) {
+        int32_t k = order_of(x[i]);
+
+        max = k > max ? k : max;
+    }
+    return from_order(max);
+}
+
+/* y[i] = e^(x[i] - shift); returns their sum in fp64.  y may be x.  One loop would not be vectorised well. */
+static inline double exp_sum_f32(float *y, const float *x, size_t n, float shift)
+{
+    double sum = 0;
+
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        y[i] = exp_f32(x[i] - shift);
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++)
+        sum += y[i];
+    return sum;
 }
 
 #endif

@@ -1,9 +1,9 @@
-/* encode.c - speed of ranges and FP8 codes, in GB/s of wide values; CSV: benchmark,value,unit */
+/* tensor.c - speed of ranges and FP8 codes, in GB/s of wide values; CSV: benchmark,value,unit */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/progress.h"
-#include "common/quant/encode.h"
+#include "common/quant/tensor.h"
 
 enum { COUNT = 1 << 24, REPEAT = 9 };
 
@@ -45,10 +45,10 @@ int main(void)
     for (size_t k = 0; k < sizeof row / sizeof *row; k++) {
         const void *src = row[k].dtype == DT_F32 ? (const void *)w : half;
 
-        BEST(t, encode_fp8(src, row[k].dtype, COUNT, 1e-4f, row[k].rounding, code, "w", &e));
+        BEST(t, tensor_encode(src, row[k].dtype, COUNT, 1e-4f, row[k].rounding, code, "w", &e));
         printf("%s,%.2f,GB/s\n", row[k].name, 1e-9 * COUNT * (double)dtype_bytes(row[k].dtype) / t);
     }
-    BEST(t, encode_amax(half, DT_BF16, COUNT, "w", &amax, &e));
+    BEST(t, tensor_amax(half, DT_BF16, COUNT, "w", &amax, &e));
     printf("encode-amax-bf16,%.2f,GB/s\n", 2e-9 * COUNT / t);
     BEST(t, fp8_decode(out, code, COUNT, 1e-4f));
     printf("fp8-decode,%.2f,GB/s\n", 4e-9 * COUNT / t);

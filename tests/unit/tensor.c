@@ -1,5 +1,5 @@
-/* encode.c - ranges, FP8 scales and codes of tensors against the scalar definitions of numeric.h */
-#include "common/quant/encode.h"
+/* tensor.c - FP8 scales and codes against the scalar definitions of numeric.h */
+#include "common/quant/tensor.h"
 #include "common/base/mem.h"
 #include "tests/unit/unit.h"
 
@@ -39,8 +39,8 @@ static void all_halves(enum dtype dtype, enum rounding r, float s)
         memcpy(p + 2 * n, &h, 2);
         n += isfinite(value(p, dtype, n)) != 0;
     }
-    CHECK(encode_fp8(p, dtype, n, s, r, code, "t", &e) == 0 && n > 60000, "%zu values, type %d, %s, scale %g",
-          n, (int)dtype, rounding_name(r), (double)s);
+    CHECK(tensor_encode(p, dtype, n, s, r, code, "t", &e) == 0 && n > 60000, "%zu values, type %d, %s, scale %g",
+          n, (int)dtype, rounding_text(r), (double)s);
     for (size_t i = 0; i < n; i++)
         bad += code[i] != reference(value(p, dtype, i), dtype, s, r);
     CHECK(bad == 0, "every code is that of the definition");
@@ -62,7 +62,7 @@ static void all_floats(void)
         if (u < 1ull << 32 && isfinite(x))
             w[n++] = x;
         if (n == MANY || u >= 1ull << 32) {
-            bad += encode_fp8(w, DT_F32, n, 1.0f, ROUND_EXACT, code, "t", &e) != 0;
+            bad += tensor_encode(w, DT_F32, n, 1.0f, ROUND_EXACT, code, "t", &e) != 0;
             for (size_t i = 0; i < n; i++)
                 bad += code[i] != e4m3_from_f32(w[i]);
             total += n;
@@ -82,7 +82,7 @@ static void all_floats(void)
             n += 2;
         }
     }
-    CHECK(encode_fp8(w, DT_F32, n, 1.0f, ROUND_EXACT, code, "t", &e) == 0, "midpoints");
+    CHECK(tensor_encode(w, DT_F32, n, 1.0f, ROUND_EXACT, code, "t", &e) == 0, "midpoints");
     for (size_t i = 0; i < n; i++)
         bad += code[i] != e4m3_from_f32(w[i]);
     CHECK(bad == 0 && n == 126 * 34, "%zu values beside the midpoints", n);
@@ -109,8 +109,8 @@ static void lengths(void)
         back[n] = 7;
         for (size_t i = 0; i < n; i++)
             want = fmaxf(want, fabsf(w[i]));
-        bad += encode_amax(w, DT_F32, n, "t", &amax, &e) || amax != want;
-        bad += encode_fp8(w, DT_F32, n, 2.1f, ROUND_EXACT, code, "t", &e) || code[n] != 0x55;
+        bad += tensor_amax(w, DT_F32, n, "t", &amax, &e) || amax != want;
+        bad += tensor_encode(w, DT_F32, n, 2.1f, ROUND_EXACT, code, "t", &e) || code[n] != 0x55;
         fp8_decode(back, code, n, 2.1f);
         for (size_t i = 0; i < n; i++)
             bad += code[i] != e4m3_from_f32(w[i] / 2.1f) || back[i] != e4m3_to_f32(code[i]) * 2.1f;
@@ -154,13 +154,12 @@ static void scales(void)
         float w[2] = {1e-45f, -1e-45f};
         struct err e = {0};
 
-        CHECK(fp8_scale(0, (enum rounding)r) == 1, "%s: range 0 has scale 1",
-              rounding_name((enum rounding)r));
+        CHECK(fp8_scale(0, (enum rounding)r) == 1, "%s: range 0 has scale 1", rounding_choices[r]);
         CHECK(fp8_scale(1e-45f, (enum rounding)r) == 1, "%s: a scale that would vanish is 1",
-              rounding_name((enum rounding)r));
-        CHECK(encode_fp8(w, DT_F32, 2, 1, (enum rounding)r, code, "t", &e) == 0 && code[0] == 0 &&
+              rounding_choices[r]);
+        CHECK(tensor_encode(w, DT_F32, 2, 1, (enum rounding)r, code, "t", &e) == 0 && code[0] == 0 &&
                   code[1] == 0x80,
-              "%s: such weights become zeros", rounding_name((enum rounding)r));
+              "%s: such weights become zeros", rounding_choices[r]);
     }
     CHECK(fp8_scale(1e-38f, ROUND_MODELOPT) != 0, "modelopt: small, not vanishing");
 }
@@ -173,28 +172,27 @@ static void refusals(void)
     enum rounding r;
     uint8_t code[3];
 
-    CHECK(encode_fp8(w, DT_F32, 3, 1, ROUND_EXACT, code, "x.weight", &e) == -1 && e.rc == RC_DATA &&
+    CHECK(tensor_encode(w, DT_F32, 3, 1, ROUND_EXACT, code, "x.weight", &e) == -1 && e.rc == RC_DATA &&
               strstr(e.msg, "'x.weight'") && strstr(e.msg, "NaN"),
           "NaN in a weight: %s", e.msg);
     e = (struct err){0};
-    CHECK(encode_amax(w, DT_F32, 3, "x.weight", &amax, &e) == -1 && strstr(e.msg, "'x.weight'") && amax == 7,
+    CHECK(tensor_amax(w, DT_F32, 3, "x.weight", &amax, &e) == -1 && strstr(e.msg, "'x.weight'") && amax == 7,
           "NaN in a range");
     e = (struct err){0};
-    CHECK(encode_amax(inf, DT_F32, 2, "y", &amax, &e) == -1 && strstr(e.msg, "infinity"),
-          "infinity in a range");
+    CHECK(tensor_amax(inf, DT_F32, 2, "y", &amax, &e) == -1 && strstr(e.msg, "infinity"), "infinity in a range");
     e = (struct err){0};
-    CHECK(encode_amax(&half, DT_F16, 1, "h", &amax, &e) == -1, "NaN in F16");
+    CHECK(tensor_amax(&half, DT_F16, 1, "h", &amax, &e) == -1, "NaN in F16");
     e = (struct err){0};
     half = 0x3c00;
-    CHECK(encode_fp8(&half, DT_F16, 1, 1, ROUND_MODELOPT, code, "h", &e) == -1 && strstr(e.msg, "use exact"),
+    CHECK(tensor_encode(&half, DT_F16, 1, 1, ROUND_MODELOPT, code, "h", &e) == -1 && strstr(e.msg, "use exact"),
           "%s", e.msg);
     e = (struct err){0};
-    CHECK(encode_fp8(code, DT_I8, 1, 1, ROUND_EXACT, code, "i", &e) == -1 && strstr(e.msg, "'i'"), "%s",
+    CHECK(tensor_encode(code, DT_I8, 1, 1, ROUND_EXACT, code, "i", &e) == -1 && strstr(e.msg, "'i'"), "%s",
           e.msg);
     e = (struct err){0};
-    CHECK(rounding_from_name("exact", &r) == 0 && r == ROUND_EXACT, "exact");
-    CHECK(rounding_from_name("modelopt", &r) == 0 && r == ROUND_MODELOPT, "modelopt");
-    CHECK(rounding_from_name("nearest", &r) == -1, "no other");
+    CHECK(rounding_parse("exact", &r, &e) == 0 && r == ROUND_EXACT, "exact");
+    CHECK(rounding_parse("modelopt", &r, &e) == 0 && r == ROUND_MODELOPT, "modelopt");
+    CHECK(rounding_parse("nearest", &r, &e) == -1 && strstr(e.msg, "'nearest'"), "%s", e.msg);
 }
 
 int main(void)

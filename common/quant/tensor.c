@@ -1,10 +1,9 @@
-/* encode.c - the weights of a tensor, as they lie in a file, to their range and to FP8 codes */
-#include "common/quant/encode.h"
+/* tensor.c - whole weight tensors as they lie in a file: their range, and their FP8 codes */
+#include "common/quant/tensor.h"
 
 #include <stdbool.h>
 
-/* Elements that a thread takes at a time, and that it widens at a time: the latter stay in the first cache.
- */
+/* Elements that one thread takes at a time, and that it converts at a time: the latter stay in the first cache. */
 enum { CHUNK = 1 << 16, BLOCK = 1 << 10 };
 
 static int check_dtype(enum dtype dtype, const char *tensor, struct err *e)
@@ -37,7 +36,7 @@ static void load(const uint8_t *w, enum dtype dtype, size_t first, size_t n, flo
             out[i] = f16_to_f32(half[i]);
 }
 
-/* Bits of the largest magnitude: fp32 values order as their bits do, infinity and NaN above all. */
+/* Bits of the largest magnitude: fp32 values order as their bits do, NaN above infinity above all. */
 static uint32_t largest(const float *x, size_t n)
 {
     uint32_t most = 0;
@@ -50,12 +49,13 @@ static uint32_t largest(const float *x, size_t n)
     return most;
 }
 
-/* One pass over the tensor: bits of the largest magnitude, and codes unless code is NULL. */
-static uint32_t pass(const void *w, enum dtype dtype, size_t n, float scale, bool twice, uint8_t *code)
+int tensor_amax(const void *w, enum dtype dtype, size_t n, const char *tensor, float *amax, struct err *e)
 {
     const size_t chunks = n / CHUNK + (n % CHUNK != 0);
     uint32_t most = 0;
 
+    if (check_dtype(dtype, tensor, e))
+        return -1;
 #pragma omp parallel for schedule(static) reduction(max : most) if (chunks > 1)
     for (size_t c = 0; c < chunks; c++) {
         const size_t end = c + 1 < chunks ? (c + 1) * CHUNK : n;
@@ -68,38 +68,44 @@ static uint32_t pass(const void *w, enum dtype dtype, size_t n, float scale, boo
             load(w, dtype, i, m, x);
             a = largest(x, m);
             most = a > most ? a : most;
-            if (code && twice)
-                fp8_encode_twice(code + i, x, m, scale);
-            else if (code)
-                fp8_encode(code + i, x, m, scale);
         }
     }
-    return most;
-}
-
-int encode_amax(const void *w, enum dtype dtype, size_t n, const char *tensor, float *amax, struct err *e)
-{
-    uint32_t most;
-
-    if (check_dtype(dtype, tensor, e))
-        return -1;
-    most = pass(w, dtype, n, 1, false, NULL);
     if (most >= 0x7f800000)
         return not_finite(tensor, e);
     *amax = f32_from_bits(most);
     return 0;
 }
 
-int encode_fp8(const void *w, enum dtype dtype, size_t n, float scale, enum rounding r, uint8_t *code,
-               const char *tensor, struct err *e)
+int tensor_encode(const void *w, enum dtype dtype, size_t n, float scale, enum rounding r, uint8_t *code,
+                  const char *tensor, struct err *e)
 {
+    const size_t chunks = n / CHUNK + (n % CHUNK != 0);
+    const bool twice = r == ROUND_MODELOPT && dtype == DT_BF16;
+    uint32_t most = 0;
+
     if (check_dtype(dtype, tensor, e))
         return -1;
     if (r == ROUND_MODELOPT && dtype == DT_F16)
         return err_set(e, RC_DATA,
                        "tensor '%s' is F16: rounding modelopt is for BF16 and F32 weights, use exact",
                        tensor);
-    if (pass(w, dtype, n, scale, r == ROUND_MODELOPT && dtype == DT_BF16, code) >= 0x7f800000)
-        return not_finite(tensor, e);
-    return 0;
+#pragma omp parallel for schedule(static) reduction(max : most) if (chunks > 1)
+    for (size_t c = 0; c < chunks; c++) {
+        const size_t end = c + 1 < chunks ? (c + 1) * CHUNK : n;
+        float x[BLOCK];
+
+        for (size_t i = c * CHUNK; i < end; i += BLOCK) {
+            const size_t m = end - i < BLOCK ? end - i : BLOCK;
+            uint32_t a;
+
+            load(w, dtype, i, m, x);
+            a = largest(x, m);
+            most = a > most ? a : most;
+            if (twice)
+                fp8_encode_twice(code + i, x, m, scale);
+            else
+                fp8_encode(code + i, x, m, scale);
+        }
+    }
+    return most >= 0x7f800000 ? not_finite(tensor, e) : 0;
 }
