@@ -67,6 +67,8 @@ static int open_base(struct eval *ev, struct err *e)
     for (size_t i = 0; i < candidates.n && !dir; i++)
         if (is_scheme(&candidates.item[i]))
             return err_set(e, RC_USAGE, "--scheme needs a model: give --base MODEL beside --ref STATES");
+    if (save_path && !is_dir(ref_path))
+        return err_set(e, RC_USAGE, "--save-ref needs --ref MODEL: '%s' is not a model directory", ref_path);
     if (base_dir && is_dir(ref_path))
         return err_set(e, RC_USAGE, "--base goes with --ref STATES; here --ref is the base model itself");
     if (!dir)
@@ -80,14 +82,16 @@ static int open_base(struct eval *ev, struct err *e)
 static int make_reference(struct eval *ev, struct err *e)
 {
     struct progress p = {0};
+    char hex[SHA256_HEX];
     int ret;
 
     if (!is_dir(ref_path)) {
         if (states_load(&ev->ref, ref_path, e))
             return -1;
-        if (strcmp(ev->ref.samples, ev->s.digest))
-            return err_set(e, RC_DATA, "'%s' was made of other samples (digest %.12s, these have %.12s): make it again "
-                           "with --save-ref", ref_path, ev->ref.samples, ev->s.digest);
+        eval_samples_digest(ev->s.sample, ev->s.n, ev->s.digest, hex);
+        if (strcmp(ev->ref.samples, hex))
+            return err_set(e, RC_DATA, "'%s' was made of other samples, or of another shard of them: make it again with "
+                           "--save-ref", ref_path);
         return 0;
     }
     progress_begin(&p, "reference", "samples", ev->s.n);
@@ -171,7 +175,8 @@ static int run(char *const *operand, size_t n, struct err *e)
         err_set(e, RC_USAGE, "there is no candidate: give -m CHECKPOINT or --scheme SCHEME");
         return -1;
     }
-    if (open_base(&ev, e) || run_samples(&ev.s, &ro, operand, n, e) || make_reference(&ev, e) ||
+    if (run_output(output, e) || (save_path && run_output(save_path, e)) || open_base(&ev, e) ||
+        run_samples(&ev.s, &ro, operand, n, e) || make_reference(&ev, e) ||
         !(ev.out = mem_zalloc(ev.s.n, sizeof *ev.out, e)))
         goto out;
     for (size_t i = 0; i < candidates.n; i++)

@@ -41,7 +41,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     json_t *doc = NULL;
     int ret = -1;
 
-    if (run_model(&m, &be, &ro, model_dir, e) ||
+    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) ||
         (scheme_path && (scheme_read(&scheme, scheme_path, false, e) || model_apply(&m, &scheme, e))) ||
         run_samples(&s, &ro, operand, n, e) || !(out = mem_zalloc(s.n, sizeof *out, e)))
         goto out;

@@ -41,8 +41,12 @@ static const struct cli tool = {
     .max_operands = -1,
 };
 
-/* Ranges of an earlier document, for this model: scores of shards add up only over common ranges. */
-static int take_ranges(struct ranges *r, const struct model *m, const char *path, char hex[SHA256_HEX], struct err *e)
+/*
+ * Ranges of an earlier document, for this model: scores of shards add up only over common ranges.  Tokens are those of
+ * the samples at hand, so that they add up, too.
+ */
+static int take_ranges(struct ranges *r, const struct model *m, const struct samples *s, const char *path,
+                       char hex[SHA256_HEX], struct err *e)
 {
     struct layers from = {0};
     int ret = -1;
@@ -60,6 +64,7 @@ static int take_ranges(struct ranges *r, const struct model *m, const char *path
     r->tokens = mem_zalloc(m->linears, sizeof *r->tokens, e);
     if (!r->input || !r->weight || !r->tokens)
         goto out;
+    ranges_count(r->tokens, m, s->sample, s->n);
     for (size_t i = 0; i < m->linears; i++) {
         long k = layers_find_module(&from, m->linear[i].info->name);
 
@@ -68,8 +73,12 @@ static int take_ranges(struct ranges *r, const struct model *m, const char *path
                     m->linear[i].info->name);
             goto out;
         }
+        if (r->tokens[i] && from.module[k].input_amax < 0) {
+            err_set(e, RC_DATA, "no data reached module '%s' when the ranges in '%s' were measured, and these samples do",
+                    m->linear[i].info->name, path);
+            goto out;
+        }
         r->weight[i] = from.module[k].weight_amax;
-        r->tokens[i] = from.module[k].tokens;
         r->input[i] = r->tokens[i] ? from.module[k].input_amax : 0;
     }
     ret = 0;
@@ -130,7 +139,7 @@ static int score_by_kl(struct layers *l, struct model *m, const struct score_ran
     if (score_kl(m, range, group, l->n_groups, s->sample, s->n, RUN_ROWS, kl, p, e))
         goto out;
     for (size_t g = 0; g < l->n_groups; g++) /* rounding of the logits can leave a sum just below 0 */
-        if (layers_set_score(l, g, "kl_div", NAN, kl[g] > 0 ? kl[g] : 0, NAN, e))
+        if (layers_set_score(l, g, "kl_div", NAN, kl[g] < 0 ? 0 : kl[g], NAN, e))
             goto out;
     ret = 0;
 out:
@@ -152,7 +161,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     struct progress p = {0};
     int ret = -1;
 
-    if (run_model(&m, &be, &ro, model_dir, e) || rounding_parse(rounding, &m.rounding, e))
+    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || rounding_parse(rounding, &m.rounding, e))
         goto out;
     if (m.weights.scales_applied) {
         err_set(e, RC_DATA, "'%s' is quantized already: layers are scored on the unquantized model", model_dir);
@@ -161,7 +170,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     if (run_samples(&s, &ro, operand, n, e))
         goto out;
     if (ranges_path) {
-        if (take_ranges(&r, &m, ranges_path, ranges_hex, e))
+        if (take_ranges(&r, &m, &s, ranges_path, ranges_hex, e))
             goto out;
     } else {
         progress_begin(&p, "calibrating", "samples", s.n);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/cli.h"
 #include "common/base/mem.h"
 
 void eval_head_digest(const struct model *m, char hex[SHA256_HEX])
@@ -63,7 +64,19 @@ static int keep_batch(struct visit *v, struct walk *w, size_t first, struct err 
     return be_check(w->m->be, e);
 }
 
-int states_make(struct states *s, struct model *m, const struct sample *sample, size_t n, const char *samples_digest,
+void eval_samples_digest(const struct sample *sample, size_t n, const char *stream_digest, char hex[SHA256_HEX])
+{
+    struct sha256 s;
+    char line[32];
+
+    sha256_init(&s);
+    sha256_add(&s, stream_digest, SHA256_HEX - 1);
+    for (size_t i = 0; i < n; i++)
+        sha256_add(&s, line, (size_t)snprintf(line, sizeof line, "%zu\n", sample[i].index));
+    sha256_hex(&s, hex);
+}
+
+int states_make(struct states *s, struct model *m, const struct sample *sample, size_t n, const char *stream_digest,
                 size_t rows, struct progress *p, struct err *e)
 {
     struct keep k = {.visit.batch = keep_batch, .s = s};
@@ -73,7 +86,7 @@ int states_make(struct states *s, struct model *m, const struct sample *sample, 
     for (size_t i = 0; i < n; i++)
         s->tokens += sample[i].tokens;
     strcpy(s->model, m->digest);
-    strcpy(s->samples, samples_digest);
+    eval_samples_digest(sample, n, stream_digest, s->samples);
     eval_head_digest(m, s->head);
     if (mem_mul(s->tokens, s->hidden, &count, "the reference's states", e))
         return -1;
@@ -107,6 +120,9 @@ static void sum_states(const struct states *s, char hex[SHA256_HEX])
 
     sha256_init(&sha);
     sha256_add(&sha, s->norm, s->tokens * s->hidden * sizeof *s->norm);
+    sha256_add(&sha, s->model, SHA256_HEX - 1);
+    sha256_add(&sha, s->samples, SHA256_HEX - 1);
+    sha256_add(&sha, s->head, SHA256_HEX - 1);
     sha256_hex(&sha, hex);
 }
 
@@ -120,7 +136,7 @@ int states_save(const struct states *s, const char *path, struct err *e)
 
     sum_states(s, sum);
     parts(t, s, sum);
-    if (file_create(&o, path, true, true, e))
+    if (file_create(&o, path, cli_force, true, e))
         return -1;
     if (st_write_header(o.f, t, PARTS, &header, e))
         goto out;
@@ -163,7 +179,7 @@ int states_load(struct states *s, const char *path, struct err *e)
         memcpy(text[i], st.tensor[i].data, SHA256_HEX - 1);
     sum_states(s, sum);
     if (strcmp(sum, is)) {
-        err_set(e, RC_DATA, "'%s' is damaged: its states do not have their checksum; make it again with --save-ref", path);
+        err_set(e, RC_DATA, "'%s' is damaged: it does not have its checksum; make it again with --save-ref", path);
         goto out;
     }
     ret = 0;

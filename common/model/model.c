@@ -315,10 +315,10 @@ int model_apply(struct model *m, const struct scheme *s, struct err *e)
     enum rounding rounding = ROUND_EXACT;
 
     if (s->model_digest && strcmp(s->model_digest, m->digest))
-        return err_set(e, RC_DATA, "scheme '%s' was made for another model (digest %.12s, '%s' has %.12s)", s->label,
+        return err_set(e, RC_DATA, "scheme %s was made for another model (digest %.12s, '%s' has %.12s)", s->label,
                        s->model_digest, m->weights.ckpt.dir, m->digest);
     if (s->rounding && rounding_parse(s->rounding, &rounding, e))
-        return err_prefix(e, "scheme '%s'", s->label);
+        return err_prefix(e, "scheme %s", s->label);
     for (size_t i = 0; i < m->linears; i++)
         model_unquantize(m, &m->linear[i]);
     m->rounding = rounding;
@@ -327,10 +327,10 @@ int model_apply(struct model *m, const struct scheme *s, struct err *e)
         struct linear *l = model_linear(m, sm->name);
 
         if (!l)
-            return err_set(e, RC_DATA, "scheme '%s' quantizes '%s', a module that '%s' does not have", s->label,
+            return err_set(e, RC_DATA, "scheme %s quantizes '%s', a module that '%s' does not have", s->label,
                            sm->name, m->weights.ckpt.dir);
         if (m->config->tied && !strcmp(sm->name, "lm_head"))
-            return err_set(e, RC_DATA, "scheme '%s' quantizes lm_head, which is the embedding of this tied model",
+            return err_set(e, RC_DATA, "scheme %s quantizes lm_head, which is the embedding of this tied model",
                            s->label);
         if (sm->format == FORMAT_FP8 && model_quantize(m, l, sm->weight_amax, sm->input_amax, e))
             return -1;

@@ -4,15 +4,26 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/file.h"
+
 int run_samples(struct samples *s, const struct run_options *o, char *const *operand, size_t n, struct err *e)
 {
     size_t shard = 0, shards = 1;
     int end = 0;
 
     if (o->shard && (sscanf(o->shard, "%zu/%zu%n", &shard, &shards, &end) != 2 || o->shard[end] || shard >= shards ||
-                     strchr(o->shard, '-')))
+                     o->shard[strspn(o->shard, "0123456789/")]))
         return err_set(e, RC_USAGE, "--shard: '%s' is not I/N with 0 <= I < N", o->shard);
     return samples_load(s, (const char *const *)operand, n, shard, shards, e);
+}
+
+int run_output(const char *path, struct err *e)
+{
+    struct file_out o;
+    int ret = file_create(&o, path, cli_force, false, e);
+
+    file_discard(&o);
+    return ret;
 }
 
 int run_model(struct model *m, struct backend **be, const struct run_options *o, const char *dir, struct err *e)

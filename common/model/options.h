@@ -27,7 +27,7 @@ struct run_options {
          .name = "shard",                                                                                    \
          .to = &(o).shard,                                                                                   \
          .arg = "I/N",                                                                                       \
-         .help = "take every N-th sample, from the I-th on (0 <= I < N);\nrank-layers merges the results"},  \
+         .help = "take every N-th sample, from the I-th on (0 <= I < N)"},                                     \
     {                                                                                                        \
         .kind = OPT_SIZE, .name = "max-memory", .to = &(o).max_memory, .arg = "SIZE",                        \
         .help = "keep at most this much of the model's weights loaded"                                       \
@@ -38,6 +38,9 @@ enum { RUN_ROWS = 2048 };
 
 /* Read the samples of the operands (none: standard input), this shard's only. */
 int run_samples(struct samples *s, const struct run_options *o, char *const *operand, size_t n, struct err *e);
+
+/* Before hours of work: -1 now when what comes of it could not be written to path (NULL or "-": standard output). */
+int run_output(const char *path, struct err *e);
 
 /* Open the backend and the model that -m names; -1 with a usage report when it is missing. */
 int run_model(struct model *m, struct backend **be, const struct run_options *o, const char *dir, struct err *e);

@@ -83,6 +83,25 @@ out:
     return ret;
 }
 
+void ranges_count(size_t *tokens, const struct model *m, const struct sample *sample, size_t n)
+{
+    size_t text = 0, patches = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        text += sample[i].tokens;
+        for (size_t k = 0; k < sample[i].images && m->config->has_vision; k++)
+            patches += sample[i].image[k].h * sample[i].image[k].w;
+    }
+    for (size_t i = 0; i < m->linears; i++)
+        switch (model_stage_of(m, &m->linear[i])->kind) {
+        case STAGE_PATCH:
+        case STAGE_VISION: tokens[i] = patches; break;
+        case STAGE_MERGER: tokens[i] = patches / (m->config->vision.merge * m->config->vision.merge); break;
+        case STAGE_TEXT:
+        case STAGE_HEAD: tokens[i] = text; break;
+        }
+}
+
 void ranges_release(struct ranges *r)
 {
     free(r->input);

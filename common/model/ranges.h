@@ -17,6 +17,10 @@ struct ranges {
  */
 int ranges_measure(struct ranges *r, struct model *m, const struct sample *sample, size_t n, size_t rows,
                    struct progress *p, struct err *e);
+
+/* The rows that n samples send through each linear, tokens [model.linears], without running them. */
+void ranges_count(size_t *tokens, const struct model *m, const struct sample *sample, size_t n);
+
 void ranges_release(struct ranges *r);
 
 #endif

@@ -1,0 +1,65 @@
+#!/bin/bash
+# eval-ppl.t - perplexity of a model, a checkpoint and a model under a scheme
+. tests/lib.sh
+. tests/models.sh
+cmd() { echo "eval-ppl -m $1 $2"; }
+contract eval-ppl
+like 'eval-ppl: no model' 2 '^eval-ppl: -m MODEL is missing$' "eval-ppl $S"
+
+# The oracle's perplexities; fp32 sums in another order leave some 1e-7 of them.
+ppl() { jq '.candidates[0].ppl' "$1"; }
+near() { jq -n --argjson a "$1" --argjson b "$2" --argjson tol "$3" '($a - $b | fabs) <= $tol * ($b | fabs)'; }
+eval-ppl -m $TINY $DESCRIBE >"$W/tiny.json"
+is 'eval-ppl: the bundled model has the reference'"'"'s perplexity' true "$(near "$(ppl "$W/tiny.json")" 1.8376528698027121 1e-5)"
+is 'eval-ppl: of so much' '{"count":80,"tokens":4652,"loss_tokens":1858}' "$(jq -c .samples "$W/tiny.json")"
+for model in "$M" "$SHARDED" tests/golden/models/windows-only; do
+    eval-ppl -m "$model" "$model.samples.msgpack" >"$W/m.json"
+    is "eval-ppl: ${model##*/} has the reference's perplexity" true \
+        "$(near "$(ppl "$W/m.json")" "$(jq .ppl_ref "$model.oracle.json")" 1e-5)"
+done
+eval-ppl -m $M $S >"$W/whole.json"
+is 'eval-ppl: nothing runs in FP8' '[{"F32":69},0,0]' \
+    "$(jq -c '.candidates[0] | [.tensors, .fp8_modules, .scales_applied]' "$W/whole.json")"
+is 'eval-ppl: no figure that needs a reference' '["ppl"]' \
+    "$(jq -c '[.candidates[0] | keys_unsorted[] | select(test("^(ppl|kl|mse|top1)"))]' "$W/whole.json")"
+
+# Perplexity of shards: the geometric mean, weighted by their tokens with loss.
+for i in 0 1; do eval-ppl -m $M --shard $i/2 $S >"$W/shard$i.json"; done
+is 'eval-ppl: shards are parts of the whole' true "$(jq -s '(.[1:] | map(.samples.loss_tokens * (.candidates[0].ppl | log)) | add) as $nll |
+    (.[1:] | map(.samples.loss_tokens) | add) as $n | $n == .[0].samples.loss_tokens and
+    (($nll / $n | exp) / .[0].candidates[0].ppl - 1 | fabs) <= 1e-5' "$W/whole.json" "$W/shard0.json" "$W/shard1.json")"
+like 'eval-ppl: a shard without samples' 3 'no sample has a token with loss' "eval-ppl -m $M --shard 7/8 $S"
+
+# ---- schemes and checkpoints ----
+layer-score -m $M $S | rank-layers >"$W/ranked.json"
+apply-coverage 50 "$W/ranked.json" >"$W/top50.json"
+export-ckpt -q -m $M -o "$W/ckpt" "$W/top50.json"
+eval-ppl -m $M --scheme "$W/top50.json" $S >"$W/scheme.json"
+eval-ppl -m "$W/ckpt" $S >"$W/export.json"
+modules=$(jq '[.modules[] | select(.format == "fp8")] | length' "$W/top50.json")
+is 'eval-ppl: as many modules run in FP8 as the scheme selects' "[$modules,$((2 * modules))]" \
+    "$(jq -c '.candidates[0] | [.fp8_modules, .scales_applied]' "$W/scheme.json")"
+is 'eval-ppl: a checkpoint is its scheme, to the bit' "$(ppl "$W/scheme.json")" "$(ppl "$W/export.json")"
+is 'eval-ppl: its codes are counted' "$modules" "$(jq '.candidates[0].tensors.F8_E4M3' "$W/export.json")"
+is 'eval-ppl: it is not the unquantized model' true "$(jq -s '.[0].candidates[0].ppl != .[1].candidates[0].ppl' \
+    "$W/whole.json" "$W/scheme.json")"
+is 'eval-ppl: the scheme is named' "top50 $(sha256sum <"$W/top50.json" | cut -d ' ' -f 1)" \
+    "$(jq -r '.candidates[0] | "\(.scheme) \(.scheme_digest)"' "$W/scheme.json")"
+like 'eval-ppl: the scheme of another model' 3 "was made for another model \(digest" \
+    "eval-ppl -m $SHARDED --scheme $W/top50.json $SHARDED.samples.msgpack"
+like 'eval-ppl: a scheme on top of a checkpoint' 3 'was made for another model' \
+    "eval-ppl -m $W/ckpt --scheme $W/top50.json $S"
+apply-coverage 100 "$W/ranked.json" >"$W/top100.json"
+sed 's/layers\.1\.mlp\.down_proj/layers.9.mlp.down_proj/' "$W/top100.json" >"$W/unknown.json"
+like 'eval-ppl: a scheme with a module that is not there' 3 "quantizes 'language_model.layers.9.mlp.down_proj', a module that" \
+    "eval-ppl -m $M --scheme $W/unknown.json $S"
+head -c 1000 "$W/top50.json" >"$W/cut.json"
+like 'eval-ppl: a truncated scheme' 3 'cut.json' "eval-ppl -m $M --scheme $W/cut.json $S"
+like 'eval-ppl: a scheme that does not exist' 4 'No such file' "eval-ppl -m $M --scheme $W/no.json $S"
+layer-score -m $M $S >"$W/layers.json"
+like 'eval-ppl: LAYERS are no scheme' 3 'is not an octet-scheme document' "eval-ppl -m $M --scheme $W/layers.json $S"
+like 'eval-ppl: a list of names is no scheme to run' 3 'no ranges|names' \
+    "eval-ppl -m $M --scheme data/published/qwen2_5-fp8-all-baseline.top10.coverage.json $S"
+truncate -s -64 "$W/ckpt/model.safetensors"
+like 'eval-ppl: a truncated checkpoint' 3 'ckpt/model.safetensors.*truncated' "eval-ppl -m $W/ckpt $S"
+finish

@@ -1,0 +1,100 @@
+#!/bin/bash
+# layer-score.t - scores of layer groups by gradient and by KL
+. tests/lib.sh
+. tests/models.sh
+cmd() { echo "layer-score -m $1 $2"; }
+contract layer-score
+like 'layer-score: no model' 2 '^layer-score: -m MODEL is missing$' "layer-score $S"
+like 'layer-score: a method that is none' 2 "'hessian' is not one of gradient\|kl" "layer-score --method hessian -m $M $S"
+like 'layer-score: a format that is none' 2 "--formats: 'int3' is not one of" "layer-score --formats int3 -m $M $S"
+
+# ---- against the reference, and on its own ----
+layer-score -m $M $S >"$W/whole.json"
+layer-score -m $M --fused-ranges own $S >"$W/own.json"
+layer-score -m $M --fused-ranges own --method kl $S >"$W/kl.json"
+# tests/unit/scores.c derives the tolerances: one flipped FP8 code moves a small group by a percent.
+against() { # against DOCUMENT KEY ORACLE_KEY
+    jq -e -n --slurpfile got "$W/$1" --slurpfile want $M.oracle.json --arg k "$2" --arg o "$3" '
+        $want[0].groups as $w | $got[0].layer_sensitivity as $g | ($w | length) > 10 and all($w | keys[]; . as $n |
+            ($g[$n][$k] - $w[$n][$o] | fabs) <= 0.02 * $w[$n][$o] + 1.1e-5)'
+}
+is 'layer-score: gradient scores are the reference'"'"'s' true "$(against own.json gradient score)"
+is 'layer-score: KL scores are the reference'"'"'s' true "$(against kl.json kl kl_sum)"
+is 'layer-score: every group has one decision' '["FP8(effective-bits: 8.0)","NONE(effective-bits: 16.0)"]' \
+    "$(jq -c '[.layer_sensitivity[].formats] | unique | .[0]' "$W/whole.json")"
+is 'layer-score: q, k and v are one group' '["q_proj","k_proj","v_proj"]' \
+    "$(jq -c '.layer_sensitivity["language_model.layers.0.self_attn.q_proj"].members | map(split(".")[-1])' "$W/whole.json")"
+is 'layer-score: a cost is weights times bits by 16' true "$(jq '. as $d | all(.layer_sensitivity[];
+    ([.members[] | $d.modules[.].shape | .[0] * .[1]] | add) as $n | .costs == [(($n + 1) / 2 | floor), $n])' "$W/whole.json")"
+is 'layer-score: the ranges are those of calib-amax' "$(calib-amax -m $M $S | jq -S .modules)" \
+    "$(jq -S .modules "$W/whole.json")"
+is 'layer-score: how it was measured' '["fp8","exact","shared","gradient"]' \
+    "$(jq -c '.quantization + .scheme | [.formats[0], .rounding, .fused_ranges, .auto_quantize_method]' "$W/whole.json")"
+is 'layer-score: shared ranges are other scores than own ranges' false \
+    "$(jq -n --slurpfile a "$W/whole.json" --slurpfile b "$W/own.json" \
+        '[$a, $b | .[0].layer_sensitivity["language_model.layers.0.self_attn.q_proj"].gradient] | .[0] == .[1]')"
+is 'layer-score: rounding twice is another score than once' false \
+    "$(layer-score -m $M --rounding modelopt $S | jq --slurpfile a "$W/whole.json" \
+        '[.layer_sensitivity[].gradient] == [$a[0].layer_sensitivity[].gradient]')"
+
+# ---- shards: scored with common ranges and merged, they are the whole ----
+# A row of a batch has the bits that it has alone, as long as no product has fewer than five rows (kernels/cpu/linear.c);
+# what remains is the order in which fp64 sums are added.
+calib-stream -q -m $TINY -n 6 -o "$W/six.samples" data/shapes2017
+calib-amax -m $TINY "$W/six.samples" >"$W/ranges.json"
+near() { # near KEY...: each group's numbers in merged.json and whole.json are within 1e-12
+    jq -n --slurpfile a "$W/whole.json" --slurpfile b "$W/merged.json" '
+        all($a[0].layer_sensitivity | keys[]; . as $g | all($ARGS.positional[]; . as $k |
+            $a[0].layer_sensitivity[$g][$k] as $x | $b[0].layer_sensitivity[$g][$k] as $y |
+            $x != null and ($x - $y | fabs) <= 1e-12 * ($x | fabs)))' --args "$@"
+}
+for method in gradient kl; do
+    layer-score -m $TINY --method $method --ranges "$W/ranges.json" "$W/six.samples" >"$W/whole.json"
+    for i in 0 1; do
+        layer-score -m $TINY --method $method --ranges "$W/ranges.json" --shard $i/2 "$W/six.samples" >"$W/shard$i.json"
+    done
+    rank-layers "$W/shard0.json" "$W/shard1.json" >"$W/merged.json"
+    rank-layers "$W/whole.json" >"$W/ranked.json"
+    if [ $method = kl ]; then keys='kl tokens'; else keys='gradient predicted_kl tokens'; fi
+    # shellcheck disable=SC2086
+    is "layer-score: two shards by $method are the whole" true "$(near $keys)"
+    is "layer-score: and in the same order, by $method" "$(jq -c '[.sensitivity_ranking[].name]' "$W/ranked.json")" \
+        "$(jq -c '[.sensitivity_ranking[].name]' "$W/merged.json")"
+done
+is 'layer-score: the merged ranges are those of the whole' "$(jq -S .modules "$W/ranges.json")" \
+    "$(jq -S .modules "$W/merged.json")"
+is 'layer-score: given ranges change nothing but where they are from' \
+    "$(layer-score -m $TINY "$W/six.samples" | jq -S 'del(.from, .argv)')" \
+    "$(layer-score -m $TINY --ranges "$W/ranges.json" "$W/six.samples" | jq -S 'del(.from, .argv)')"
+calib-amax -m $TINY --shard 0/80 $DESCRIBE >"$W/text-ranges.json"
+like 'layer-score: ranges that miss what these samples reach' 3 "no data reached module 'visual.patch_embed.proj' when" \
+    "layer-score -m $TINY --ranges $W/text-ranges.json $W/six.samples"
+is 'layer-score: the document names its ranges' "$(sha256sum <"$W/ranges.json" | cut -d ' ' -f 1)" \
+    "$(jq -r .from.ranges "$W/whole.json")"
+like 'layer-score: ranges of another model' 3 'were measured on another model' \
+    "layer-score -m $SHARDED --ranges $W/ranges.json $SHARDED.samples.msgpack"
+jq 'del(.modules["visual.merger.mlp.0"])' "$W/ranges.json" >"$W/less.json"
+like 'layer-score: ranges without a module' 3 "has no ranges of module 'visual.merger.mlp.0': make it with calib-amax" \
+    "layer-score -m $TINY --ranges $W/less.json $W/six.samples"
+head -c 4000 "$W/ranges.json" >"$W/cut.json"
+like 'layer-score: truncated ranges' 3 'cut.json' "layer-score -m $M --ranges $W/cut.json $S"
+like 'layer-score: ranges that do not exist' 4 'No such file' "layer-score -m $M --ranges $W/no.json $S"
+like 'layer-score: ranges that are samples' 3 'samples.msgpack' "layer-score -m $M --ranges $S $S"
+
+# ---- text alone says nothing of the vision tower ----
+for method in gradient kl; do
+    layer-score -m $TINY --method $method --shard 0/80 $DESCRIBE >"$W/text.json"
+    is "layer-score: $method, a group that no data reached is listed with no tokens" 0 \
+        "$(jq '.layer_sensitivity["visual.blocks.0.attn.qkv"].tokens' "$W/text.json")"
+    is "layer-score: $method, and is not ranked" '0 no data reached it' \
+        "$(rank-layers "$W/text.json" | jq -r '([.sensitivity_ranking[] | select(.name | startswith("visual"))] | length) as $n |
+            (.unranked[] | select(.name == "visual.blocks.0.attn.qkv") | .reason) as $why | "\($n) \($why)"')"
+done
+
+# ---- a quantized checkpoint is not scored again ----
+rank-layers "$W/own.json" | apply-coverage 50 >"$W/top50.json"
+export-ckpt -q -m $M -o "$W/ckpt" "$W/top50.json"
+like 'layer-score: a quantized checkpoint' 3 'is quantized already: layers are scored on the unquantized model' \
+    "layer-score -m $W/ckpt $S"
+like 'layer-score: calib-amax refuses it, too' 3 'range is taken of the unquantized model' "calib-amax -m $W/ckpt $S" 
+finish
