@@ -66,7 +66,8 @@ static int allocate(struct batch *b, struct packing *p, const struct config *c, 
 
 #define TAKE(ptr, n) (((ptr) = mem_zalloc((n), sizeof *(ptr), e)) == NULL)
     return TAKE(b->first, b->samples + 1) || TAKE(b->target, b->tokens) || TAKE(b->loss_tokens, b->samples) ||
-                   TAKE(b->loss_row, b->tokens) || TAKE(b->grid, b->images) || TAKE(p->ids, b->tokens) ||
+                   TAKE(b->delta, b->samples) || TAKE(b->loss_row, b->tokens) ||
+                   TAKE(b->grid, b->images) || TAKE(p->ids, b->tokens) ||
                    TAKE(p->position, 3 * b->tokens) || TAKE(p->image_row, b->units) || TAKE(p->unit_row, b->units) ||
                    TAKE(p->loss_target, b->tokens) || TAKE(p->cosine, b->tokens * half) ||
                    TAKE(p->sine, b->tokens * half) || TAKE(p->pixels, b->patches * c->vision.patch_dim) ||
@@ -103,7 +104,7 @@ static int pack_tokens(struct batch *b, struct packing *p, const struct config *
                        const struct grid *grid, struct err *e)
 {
     size_t first = (size_t)b->first[i], half = c->head_dim / 2;
-    int32_t *position = p->position, delta;
+    int32_t *position = p->position;
 
     memcpy(p->ids + first, s->ids, s->tokens * sizeof *s->ids);
     for (size_t t = 0; t < s->tokens; t++) {
@@ -112,7 +113,7 @@ static int pack_tokens(struct batch *b, struct packing *p, const struct config *
         b->target[first + t] = counts ? s->ids[t + 1] : -1;
         b->loss_tokens[i] += counts;
     }
-    if (positions_build(c, s->ids, s->tokens, grid, s->images, position, &delta, e))
+    if (positions_build(c, s->ids, s->tokens, grid, s->images, position, &b->delta[i], e))
         return err_prefix(e, "sample '%s'", s->id);
     positions_angles(c, position, s->tokens, p->cosine + first * half, p->sine + first * half);
     for (size_t t = 0; t < s->tokens; t++) {
@@ -241,6 +242,37 @@ int batch_build(struct batch *b, struct backend *be, const struct config *c, con
     return ret;
 }
 
+int batch_step_build(struct batch *b, struct backend *be, const struct config *c, struct err *e)
+{
+    struct packing pk = {0};
+    int ret = -1;
+
+    *b = (struct batch){.be = be, .samples = 1, .tokens = 1, .longest = 1};
+    if (allocate(b, &pk, c, e) == 0) {
+        b->first[1] = 1;
+        b->target[0] = -1;
+        ret = upload(b, &pk, c, e);
+    }
+    packing_release(&pk);
+    return ret;
+}
+
+int batch_step(struct batch *b, const struct config *c, int32_t id, int32_t position, struct err *e)
+{
+    const int32_t axes[3] = {position, position, position};
+    size_t half = c->head_dim / 2;
+    float *cosine = mem_zalloc(2 * half, sizeof *cosine, e);
+
+    if (!cosine)
+        return -1;
+    positions_angles(c, axes, 1, cosine, cosine + half);
+    b->be->upload(b->be, b->d_ids, &id, sizeof id);
+    b->be->upload(b->be, b->d_cosine, cosine, half * sizeof *cosine);
+    b->be->upload(b->be, b->d_sine, cosine + half, half * sizeof *cosine);
+    free(cosine);
+    return be_check(b->be, e);
+}
+
 void batch_release(struct batch *b)
 {
     void *device[] = {b->d_ids,          b->d_first,         b->d_target,       b->d_loss_row,    b->d_loss_target,
@@ -255,6 +287,7 @@ void batch_release(struct batch *b)
     free(b->first);
     free(b->target);
     free(b->loss_tokens);
+    free(b->delta);
     free(b->loss_row);
     free(b->grid);
     *b = (struct batch){0};

@@ -20,6 +20,7 @@ struct batch {
     int32_t *first;      /* [samples + 1]: token row where a sample begins */
     int32_t *target;     /* [tokens]: the token to predict from this row, -1: not counted */
     size_t *loss_tokens; /* [samples] */
+    int32_t *delta;      /* [samples]: the token after a sample's last of n has position n + delta on every axis */
     int32_t *loss_row;   /* [loss_rows]: rows with a target, ascending */
     size_t loss_rows;
     struct windows windows;
@@ -44,6 +45,13 @@ struct batch {
 int batch_build(struct batch *b, struct backend *be, const struct config *c, const struct processor *p,
                 const struct sample *sample, size_t n, struct err *e);
 void batch_release(struct batch *b); /* safe on a zeroed struct */
+
+/*
+ * A batch of one token that stands after others: batch_step_build() makes its buffers once, batch_step() says which
+ * token, in the vocabulary, and its position.  An image token is one as any other here: it has no picture.
+ */
+int batch_step_build(struct batch *b, struct backend *be, const struct config *c, struct err *e);
+int batch_step(struct batch *b, const struct config *c, int32_t id, int32_t position, struct err *e);
 
 /*
  * How many of the samples, from the first on, make one batch: at least one, and as many as stay within `budget` rows

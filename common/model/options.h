@@ -17,21 +17,26 @@ struct run_options {
         .device = "auto"                                                                                     \
     }
 
-#define RUN_OPTIONS(o)                                                                                       \
-    {.kind = OPT_STR,                                                                                        \
-     .name = "device",                                                                                       \
-     .to = &(o).device,                                                                                      \
-     .arg = "NAME",                                                                                          \
-     .help = "auto, cpu or cuda[:N] (default auto)"},                                                        \
-        {.kind = OPT_STR,                                                                                    \
-         .name = "shard",                                                                                    \
-         .to = &(o).shard,                                                                                   \
-         .arg = "I/N",                                                                                       \
-         .help = "take every N-th sample, from the I-th on (0 <= I < N)"},                                     \
+/* --device and --max-memory, of a tool that takes no samples. */
+#define RUN_DEVICE(o)                                                                                        \
+    {                                                                                                        \
+        .kind = OPT_STR, .name = "device", .to = &(o).device, .arg = "NAME",                                 \
+        .help = "auto, cpu or cuda[:N] (default auto)"                                                       \
+    }
+#define RUN_MEMORY(o)                                                                                        \
     {                                                                                                        \
         .kind = OPT_SIZE, .name = "max-memory", .to = &(o).max_memory, .arg = "SIZE",                        \
         .help = "keep at most this much of the model's weights loaded"                                       \
     }
+
+#define RUN_OPTIONS(o)                                                                                       \
+    RUN_DEVICE(o),                                                                                           \
+        {.kind = OPT_STR,                                                                                    \
+         .name = "shard",                                                                                    \
+         .to = &(o).shard,                                                                                   \
+         .arg = "I/N",                                                                                       \
+         .help = "take every N-th sample, from the I-th on (0 <= I < N)"},                                   \
+        RUN_MEMORY(o)
 
 /* Rows (tokens, and patches by their share of the work) that go through the model together. */
 enum { RUN_ROWS = 2048 };

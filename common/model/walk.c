@@ -234,13 +234,16 @@ static int block(struct walk *w, const struct stage *s, struct acts *a, const vo
     struct backend *be = w->m->be;
     size_t hd = a->attention.head_dim, row = s->qkv ? 3 * a->hidden : 0;
     const struct attention *t = &a->attention;
+    struct kv_rows kv = {a->kr, a->v};
 
     be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps);
     if (project_qkv(w, s, a, e))
         return -1;
     be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd, false);
     be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd, false);
-    be->attention(be, t, a->o, a->lse, a->qr, a->kr, a->v);
+    if (w->cache && s->kind == STAGE_TEXT)
+        kv = kv_cache_append(w->cache, s->block, a->kr, a->v, a->rows);
+    be->attention(be, t, a->o, a->lse, a->qr, kv.k, kv.v);
     if (apply(w, s->o, a->a, a->o, a->rows, e))
         return -1;
     be->add(be, a->x1, x, a->a, a->rows * a->hidden);
@@ -306,15 +309,29 @@ static int stage(struct walk *w, size_t i, struct err *e)
     return 0;
 }
 
+/* The language layers' queries see the cached rows and their own. */
+static int begin_cached(struct walk *w, struct err *e)
+{
+    struct attention *a = &w->scratch->text.attention;
+
+    a->cu_k = w->cache->d_cu_k;
+    a->max_k = w->cache->tokens + w->b->tokens;
+    return kv_cache_begin(w->cache, w->b->tokens, e);
+}
+
 int walk_forward(struct walk *w, size_t first, struct err *e)
 {
     if (first < w->from)
         first = w->from;
+    if (w->cache && begin_cached(w, e))
+        return -1;
     if (first == w->from && w->b->patches == 0 && embed(w, e))
         return -1;
     for (size_t i = first; i < w->m->stages; i++)
         if (model_enter(w->m, &w->m->stage[i], e) || stage(w, i, e) || be_check(w->m->be, e))
             return -1;
+    if (w->cache)
+        kv_cache_end(w->cache, w->b->tokens);
     return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "common/model/arena.h"
 #include "common/model/batch.h"
+#include "common/model/kvcache.h"
 #include "common/model/model.h"
 
 /*
@@ -31,6 +32,11 @@ struct walk {
     struct model *m;
     struct batch *b;
     struct tap *tap; /* may be NULL and may change between calls */
+    /*
+     * NULL, or the tokens that come before this batch, which is then one sample without a backward pass; every
+     * walk_forward() from stage 0 on adds the batch's.  Set it between walk_init() and walk_forward().
+     */
+    struct kv_cache *cache;
     bool keep;
     void **input;      /* [stages]: input rows of each stage; without keep, one buffer serves all stages of a kind */
     void *embeds;      /* input of the first language layer: token embeddings, pictures' rows in place */

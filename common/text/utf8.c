@@ -123,3 +123,28 @@ int utf8_repair(const char *s, size_t n, struct text *out, struct err *e)
         n -= good;
     }
 }
+
+int utf8_take(struct text *in, struct text *out, struct err *e)
+{
+    size_t take = 0, left = in->n, ill;
+    uint32_t cp;
+    int ret = 0;
+
+    while (left) {
+        size_t good = well_formed(in->v + take, left);
+
+        take += good;
+        left -= good;
+        ill = left ? (size_t)-utf8_next(in->v + take, left, &cp) : 0;
+        if (ill == left) /* the end, or what may yet become a character */
+            break;
+        take += ill;
+        left -= ill;
+    }
+    if (take) {
+        ret = utf8_repair(in->v, take, out, e);
+        memmove(in->v, in->v + take, left);
+        in->n = left;
+    }
+    return ret;
+}
