@@ -41,7 +41,7 @@ all: $(TOOLS:%=$B/tools/%)           ## build every tool into build/tools
 	@echo "octet $(VERSION): $(words $(TOOLS)) tools in $B/tools, backends: $(BACKENDS)"
 
 check: all $(UNITS)                  ## every test: unit, command line, man pages; no GPU, no network
-	B=$B prove -j2 --timer $(UNITS) tests/*.t tests/cli/*.t
+	B=$B OMP_WAIT_POLICY=passive prove -j2 --timer $(UNITS) tests/*.t tests/cli/*.t
 
 deps:                                ## install what building, running and testing need (Debian, apt)
 	pipelines/deps.sh
