@@ -12,7 +12,8 @@ failed=0
 for name; do
     mkdir -p "$B/corpus/$name"
     if "$B/tests/fuzz/$name.fuzz" -max_total_time="${FUZZ_SECONDS:-20}" -timeout=10 -malloc_limit_mb=1024 \
-        -rss_limit_mb=3072 -max_len=65536 -print_final_stats=1 -artifact_prefix="$B/found/$name-" \
+        -rss_limit_mb=3072 -max_len=65536 -dict=tests/fuzz/json.dict -print_final_stats=1 \
+        -artifact_prefix="$B/found/$name-" \
         "$B/corpus/$name" "tests/fuzz/corpus/$name" >"$B/$name.log" 2>&1; then
         echo "ok   $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$B/$name.log") runs," \
             "$(grep -o 'cov: [0-9]*' "$B/$name.log" | tail -n 1)"
