@@ -1,5 +1,4 @@
 /* export-ckpt.c - write the quantized checkpoint that a scheme describes */
-#include <signal.h>
 
 #include "common/base/cli.h"
 #include "common/quant/export.h"
@@ -117,8 +116,6 @@ int main(int argc, char **argv)
 {
     struct err e = {0};
 
-    signal(SIGXFSZ,
-           SIG_IGN); /* a file size limit is a failed write, which cleans up, not a death that does not */
     run(cli_parse(&tool, argc, argv, NULL)[0], &e);
     return cli_finish(&e);
 }

@@ -57,6 +57,8 @@ static int write_text(const char *path, const struct rank *r, const struct layer
         return -1;
     if (print(r, l, o.f, e) == 0)
         ret = file_commit(&o, e);
+    else
+        err_prefix(e, "%s", file_out_label(&o));
     file_discard(&o);
     return ret;
 }

@@ -252,12 +252,13 @@ static int put_size(json_t *o, const char *key, size_t n, struct err *e)
     return json_put(o, key, json_integer((json_int_t)n), e);
 }
 
-/* NAN is null; whole is written as an integer when it is one. */
+/* NAN is null; whole is written as an integer when it is one, and one that every reader of JSON takes as such. */
 static int put_real(json_t *o, const char *key, double v, bool whole, struct err *e)
 {
     if (isnan(v))
         return json_put(o, key, json_null(), e);
-    return json_put(o, key, whole && v == floor(v) ? json_integer((json_int_t)v) : json_real(v), e);
+    whole = whole && v == floor(v) && fabs(v) < 0x1p53;
+    return json_put(o, key, whole ? json_integer((json_int_t)v) : json_real(v), e);
 }
 
 static int put_names(json_t *o, const char *key, char *const *name, size_t n, struct err *e)
