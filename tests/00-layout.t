@@ -46,7 +46,7 @@ is 'libraries are used where they belong' '' "$(
     library 'msgpack[.]h' 'common/io/'
     library 'sqlite3[.]h' 'common/io/'
     library '(png|jpeglib|jerror)[.]h' 'common/image/'
-    library '(pcre2|utf8proc)[.]h' 'common/text/'
+    library '(pcre2|utf8proc)[.]h' 'common/text/|common/quant/pattern[.]c'
     library '(cblas|immintrin)[.]h' 'kernels/cpu/'
     library 'omp[.]h' 'kernels/cpu/|common/image/|tools/'
     library '(cuda|cublas|mma)[^>]*' 'kernels/cuda/')"

@@ -2,6 +2,7 @@
 
 #include "common/base/cli.h"
 #include "common/quant/export.h"
+#include "common/quant/names.h"
 
 static const char *model_dir, *out_dir, *rounding, *format = "modelopt";
 static bool dry_run;
@@ -76,6 +77,32 @@ static void print_plan(const struct export_plan *p)
             printf("%s\n", p->scheme->module[i].name);
 }
 
+/* SGLang takes every weight of ModelOpt's layout through fp16, which carries all codes from this scale on. */
+#define SGLANG_SCALE_LEAST 3.1e-5f
+
+/* What loads, but not everywhere, or not as it was written. */
+static void warn(const struct export_plan *p)
+{
+    const struct export_item *small = NULL;
+    size_t smalls = 0;
+    bool vision = false;
+
+    for (size_t i = 0; i < p->items; i++) {
+        const struct export_item *it = &p->item[i];
+
+        if (!it->module)
+            continue;
+        vision |= name_scope(it->module->name) == SCOPE_VISION;
+        if (it->scale < SGLANG_SCALE_LEAST && !smalls++)
+            small = it;
+    }
+    if (smalls)
+        cli_warn("%zu weight %s below 3.1e-5 (%s: %g): SGLang rounds such weights a second time", smalls,
+                 smalls == 1 ? "scale is" : "scales are", small->module->name, (double)small->scale);
+    if (vision)
+        cli_note("FP8 vision layers load in vLLM from 0.32 on and in SGLang 0.5.23, never in TensorRT-LLM");
+}
+
 static int run(const char *scheme_path, struct err *e)
 {
     struct export_plan plan = {0};
@@ -97,6 +124,7 @@ static int run(const char *scheme_path, struct err *e)
         goto out;
     if (export_plan(&plan, &model, &scheme, r, EXPORT_SHARD_BYTES, e))
         goto out;
+    warn(&plan);
     if (dry_run) {
         print_plan(&plan);
         ret = 0;
