@@ -205,7 +205,7 @@ void states_release(struct states *s)
 struct chunk {
     struct backend *be;
     size_t rows;
-    float *p, *q, *nll_p, *nll_q, *host_p, *host_q;
+    float *p, *q, *nll, *host_nll;
     void *norm_p, *norm_q;
     struct row_stats *stats, *host;
 };
@@ -220,24 +220,21 @@ static int chunk_init(struct chunk *c, const struct model *m, struct err *e)
     c->q = be->alloc(be, c->rows * vocab * sizeof *c->q);
     c->norm_p = be->alloc(be, c->rows * hidden * be->act_bytes);
     c->norm_q = be->alloc(be, c->rows * hidden * be->act_bytes);
-    c->nll_p = be->alloc(be, c->rows * sizeof *c->nll_p);
-    c->nll_q = be->alloc(be, c->rows * sizeof *c->nll_q);
+    c->nll = be->alloc(be, c->rows * sizeof *c->nll);
     c->stats = be->alloc(be, c->rows * sizeof *c->stats);
     c->host = mem_zalloc(c->rows, sizeof *c->host, e);
-    c->host_p = mem_zalloc(c->rows, sizeof *c->host_p, e);
-    c->host_q = mem_zalloc(c->rows, sizeof *c->host_q, e);
-    return be_check(be, e) || !c->host || !c->host_p || !c->host_q ? -1 : 0;
+    c->host_nll = mem_zalloc(c->rows, sizeof *c->host_nll, e);
+    return be_check(be, e) || !c->host || !c->host_nll ? -1 : 0;
 }
 
 static void chunk_release(struct chunk *c)
 {
-    void *device[] = {c->p, c->q, c->norm_p, c->norm_q, c->nll_p, c->nll_q, c->stats};
+    void *device[] = {c->p, c->q, c->norm_p, c->norm_q, c->nll, c->stats};
 
     for (size_t i = 0; c->be && i < sizeof device / sizeof *device; i++)
         c->be->free(c->be, device[i]);
     free(c->host);
-    free(c->host_p);
-    free(c->host_q);
+    free(c->host_nll);
 }
 
 struct compare {
@@ -250,18 +247,17 @@ struct compare {
 };
 
 /* One position of a sample: t of its tokens. */
-static void add_row(struct eval_sample *s, const struct row_stats *r, float nll_p, float nll_q, bool counts, bool last,
-                    size_t vocab)
+static void add_row(struct eval_sample *s, const struct row_stats *r, bool last, size_t vocab)
 {
     double mse = r->sq / (double)vocab;
 
     s->kl += r->kl;
     s->mse += mse;
-    s->same_top += r->same_top != 0;
-    if (counts) {
+    s->same_top += r->agree >= 1;
+    if (r->label >= 0) {
         s->kl_answer += r->kl;
-        s->nll_ref += nll_p;
-        s->nll += nll_q;
+        s->nll_ref += r->nll_p;
+        s->nll += r->nll_q;
     }
     if (last) {
         s->kl_last = r->kl;
@@ -283,19 +279,17 @@ static int compare_batch(struct visit *v, struct walk *w, size_t first, struct e
         be->upload_act(be, k->norm_p, c->ref->norm + (c->row + i) * hidden, n * hidden);
         be->linear_f32(be, k->p, k->norm_p, n, c->ref_head ? c->ref_head : q_head);
         be->linear_f32(be, k->q, (const char *)w->norm + i * hidden * be->act_bytes, n, q_head);
+        for (size_t r = 0; r < n; r++)
+            k->host[r] = (struct row_stats){.label = b->target[i + r]};
+        be->upload(be, k->stats, k->host, n * sizeof *k->host);
         be->compare(be, k->stats, k->p, k->q, n, vocab);
-        be->nll(be, k->nll_p, NULL, NULL, k->p, b->d_target + i, n, vocab);
-        be->nll(be, k->nll_q, NULL, NULL, k->q, b->d_target + i, n, vocab);
         be->download(be, k->host, k->stats, n * sizeof *k->host);
-        be->download(be, k->host_p, k->nll_p, n * sizeof *k->host_p);
-        be->download(be, k->host_q, k->nll_q, n * sizeof *k->host_q);
         if (be_check(be, e))
             return -1;
         for (size_t r = 0; r < n; r++) {
             while (i + r >= (size_t)b->first[sample + 1])
                 sample++;
-            add_row(&c->out[first + sample], &k->host[r], k->host_p[r], k->host_q[r], b->target[i + r] >= 0,
-                    i + r + 1 == (size_t)b->first[sample + 1], vocab);
+            add_row(&c->out[first + sample], &k->host[r], i + r + 1 == (size_t)b->first[sample + 1], vocab);
         }
     }
     c->row += b->tokens;
@@ -361,14 +355,14 @@ static int nll_batch(struct visit *v, struct walk *w, size_t first, struct err *
         n = b->loss_rows - i < k->rows ? b->loss_rows - i : k->rows;
         be->gather(be, k->norm_q, w->norm, b->d_loss_row + i, n, w->m->config->hidden);
         be->linear_f32(be, k->q, k->norm_q, n, linear_weight(w->m->stage[w->m->head].head));
-        be->nll(be, k->nll_q, NULL, NULL, k->q, b->d_loss_target + i, n, vocab);
-        be->download(be, k->host_q, k->nll_q, n * sizeof *k->host_q);
+        be->nll(be, k->nll, NULL, NULL, k->q, b->d_loss_target + i, n, vocab);
+        be->download(be, k->host_nll, k->nll, n * sizeof *k->host_nll);
         if (be_check(be, e))
             return -1;
         for (size_t r = 0; r < n; r++) {
             while (b->loss_row[i + r] >= b->first[sample + 1])
                 sample++;
-            c->out[first + sample].nll += k->host_q[r];
+            c->out[first + sample].nll += k->host_nll[r];
         }
     }
     return 0;
