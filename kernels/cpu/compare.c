@@ -76,7 +76,8 @@ struct sums {
 static void sum_rows(struct sums *s, const float *p, const float *q, size_t n)
 {
     double max_p = s->max_p, max_q = s->max_q, exp_p = 0, exp_q = 0, cross_p = 0, cross_q = 0;
-    double sp = 0, sq = 0, pp = 0, qq = 0, pq = 0, dd = 0, max_d = 0;
+    double sp = 0, sq = 0, pp = 0, qq = 0, pq = 0, dd = 0, max_d;
+    int64_t max_bits = 0; /* of a double that is not negative: they are ordered as it is, which vectorises */
 
 #pragma omp simd reduction(+ : exp_p, exp_q, cross_p, cross_q)
     for (size_t i = 0; i < n; i++) {
@@ -87,18 +88,21 @@ static void sum_rows(struct sums *s, const float *p, const float *q, size_t n)
         cross_p += ep * d;
         cross_q += eq * d;
     }
-#pragma omp simd reduction(+ : sp, sq, pp, qq, pq, dd) reduction(max : max_d)
+#pragma omp simd reduction(+ : sp, sq, pp, qq, pq, dd) reduction(max : max_bits)
     for (size_t i = 0; i < n; i++) {
         double x = p[i], y = q[i], d = x - y, size = fabs(d);
+        int64_t bits;
 
+        memcpy(&bits, &size, sizeof bits);
         sp += x;
         sq += y;
         pp += x * x;
         qq += y * y;
         pq += x * y;
         dd += d * d;
-        max_d = size > max_d ? size : max_d;
+        max_bits = bits > max_bits ? bits : max_bits;
     }
+    memcpy(&max_d, &max_bits, sizeof max_d);
     *s = (struct sums){max_p, max_q, exp_p, exp_q, cross_p, cross_q, sp, sq, pp, qq, pq, dd, max_d};
 }
 
