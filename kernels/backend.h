@@ -47,12 +47,27 @@ struct attention {
     bool causal;                /* query i of nq sees keys 0 .. nk - nq + i */
 };
 
-/* Comparison of two rows of logits, reference p and candidate q; natural logarithms, fp64 sums over the vocabulary. */
+/*
+ * Comparison of two rows of logits, reference p and candidate q: P = softmax(p), Q = softmax(q); natural logarithms, fp64 sums
+ * over the vocabulary, fp64 exponentials.  compare() reads `label` and writes all else.  A NaN or an infinity in a row makes
+ * its kl and sq NaN (or infinite); its other figures then mean nothing.
+ *
+ * The order of a row is by logit, largest first, and of equal logits the first index first.
+ */
+enum { ROW_TOP = 10 }; /* how far orders are compared */
 struct row_stats {
-    double kl;      /* KL(p || q) in nats */
-    double sq;      /* sum of (z_q - z_p)^2 */
-    int32_t same_top; /* 1 when both have the same first argmax */
-    int32_t pad;
+    int32_t label;          /* in: the token that follows, less than vocab; negative: none, and its figures are 0 */
+    int32_t agree;          /* tokens that the orders of p and q have in common at their start, up to ROW_TOP (and vocab);
+                               top-k agreement is agree >= k, the same argmax agree >= 1 */
+    int32_t rank_p, rank_q; /* of the label in either order, from 0: it is in the top k when rank < k */
+    double nll_p, nll_q;    /* -log P(label), -log Q(label) */
+    double top_p;           /* the largest probability of P */
+    double kl, kl_back;     /* KL(P || Q), KL(Q || P); not below 0 */
+    double js;              /* Jensen-Shannon: KL(P || M) / 2 + KL(Q || M) / 2, M = (P + Q) / 2; at most log 2 */
+    double sq, sq_centred;  /* sum of (q - p)^2; the same after subtracting its mean from either row */
+    double max_abs;         /* max |q - p| */
+    double cos, cos_centred; /* cosine of p and q; after subtracting its mean from either.  1 for equal rows, otherwise 0
+                                when one has no length */
 };
 
 struct backend {
@@ -132,6 +147,7 @@ struct backend {
     /* dlogits [rows, vocab] act = weight[r] (softmax - onehot(target)); rows with target < 0 are 0. */
     void (*nll_dx)(struct backend *, void *dlogits, const float *logits, const float *lse, const int32_t *target,
                    const float *weight, size_t rows, size_t vocab);
+    /* out [rows] is device memory; the labels in it are input. */
     void (*compare)(struct backend *, struct row_stats *out, const float *p, const float *q, size_t rows, size_t vocab);
 
     /* *out = max(*out, max |x|); *out is device memory. */

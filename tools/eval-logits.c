@@ -88,7 +88,7 @@ static int make_reference(struct eval *ev, struct err *e)
     if (!is_dir(ref_path)) {
         if (states_load(&ev->ref, ref_path, e))
             return -1;
-        eval_samples_digest(ev->s.sample, ev->s.n, ev->s.digest, hex);
+        states_samples_digest(ev->s.sample, ev->s.n, ev->s.digest, hex);
         if (strcmp(ev->ref.samples, hex))
             return err_set(e, RC_DATA, "'%s' was made of other samples, or of another shard of them: make it again with "
                            "--save-ref", ref_path);
@@ -107,13 +107,13 @@ static int reference_head(struct eval *ev, const struct model *m, const struct w
     char hex[SHA256_HEX];
 
     *head = NULL;
-    eval_head_digest(m, hex);
+    states_head_digest(m, hex);
     if (!strcmp(hex, ev->ref.head) && !m->stage[m->head].head->quantized)
         return 0;
     if (!ev->has_base)
         return err_set(e, RC_DATA, "the head of '%s' is not the reference's: give the reference's model as --ref or --base",
                        m->weights.ckpt.dir);
-    eval_head_digest(&ev->base, hex);
+    states_head_digest(&ev->base, hex);
     if (strcmp(hex, ev->ref.head))
         return err_set(e, RC_DATA, "the head of '%s' is not the one that the reference was made with",
                        ev->base.weights.ckpt.dir);
@@ -133,7 +133,7 @@ static int compare(struct eval *ev, struct model *m, const char *name, const str
     if (reference_head(ev, m, &head, e))
         return -1;
     progress_begin(&p, name, "samples", ev->s.n);
-    ret = eval_compare(m, &ev->ref, head, ev->s.sample, ev->s.n, RUN_ROWS, ev->out, &p, e);
+    ret = eval_compare(m, &ev->ref, head, ev->s.sample, ev->s.n, RUN_ROWS, ev->out, NULL, &p, e);
     progress_end(&p);
     if (ret || eval_sum(&total, ev->out, ev->s.n, e))
         return -1;

@@ -1,4 +1,4 @@
-/* loss.c - rows of logits: negative log-likelihood, its gradient, and the comparison of two models */
+/* loss.c - rows of logits: negative log-likelihood and its gradient */
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
@@ -70,37 +70,4 @@ void cpu_nll_dx(struct backend *be, void *dlogits, const float *logits, const fl
             d[i] = w * exp_f32(z[i] - l);
         d[target[r]] = w * (exp_f32(z[target[r]] - l) - 1);
     }
-}
-
-/*
- * One pass: KL = sum p (log p - log q) = mean of z_p - z_q under p, less the difference of the two log-sums.
- * In fp64 the difference of nearly equal terms still has 1e-15 of them, far below any KL of interest; below 0
- * it is that rounding.
- */
-static void compare_row(struct row_stats *out, const float *p, const float *q, size_t n)
-{
-    struct top tp = find_top(p, n), tq = find_top(q, n);
-    double mp = tp.value, mq = tq.value, sum_p = 0, sum_q = 0, cross = 0, sq = 0, kl;
-
-#pragma omp simd reduction(+ : sum_p, sum_q, cross, sq)
-    for (size_t i = 0; i < n; i++) {
-        double d = (double)p[i] - q[i], ep = exp_f64(p[i] - mp);
-
-        sum_p += ep;
-        sum_q += exp_f64(q[i] - mq);
-        cross += ep * d;
-        sq += d * d;
-    }
-    kl = cross / sum_p - (mp - mq + (log(sum_p) - log(sum_q)));
-    *out = (struct row_stats){.kl = kl < 0 ? 0 : kl, .sq = sq, .same_top = tp.index == tq.index};
-}
-
-void cpu_compare(struct backend *be, struct row_stats *out, const float *p, const float *q, size_t rows,
-                 size_t vocab)
-{
-    if (cpu_idle(be, rows * vocab))
-        return;
-#pragma omp parallel for if (rows * vocab > CPU_SERIAL)
-    for (size_t r = 0; r < rows; r++)
-        compare_row(out + r, p + r * vocab, q + r * vocab, vocab);
 }

@@ -90,7 +90,94 @@ static void likelihood_edges(void)
     CHECK(top[0] == 1 && top[1] == 1 && top[2] == 0, "the same argmax alone");
 }
 
-/* The reference in long double: KL itself, not by the formula under test. */
+/* Place of `label` in the order of a row. */
+static size_t rank(const float *z, size_t n, size_t label)
+{
+    size_t before = 0;
+
+    for (size_t i = 0; i < n; i++)
+        before += z[i] > z[label] || (z[i] == z[label] && i < label);
+    return before;
+}
+
+static int32_t agreement(const float *p, const float *q, size_t n)
+{
+    for (int32_t k = 0; k < ROW_TOP && (size_t)k < n; k++)
+        for (size_t i = 0; i < n; i++)
+            if ((rank(p, n, i) == (size_t)k) != (rank(q, n, i) == (size_t)k))
+                return k;
+    return n < ROW_TOP ? (int32_t)n : ROW_TOP;
+}
+
+static long double mean(const float *z, size_t n)
+{
+    long double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += z[i];
+    return sum / (long double)n;
+}
+
+struct sums {
+    long double pp, qq, pq, dd;
+};
+
+static struct sums sum_products(const float *p, const float *q, size_t n, long double mean_p, long double mean_q)
+{
+    struct sums s = {0};
+
+    for (size_t i = 0; i < n; i++) {
+        long double x = p[i] - mean_p, y = q[i] - mean_q;
+
+        s.pp += x * x, s.qq += y * y, s.pq += x * y, s.dd += (x - y) * (x - y);
+    }
+    return s;
+}
+
+/* |got - want| within tol of want, or of what fp64 leaves of terms of `size`. */
+static bool same(double got, long double want, double tol, long double size)
+{
+    return fabsl(got - want) <= tol * fabsl(want) + 1e-15L * size;
+}
+
+/* Figures of a row in long double, by their definitions; true when `s` has them. */
+static bool right(const struct row_stats *s, const float *p, const float *q, size_t n, double shift)
+{
+    long double sum_p = 0, sum_q = 0, kl = 0, back = 0, js = 0, top = 0, max = 0, nll_p, nll_q;
+    struct sums raw = sum_products(p, q, n, 0, 0), c = sum_products(p, q, n, mean(p, n), mean(q, n));
+    size_t label = (size_t)s->label;
+    bool ok;
+
+    for (size_t i = 0; i < n; i++) {
+        sum_p += expl((long double)p[i] - 9);
+        sum_q += expl((long double)q[i] - 9);
+    }
+    for (size_t i = 0; i < n; i++) {
+        long double lp = (long double)p[i] - 9 - logl(sum_p), lq = (long double)q[i] - 9 - logl(sum_q);
+        long double lm = logl((expl(lp) + expl(lq)) / 2), d = fabsl((long double)p[i] - q[i]);
+
+        kl += expl(lp) * (lp - lq);
+        back += expl(lq) * (lq - lp);
+        js += (expl(lp) * (lp - lm) + expl(lq) * (lq - lm)) / 2;
+        top = expl(lp) > top ? expl(lp) : top;
+        max = d > max ? d : max;
+    }
+    nll_p = 9 + logl(sum_p) - p[label];
+    nll_q = 9 + logl(sum_q) - q[label];
+    /* KL is a difference of terms as large as the shift, Jensen-Shannon a sum of squares of (P - Q) / (P + Q), each of which
+       has a rounding error of P and Q; the sums have n terms of one sign */
+    ok = same(s->kl, kl, 0, 100 * (1 + fabsl(shift))) && same(s->kl_back, back, 0, 100 * (1 + fabsl(shift))) &&
+         same(s->js, js, 1e-12, sqrtl(js) + 1e-3L) && same(s->top_p, top, 1e-13, 0) && same(s->nll_p, nll_p, 1e-14, 10) &&
+         same(s->nll_q, nll_q, 1e-14, 10 + fabsl(shift));
+    ok &= same(s->sq, raw.dd, 1e-12, 0) && same(s->sq_centred, c.dd, 1e-12, (long double)n * 1e-16L) && s->max_abs == (double)max;
+    if (raw.dd != 0 && raw.pp != 0 && raw.qq != 0)
+        ok &= same(s->cos, raw.pq / sqrtl(raw.pp * raw.qq), 1e-13, 10);
+    if (c.dd > 1e-20L * c.pp && c.pp != 0 && c.qq != 0)
+        ok &= same(s->cos_centred, c.pq / sqrtl(c.pp * c.qq), 1e-13, 10);
+    return ok && (size_t)s->rank_p == rank(p, n, label) && (size_t)s->rank_q == rank(q, n, label) &&
+           (n > 1000 ? (s->agree >= 1) == (first_top(p, n) == first_top(q, n)) : s->agree == agreement(p, q, n));
+}
+
 static void comparison(size_t rows, size_t vocab, double noise, double shift)
 {
     size_t n = rows * vocab, bad = 0;
@@ -99,30 +186,17 @@ static void comparison(size_t rows, size_t vocab, double noise, double shift)
 
     for (size_t i = 0; i < n; i++)
         q[i] = (float)(p[i] + q[i] + shift);
+    for (size_t r = 0; r < rows; r++)
+        got[r].label = (int32_t)(r * 7 % vocab);
     be->compare(be, got, p, q, rows, vocab);
-    for (size_t r = 0; r < rows; r++) {
-        const float *a = p + r * vocab, *b = q + r * vocab;
-        long double sum_a = 0, sum_b = 0, kl = 0, sq = 0;
-
-        for (size_t i = 0; i < vocab; i++) {
-            sum_a += expl((long double)a[i] - 9);
-            sum_b += expl((long double)b[i] - 9);
-        }
-        for (size_t i = 0; i < vocab; i++) {
-            long double la = (long double)a[i] - 9 - logl(sum_a), lb = (long double)b[i] - 9 - logl(sum_b);
-
-            kl += expl(la) * (la - lb);
-            sq += ((long double)a[i] - b[i]) * ((long double)a[i] - b[i]);
-        }
-        /* sums of vocab terms in fp64 lanes: below 1e-13 of the largest difference and of the sum */
-        bad += !(fabsl(got[r].kl - kl) <= 1e-13L * (1 + fabsl(shift))) ||
-               !(fabsl(got[r].sq - sq) <= 1e-12L * sq);
-        bad += got[r].kl < 0 || got[r].same_top != (first_top(a, vocab) == first_top(b, vocab));
-    }
-    CHECK(bad == 0, "compare [%zu, %zu], noise %g, shift %g", rows, vocab, noise, shift);
+    for (size_t r = 0; r < rows; r++)
+        bad += !right(&got[r], p + r * vocab, q + r * vocab, vocab, shift) || got[r].kl < 0 || got[r].kl_back < 0;
+    CHECK(bad == 0, "compare [%zu, %zu], noise %g, shift %g: %zu rows differ", rows, vocab, noise, shift, bad);
     be->compare(be, got, p, p, rows, vocab);
     for (size_t r = bad = 0; r < rows; r++)
-        bad += got[r].kl != 0 || got[r].sq != 0 || got[r].same_top != 1;
+        bad += got[r].kl != 0 || got[r].kl_back != 0 || got[r].js != 0 || got[r].sq != 0 || got[r].sq_centred != 0 ||
+               got[r].max_abs != 0 || got[r].cos != 1 || got[r].cos_centred != 1 || got[r].nll_p != got[r].nll_q ||
+               got[r].rank_p != got[r].rank_q || got[r].agree != (vocab < ROW_TOP ? (int32_t)vocab : ROW_TOP);
     CHECK(bad == 0, "a row equals itself exactly");
     if (rows > 1) {
         q[vocab] = NAN;
@@ -130,6 +204,31 @@ static void comparison(size_t rows, size_t vocab, double noise, double shift)
         CHECK(isnan(got[1].kl) && isnan(got[1].sq) && !isnan(got[0].kl), "compare keeps NaN");
     }
     done();
+}
+
+/* P = (3/4, 1/4), Q = (1/4, 3/4); then without a label, and rows with ties. */
+static void comparison_by_hand(void)
+{
+    float p[2] = {(float)log(3), 0}, q[2] = {0, (float)log(3)};
+    float a[12] = {5, 5, 4, 4, 3, 2, 1, 0, -1, -2, -3, -4}, b[12] = {5, 5, 4, 4, 3, 2, 1, 0, -1, -3, -2, -4};
+    struct row_stats s = {.label = 1};
+
+    be->compare(be, &s, p, q, 1, 2);
+    CHECK(unit_near(s.kl, log(3) / 2, 1e-7, 0) && unit_near(s.kl_back, log(3) / 2, 1e-7, 0), "KL both ways");
+    CHECK(unit_near(s.js, 0.75 * log(1.5) + 0.25 * log(0.5), 1e-7, 0), "Jensen-Shannon");
+    CHECK(unit_near(s.nll_p, log(4), 1e-7, 0) && unit_near(s.nll_q, log(4.0 / 3), 1e-7, 0), "likelihoods of the label");
+    CHECK(s.agree == 0 && s.rank_p == 1 && s.rank_q == 0 && unit_near(s.top_p, 0.75, 1e-7, 0), "orders");
+    CHECK(s.cos == 0 && unit_near(s.cos_centred, -1, 1e-15, 0) && unit_near(s.max_abs, log(3), 1e-7, 0) &&
+              unit_near(s.sq, 2 * log(3) * log(3), 1e-7, 0) && s.sq_centred == s.sq, "distances");
+    s.label = -1;
+    be->compare(be, &s, a, b, 1, 12);
+    CHECK(s.agree == 9 && s.label == -1 && s.rank_p == 0 && s.nll_p == 0 && s.nll_q == 0, "no label; ties by index");
+    s.label = 3;
+    be->compare(be, &s, b, a, 1, 12);
+    CHECK(s.agree == 9 && s.rank_p == 3 && s.rank_q == 3, "of equal logits the first comes first");
+    p[0] = 0;
+    be->compare(be, &s, p, q, 1, 2);
+    CHECK(s.cos == 0 && s.cos_centred == 0, "no length, no direction");
 }
 
 static void range(size_t n)
@@ -220,5 +319,6 @@ int main(void)
     comparison(33, 100, 3, 0);
     comparison(33, 100, 1e-6, 0);
     comparison(3, 1000, 0.01, 50);
+    comparison_by_hand();
     return finish();
 }

@@ -1,0 +1,31 @@
+/* visit.h - samples through a model, batch by batch, with something to do at each */
+#ifndef COMMON_MODEL_VISIT_H
+#define COMMON_MODEL_VISIT_H
+
+#include "common/base/progress.h"
+#include "common/model/walk.h"
+
+/*
+ * What to do with a batch once its head's input stands in w->norm; first: index of its first sample.  -1 with e set ends
+ * the visits.  With keep, w->input[] holds the input of every stage.
+ */
+struct visit {
+    int (*batch)(struct visit *, struct walk *w, size_t first, struct err *e);
+    bool keep;
+};
+
+/* Take n samples through m in batches of about `rows` rows; p counts samples. */
+int visit_batches(struct model *m, const struct sample *sample, size_t n, size_t rows, struct visit *v, struct progress *p,
+                  struct err *e);
+
+/* Where a number that is not finite first appears on the way of a sample. */
+struct visit_fault {
+    const char *module; /* canonical name; NULL: nowhere */
+    const char *side;   /* "input" or "output" */
+    size_t row;
+};
+
+/* Walk one sample and look at the input and the output of every linear module, the head's last.  -1: the walk failed. */
+int visit_fault(struct model *m, const struct sample *s, struct visit_fault *f, struct err *e);
+
+#endif
