@@ -42,8 +42,9 @@ SETTINGS := MODEL=$(MODEL) DATA=$(DATA) SAMPLES=$(SAMPLES) EVAL=$(EVAL) SEED=$(S
             METHOD=$(METHOD) APPLY=$(APPLY) EXPORT=$(EXPORT)
 $(shell mkdir -p $(OUT) && { echo '$(SETTINGS)' | cmp -s - $(OUT)/settings || echo '$(SETTINGS)' >$(OUT)/settings; })
 
+at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
+
 .DELETE_ON_ERROR:
-.SECONDARY:
 .PHONY: sweep
 sweep: $(if $(DRY_RUN),$(OUT)/plan.md,$(OUT)/summary.md)
 	@cat $<
@@ -69,26 +70,26 @@ $(OUT)/ranking.json: $(OUT)/layers.json
 	rank-layers -f --by $(SCORED) --scope $(SCOPE) --report $(OUT)/layer-sensitivity-report.md -o $@ $<
 
 # Each point: a selection, a checkpoint, its distance from the unquantized model.
-$(OUT)/top%/scheme.json: $(OUT)/ranking.json
+$(call at,scheme.json): $(OUT)/top%/scheme.json: $(OUT)/ranking.json
 	@mkdir -p $(@D)
 	apply-coverage -f $* --by $(BY) --scope $(SCOPE) $(APPLY) -o $@ $<
-$(OUT)/top%/checkpoint/hf_quant_config.json: $(OUT)/top%/scheme.json
+$(call at,checkpoint/hf_quant_config.json): %/checkpoint/hf_quant_config.json: %/scheme.json
 	export-ckpt -q -f -m $(MODEL) $(EXPORT) -o $(@D) $<
 $(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
 	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --save-ref $@ $^
-$(OUT)/top%/metrics.json: $(OUT)/top%/checkpoint/hf_quant_config.json $(OUT)/reference.states
+$(call at,metrics.json): %/metrics.json: %/checkpoint/hf_quant_config.json $(OUT)/reference.states
 	$(RUN) eval-logits -f --ref $(OUT)/reference.states --device $(DEVICE) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples
-$(OUT)/top%/row.json: $(OUT)/top%/scheme.json $(OUT)/top%/metrics.json
-	jq -s --argjson bytes "$$(cat $(@D)/checkpoint/*.safetensors | wc -c)" -f $(PIPES)row.jq $^ >$@.tmp && mv $@.tmp $@
+$(call at,row.json): %/row.json: %/scheme.json %/metrics.json
+	jq -s --argjson bytes "$$(find $(@D)/checkpoint -name '*.safetensors' -printf '%s\n' | jq -s add)" -f $(PIPES)row.jq $^ >$@.tmp && mv $@.tmp $@
 
 # Neighbours differ in exactly the layers in which their schemes do: written when diff-ckpt has said so.
-$(OUT)/differ.txt: $(POINTS:%=$(OUT)/top%/checkpoint/hf_quant_config.json)
+$(OUT)/differ.txt: $(call at,checkpoint/hf_quant_config.json)
 	$(PIPES)neighbours.sh $(OUT) $(POINTS) >$@.tmp && mv $@.tmp $@
 
-$(OUT)/summary.json: $(POINTS:%=$(OUT)/top%/row.json) $(OUT)/differ.txt
-	jq -s -f $(PIPES)summary.jq $(POINTS:%=$(OUT)/top%/row.json) >$@.tmp && mv $@.tmp $@
+$(OUT)/summary.json: $(call at,row.json) $(OUT)/differ.txt
+	jq -s -f $(PIPES)summary.jq $(filter %/row.json,$^) >$@.tmp && mv $@.tmp $@
 $(OUT)/summary.md: $(OUT)/summary.json
 	jq -r -f $(PIPES)table.jq $< >$@.tmp && mv $@.tmp $@
-$(OUT)/plan.md: $(POINTS:%=$(OUT)/top%/scheme.json)
+$(OUT)/plan.md: $(call at,scheme.json)
 	$(PIPES)plan.sh $(MODEL) $^ >$@.tmp && mv $@.tmp $@

@@ -1,10 +1,11 @@
 #!/bin/bash
 # 00-man.t - man pages say what the tools do: options, version, sections, references; their examples run
 . tests/lib.sh
+export OMP_NUM_THREADS=1 # examples are too small for more
 
 root=$PWD
 # What SEE ALSO may name beside this suite's own pages.
-outside=' jq(1) make(1) od(1) sha256sum(1) sqlite3(1) srun(1) wc(1) '
+outside=" jq(1) make(1) od(1) sha256sum(1) sqlite3(1) srun(1) wc(1) "
 
 # Options as --help lists them: "-m --model" or "--kv", sorted.
 of_help() {
@@ -71,11 +72,12 @@ for page in man/*.[157]; do
         done)"
 done
 
-# Commands of a rendered page's EXAMPLES: what follows "$ ", and the lines that a backslash at the end leads on to.
+# Commands of a rendered page's EXAMPLES: what follows "$ ", and the lines that a backslash or a pipe at the end of one
+# leads on to.
 examples() {
     mandoc -Tascii -O width=1000 "$1" | col -bx | awk '
         /^[A-Z]/ { on = $0 == "EXAMPLES"; next }
-        on && (more || /^ +\$ /) { sub(/^ +(\$ )?/, ""); more = /\\$/; printf "%s%s", $0, more ? "\n" : "\n\f\n" }'
+        on && (more || /^ +\$ /) { sub(/^ +(\$ )?/, ""); more = /[\\|]$/; printf "%s%s", $0, more ? "\n" : "\n\f\n" }'
 }
 
 # "$ command  # exit status 3" states the status.  141 is a pipe whose reader had enough, "... | head".

@@ -1,5 +1,5 @@
 #!/bin/sh
-# apply-coverage: every way of selecting, and everything that must be refused
+# apply-coverage.t - every way of selecting, and everything that must be refused
 # shellcheck disable=SC2016 # the commands under test expand their own variables
 . tests/lib.sh
 L=tests/golden/quant/layers.json

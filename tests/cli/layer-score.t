@@ -96,5 +96,5 @@ rank-layers "$W/own.json" | apply-coverage 50 >"$W/top50.json"
 export-ckpt -q -m $M -o "$W/ckpt" "$W/top50.json"
 like 'layer-score: a quantized checkpoint' 3 'is quantized already: layers are scored on the unquantized model' \
     "layer-score -m $W/ckpt $S"
-like 'layer-score: calib-amax refuses it, too' 3 'range is taken of the unquantized model' "calib-amax -m $W/ckpt $S" 
+like 'layer-score: calib-amax refuses it, too' 3 'cannot be quantized' "calib-amax -m $W/ckpt $S"
 finish

@@ -1,5 +1,5 @@
 #!/bin/sh
-# rank-layers: the order, its forms, shards, and everything that must be refused
+# rank-layers.t - the order, its forms, shards, and everything that must be refused
 # shellcheck disable=SC2016 # the commands under test expand their own variables
 . tests/lib.sh
 L=tests/golden/quant/layers.json

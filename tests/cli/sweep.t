@@ -1,0 +1,75 @@
+#!/bin/bash
+# sweep.t - make sweep on the bundled model: resumes, repeats itself, and its checkpoints differ as their schemes do
+. tests/lib.sh
+
+# Few samples: this is about the pipeline, not about the numbers.
+sweep() { # sweep OUT [ARG...]
+    local out=$1
+    shift
+    make --no-print-directory -s -f pipelines/sweep.mk TOOLS="$B/tools" OUT="$out" SAMPLES=4 "$@" sweep
+}
+export -f sweep
+
+run "sweep $W/a COVERAGE=10..100"
+is "a sweep of ten points ends well" 0 "$status"
+is "it prints nothing on standard error" "" "$(cat "$W/.err")"
+is "it ends with its table" "$(head -n 1 "$W/a/summary.md")" "$(head -n 1 "$W/.out")"
+is "ten rows, ascending" "10 20 30 40 50 60 70 80 90 100" "$(jq -r '[.points[].coverage] | join(" ")' "$W/a/summary.json")"
+is "each row has the whole group count of its coverage" \
+    "5 9 13 17 21 26 30 34 38 42" "$(jq -r '[.points[].groups] | join(" ")' "$W/a/summary.json")"
+is "checkpoints shrink from point to point" true \
+    "$(jq '[.points[].checkpoint_bytes] | . == (sort | reverse) and (unique | length) == 10' "$W/a/summary.json")"
+is "two scales for every quantized module" true "$(jq 'all(.points[]; .scales_applied == 2 * .fp8_modules)' "$W/a/summary.json")"
+
+bad=0
+pairs=0
+points=(10 20 30 40 50 60 70 80 90 100)
+for ((i = 0; i < 10; i++)); do
+    for ((k = i + 1; k < 10; k++)); do
+        x=$W/a/top${points[i]} y=$W/a/top${points[k]}
+        pairs=$((pairs + 1))
+        diff-ckpt --expect "$x/scheme.json" --expect "$y/scheme.json" "$x/checkpoint" "$y/checkpoint" >/dev/null || bad=$((bad + 1))
+    done
+done
+is "all 45 pairs of checkpoints differ in exactly the modules in which their schemes do" "45 0" "$pairs $bad"
+run "diff-ckpt --expect $W/a/top10/scheme.json --expect $W/a/top20/scheme.json $W/a/top10/checkpoint $W/a/top10/checkpoint"
+is "the same checkpoint twice does not pass for two" 1 "$status"
+
+# An export measures what its scheme measures, to the last bit.
+figures='.candidates[] | del(.name, .scheme, .scheme_digest, .tensors, .model_digest)'
+for p in 10 50 100; do
+    eval-logits -q --ref data/tiny-qwen2_5-vl --scheme "$W/a/top$p/scheme.json" "$W/a/eval-text.samples" "$W/a/eval.samples" >"$W/s.json"
+    is "top$p: checkpoint and scheme give the same figures" "$(jq -cS "$figures" "$W/a/top$p/metrics.json")" "$(jq -cS "$figures" "$W/s.json")"
+done
+
+touch "$W/mark"
+run "sweep $W/a COVERAGE=10..100"
+is "a second sweep does nothing" "" "$(find "$W/a" -newer "$W/mark")"
+rm -r "$W/a/top50/checkpoint" "$W/a/top70/row.json"
+run "sweep $W/a COVERAGE=10..100"
+is "what is missing is made again, and nothing else is scored" "0 1" \
+    "$status $(find "$W/a" -newer "$W/mark" -name 'checkpoint' | wc -l)"
+
+run "sweep $W/b COVERAGE=10..100 -j2"
+is "side by side, another sweep ends well" 0 "$status"
+is "its files are the same bytes" "" "$(diff -rq "$W/a" "$W/b" | grep -v '/settings')"
+
+run "sweep $W/c COVERAGE=10,50,100 ONLY=50"
+is "ONLY picks points" "50" "$(jq -r '[.points[].coverage] | join(" ")' "$W/c/summary.json")"
+run "sweep $W/c COVERAGE=10..100:45 DRY_RUN=1"
+is "a dry run prints a plan" "5" "$(wc -l <"$W/.out")"
+is "a dry run writes no checkpoint" "1" "$(find "$W/c" -name checkpoint | wc -l)"
+run "sweep $W/c COVERAGE=50 SCOPE=vision"
+is "new settings start over" "vision" "$(jq -r .scope "$W/c/top50/scheme.json")"
+
+run "make -n --no-print-directory -f pipelines/sweep.mk TOOLS=$B/tools OUT=$W/d SAMPLES=4 COVERAGE=50 sweep"
+is "make -n prints the commands" "12" \
+    "$(grep -cE '^(coco-subset|calib-stream|layer-score|rank-layers|apply-coverage|export-ckpt|eval-logits) ' "$W/.out")"
+for c in 0..10 abc 10..200 ''; do
+    run "sweep $W/e COVERAGE=$c"
+    is "COVERAGE='$c' is refused" "2 1" "$status $(grep -c 'names no coverage point' "$W/.err")"
+done
+run "sweep $W/f MODEL=$W/none COVERAGE=50"
+is "a missing model stops it with its name" "2 1" "$status $(grep -c "$(basename "$W")/none\|\$W/none" "$W/.err")"
+is "and leaves no summary" "" "$(find "$W/f" -name 'summary*')"
+finish
