@@ -1,6 +1,7 @@
 /* export-ckpt.c - write the quantized checkpoint that a scheme describes */
 
 #include "common/base/cli.h"
+#include "common/quant/engine.h"
 #include "common/quant/export.h"
 #include "common/quant/names.h"
 
@@ -78,29 +79,30 @@ static void print_plan(const struct export_plan *p)
             printf("%s\n", p->scheme->module[i].name);
 }
 
-/* SGLang takes every weight of ModelOpt's layout through fp16, which carries all codes from this scale on. */
-#define SGLANG_SCALE_LEAST 3.1e-5f
-
-/* What loads, but not everywhere, or not as it was written. */
-static void warn(const struct export_plan *p)
+/* Scales that do not survive how engines load them: known before anything is written. */
+static void warn_of_scales(const struct export_plan *p)
 {
+    const bool modelopt = !strcmp(p->opts.layout->name, "modelopt");
     const struct export_item *small = NULL;
-    size_t smalls = 0;
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->items; i++)
+        if (p->item[i].module && p->item[i].scale < ENGINE_FP16_SCALE_LEAST && !n++)
+            small = &p->item[i];
+    if (n)
+        cli_warn("%zu weight %s below 3.1e-5 (%s: %g): %s will round such weights a second time", n,
+                 n == 1 ? "scale is" : "scales are", small->module->name, (double)small->scale,
+                 modelopt ? "SGLang" : "vLLM and SGLang");
+}
+
+/* compressed-tensors is not for TensorRT-LLM in any case, and older engines load its vision layers, too. */
+static void note_vision(const struct export_plan *p)
+{
     bool vision = false;
 
-    for (size_t i = 0; i < p->items; i++) {
-        const struct export_item *it = &p->item[i];
-
-        if (!it->module)
-            continue;
-        vision |= name_scope(it->module->name) == SCOPE_VISION;
-        if (it->scale < SGLANG_SCALE_LEAST && !smalls++)
-            small = it;
-    }
-    if (smalls)
-        cli_warn("%zu weight %s below 3.1e-5 (%s: %g): SGLang rounds such weights a second time", smalls,
-                 smalls == 1 ? "scale is" : "scales are", small->module->name, (double)small->scale);
-    if (vision)
+    for (size_t i = 0; i < p->items; i++)
+        vision |= p->item[i].module && name_scope(p->item[i].module->name) == SCOPE_VISION;
+    if (vision && !strcmp(p->opts.layout->name, "modelopt"))
         cli_note("FP8 vision layers load in vLLM from 0.32 on and in SGLang 0.5.23, never in TensorRT-LLM");
 }
 
@@ -139,17 +141,20 @@ static int run(const char *scheme_path, struct err *e)
         goto out;
     if (export_plan(&plan, &model, &scheme, &o, e))
         goto out;
-    warn(&plan);
+    warn_of_scales(&plan);
     if (dry_run) {
         print_plan(&plan);
+        note_vision(&plan);
         ret = 0;
         goto out;
     }
     progress_begin(&progress, "writing", "tensors", export_steps(&plan, &to));
     ret = export_write(&plan, &to, &use, &progress, e);
     progress_end(&progress);
-    if (ret == 0)
+    if (ret == 0) {
         report(&use);
+        note_vision(&plan);
+    }
 out:
     export_release(&plan);
     scheme_release(&scheme);

@@ -27,6 +27,12 @@ enum evidence { RAN, READ, INFERRED };
 
 extern const char *evidence_text(enum evidence v);
 
+/*
+ * Some engines take FP8 weights of one scale through fp16 when they load (requantize_with_max_scale).  Over
+ * all codes that is exact for scales from here to 140, and is not below.
+ */
+#define ENGINE_FP16_SCALE_LEAST 3.1e-5f
+
 /* How an engine holds a unit, and why. */
 struct choice {
     enum facts_held held;            /* HELD_MIXED: the list has some members of the unit and not all */

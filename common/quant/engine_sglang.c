@@ -27,13 +27,14 @@ static const struct rule rules[] = {
     {"other-codes", ENGINE_CODES, RULE_MODULE, when_other_codes, EFFECT_WRONG, INFERRED,
      "the weight is cast from one number format to another without a scale"},
 
-    /* Scales: as in vLLM; of ModelOpt's layout every weight goes through fp16 and back
-       (requantize_with_max_scale). */
+    /* Scales: as in vLLM; every FP8 weight goes through fp16 and back. */
     {"no-scale", ENGINE_CODES, RULE_MODULE, when_no_weight_scale, EFFECT_WRONG, RAN,
      "weight_scale is missing and stays at -3.4e38"},
     {"no-scale", ENGINE_CODES, RULE_MODULE, when_no_input_scale, EFFECT_WRONG, RAN,
      "input_scale is missing and stays at -3.4e38"},
     {"small-scale", FACTS_MODELOPT, RULE_MODULE, when_small_scale, EFFECT_ROUNDS, RAN,
+     "weight_scale is below 3.1e-5: the way through fp16 changes some codes"},
+    {"small-scale", FACTS_COMPRESSED, RULE_MODULE, when_small_scale, EFFECT_ROUNDS, READ,
      "weight_scale is below 3.1e-5: the way through fp16 changes some codes"},
     {"scales-differ", ENGINE_CODES, RULE_UNIT, when_weight_scales_differ, EFFECT_ROUNDS, RAN,
      "members of the group have different weight_scale: weights are rounded again to the largest"},
@@ -58,9 +59,9 @@ static const struct rule rules[] = {
     {"alignment-vision", ENGINE_CODES, RULE_UNIT, when_misaligned_vision, EFFECT_NOTE, RAN,
      "a side is not a multiple of 16: the width of the vision MLP is padded"},
     {"alignment", ENGINE_CODES, RULE_UNIT, when_misaligned_language, EFFECT_REFUSES, INFERRED,
-     "a side is not a multiple of 16: its FP8 products fail"},
+     "a side is not a multiple of 16: its products fail"},
     {"vision", ENGINE_CODES, RULE_UNIT, when_vision_codes, EFFECT_NOTE, RAN,
-     "a quantized vision layer: loads in 0.5.23, is not known to in older versions"},
+     "a quantized vision layer: loads in 0.5.23; older versions were not tried"},
 };
 
 /* hf_to_sglang_mapper of Qwen2.5-VL. */

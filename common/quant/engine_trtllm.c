@@ -51,7 +51,7 @@ static const struct rule rules[] = {
     {"hf-missing", FACTS_MODELOPT, RULE_FILES, when_no_hf, EFFECT_NOTE, READ,
      "hf_quant_config.json, which it reads first, is not there"},
     {"alignment", ENGINE_CODES, RULE_UNIT, when_misaligned, EFFECT_REFUSES, INFERRED,
-     "a side is not a multiple of 16: its FP8 products fail"},
+     "a side is not a multiple of 16: its products fail"},
 };
 
 /* is_module_excluded_from_quantization(): shell patterns against the fused name and the members' own. */

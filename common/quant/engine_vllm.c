@@ -34,6 +34,8 @@ static const struct rule rules[] = {
      "weight_scale is missing and stays at -3.4e38"},
     {"no-scale", ENGINE_CODES, RULE_MODULE, when_no_input_scale, EFFECT_WRONG, RAN,
      "input_scale is missing and stays at -3.4e38"},
+    {"small-scale", FACTS_COMPRESSED, RULE_MODULE, when_small_scale, EFFECT_ROUNDS, READ,
+     "weight_scale is below 3.1e-5: the way through fp16 changes some codes"},
     {"scales-differ", ENGINE_CODES, RULE_UNIT, when_weight_scales_differ, EFFECT_ROUNDS, READ,
      "members of the group have different weight_scale: weights are rounded again to the largest"},
     {"input-scales-differ", ENGINE_CODES, RULE_UNIT, when_input_scales_differ, EFFECT_ROUNDS, READ,
@@ -57,8 +59,8 @@ static const struct rule rules[] = {
        failed. */
     {"alignment", ENGINE_CODES, RULE_UNIT, when_misaligned, EFFECT_NOTE, READ,
      "a side is not a multiple of 16: padded when loaded; versions before 0.32 are slower or fail"},
-    {"vision", ENGINE_CODES, RULE_UNIT, when_vision_codes, EFFECT_NOTE, RAN,
-     "a quantized vision layer: versions before 0.32 do not load it in ModelOpt's layout"},
+    {"vision", FACTS_MODELOPT, RULE_UNIT, when_vision_codes, EFFECT_NOTE, RAN,
+     "a quantized vision layer: versions before 0.32 do not load it in this layout"},
 };
 
 /* WeightsMapper of Qwen2.5-VL; the rows are tried in turn, each on what the one before made. */

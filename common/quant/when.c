@@ -5,9 +5,6 @@
 #include <string.h>
 #include <strings.h>
 
-/* What fp16 carries of a code times its scale: with scales from here on every code survives the way there and
- * back. */
-#define FP16_SCALE_LEAST 3.1e-5f
 enum { ALIGNMENT = 16 };
 
 #define SAY(s, ...) snprintf((s)->detail, DETAIL_BYTES, __VA_ARGS__)
@@ -334,7 +331,7 @@ bool when_small_scale(struct subject *s)
     const float v = s->module->weight_scale ? facts_scale(s->module->weight_scale) : NAN;
 
     SAY(s, "%g", (double)v);
-    return taken_as_codes(s) && v > 0 && v < FP16_SCALE_LEAST;
+    return taken_as_codes(s) && s->module->held == HELD_FP8 && v > 0 && v < ENGINE_FP16_SCALE_LEAST;
 }
 
 static bool rounds_in_bf16(const struct st_tensor *t)

@@ -57,6 +57,14 @@ exported shared-vision --select '*layers*' --select 'visual.blocks*'
 passes 'shared ranges, from in-memory names' 'fine fine fine wrong' "$W/shared"
 passes 'shared ranges, with vision' 'fine fine refuses wrong' "$W/shared-vision"
 
+for x in lm-top10 all-top100; do
+    export-ckpt -q -m $M --format compressed-tensors -o "$W/compressed-$x" $G/fp8-$x.scheme.json
+done
+passes 'compressed-tensors of the language model' 'fine fine refuses rounds' "$W/compressed-lm-top10"
+passes 'compressed-tensors with vision' 'rounds rounds refuses rounds' "$W/compressed-all-top100"
+export-ckpt -q -m $M --pool "$W/pool" -o "$W/pooled" $G/fp8-lm-top10.scheme.json
+passes 'a checkpoint of a pool' 'fine fine fine wrong' "$W/pooled"
+
 # An engine that is named counts, served or not.
 run "check-ckpt --engine transformers $W/lm-top10"
 is 'a layout that an engine does not know, named' 1 $status
@@ -319,6 +327,10 @@ compressed float "$list"
 passes 'compressed-tensors' 'fine fine refuses rounds' "$W/x"
 is 'compressed-tensors: scales in 16 bits' 'rounds scale-bf16' "$(check-ckpt --json "$W/x" |
     jq -r '.engines[3].findings[] | "\(.effect) \(.rule)"' | sort -u)"
+drop $O.weight_scale
+printf '\x00\x00\x17\x37' | put $O.weight_scale F32 '[1]' # 9e-6
+is 'compressed-tensors with a weight scale of 9e-6' 'rounds rounds refuses rounds' "$(verdicts "$W/x")"
+compressed float "$list"
 edit config.json '.quantization_config.config_groups.group_0.weights.type = "int"'
 is 'codes of another format' "$(for n in vllm sglang transformers; do for i in 1 2 5; do
     echo "$n other-codes"; done; done)" "$(said "$W/x" | cut -d ' ' -f 1,2)"
