@@ -45,8 +45,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     char path[256];
 
     fuzz_write(fuzz_path(path, "x.json"), data, n);
-    if (!fuzz_good(layers_read(&l, path, &e), &e))
+    if (!fuzz_good(layers_read(&l, path, &e), &e)) {
+        FUZZ_CHECK(strstr(e.msg, "/x.json'"));
         return 0;
+    }
     write_again(&l);
     make_scheme(&l, BY_GROUPS);
     make_scheme(&l, BY_BYTES);

@@ -19,6 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
             doc = scheme_to_json(&s, NULL, 0, &e);
             fuzz_good(doc ? 0 : -1, &e);
             json_decref(doc);
+        } else {
+            FUZZ_CHECK(strstr(e.msg, "/x.json'"));
         }
         scheme_release(&s);
     }
