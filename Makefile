@@ -44,6 +44,9 @@ all: $(TOOLS:%=$B/tools/%)           ## build every tool into build/tools
 check: all $(UNITS) $(FUZZERS)       ## every test: unit, command line, man pages; no GPU, no network
 	B=$B OMP_WAIT_POLICY=passive prove -j2 --timer $(UNITS) $(FUZZERS) tests/*.t tests/cli/*.t
 
+check-peers: all                     ## transformers and compressed-tensors, from PyPI, load our checkpoints and agree
+	B=$B tests/peers/run.sh
+
 deps:                                ## install what building, running and testing need (Debian, apt)
 	pipelines/deps.sh
 
@@ -89,7 +92,7 @@ $B/config: FORCE ; $(call stamp,"$$CONFIG")
 $B/version.h: FORCE ; $(call stamp,'#define VERSION "$(VERSION)"' '#define BACKENDS "$(BACKENDS)"')
 
 # FORCE must be phony: .SECONDARY alone would skip the stamps.
-.PHONY: all check deps sweep bench fuzz fuzz-run install uninstall clean help FORCE
+.PHONY: all check check-peers deps sweep bench fuzz fuzz-run install uninstall clean help FORCE
 .SECONDARY:
 -include $(OBJ:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%) \
     $(FUZZERS:$B/%=%) tests/fuzz/driver)

@@ -53,7 +53,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     if (ret == 0) {
         doc = metrics_new(&s, &total, e);
         ret = !doc || doc_from(doc, "model", m.digest, e) ||
-                      metrics_add(doc, run_id(model_dir), &m, scheme_path ? &scheme : NULL, &total, false, e) ||
+                      !metrics_add(doc, run_id(model_dir), &m, scheme_path ? &scheme : NULL, &total, e) ||
                       json_save(output, doc, e)
                   ? -1
                   : 0;

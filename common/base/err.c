@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Names and texts that a report quotes come from files: a line break or an escape sequence in them is data. */
+/* What a report quotes comes from files: a line break or an escape sequence in it is data. */
 static void one_line(struct err *e)
 {
     for (char *p = e->msg; *p; p++)

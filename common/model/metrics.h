@@ -3,17 +3,29 @@
 #define COMMON_MODEL_METRICS_H
 
 #include "common/io/samples.h"
-#include "common/model/eval.h"
+#include "common/model/candidate.h"
 
 /* A document with its head, "samples" and an empty "candidates" array.  NULL: e is set. */
 json_t *metrics_new(const struct samples *s, const struct eval_total *t, struct err *e);
 
 /*
  * Append a candidate: name; what its files hold (tensors by dtype); how many linear modules ran in FP8 and how many
- * scales, one of the weight and one of the input each, were applied; and its figures.  with_ref: those against a
- * reference, too.  scheme: what was applied to m, or NULL.
+ * scales, one of the weight and one of the input each, were applied; and its figures.  scheme: what was applied to m, or
+ * NULL.  Returns the candidate's object, borrowed, for further keys; NULL: e is set.
  */
-int metrics_add(json_t *doc, const char *name, const struct model *m, const struct scheme *scheme,
-                const struct eval_total *t, bool with_ref, struct err *e);
+json_t *metrics_add(json_t *doc, const char *name, const struct model *m, const struct scheme *scheme,
+                    const struct eval_total *t, struct err *e);
+
+/* The figures against a reference, their uncertainty, and the statistics by split. */
+int metrics_against(json_t *candidate, const struct candidate *c, struct err *e);
+
+/*
+ * kl_last and mse_last of a candidate as the Python system has them, means of batches of so many samples; ours go under
+ * "mean_of_samples".  After metrics_against().
+ */
+int metrics_origin(json_t *candidate, double kl_last, double mse_last, size_t batch, struct err *e);
+
+/* How intervals were made, how every two of n candidates differ, and whether the samples tell neighbours apart. */
+int metrics_pairs(json_t *doc, const struct candidate *c, size_t n, struct err *e);
 
 #endif

@@ -127,6 +127,9 @@ static int kl_rows(struct model *m, const void *p_norm, const struct weight *p_h
     q = be->alloc(be, chunk * vocab * sizeof *q);
     if (!host || !stats || !p || !q)
         goto out;
+    for (size_t r = 0; r < chunk; r++)
+        host[r].label = -1; /* which compare() leaves there */
+    be->upload(be, stats, host, chunk * sizeof *host);
     for (size_t i = 0, k; i < rows; i += k) {
         k = rows - i < chunk ? rows - i : chunk;
         be->linear_f32(be, p, (const char *)p_norm + i * hidden, k, p_head);

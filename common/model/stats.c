@@ -213,15 +213,20 @@ static void tops_and_logits(struct stats *s, const struct row_stats *row, size_t
         for (size_t k = 0; k < STATS_TOPS; k++) {
             int32_t top = (size_t)stats_top[k] < vocab ? stats_top[k] : (int32_t)vocab;
 
-            s->agree[k] += (row[i].agree >= top) / n;
-            s->label_ref[k] += (row[i].rank_p < top) / n;
-            s->label[k] += (row[i].rank_q < top) / n;
+            s->agree[k] += row[i].agree >= top;
+            s->label_ref[k] += row[i].rank_p < top;
+            s->label[k] += row[i].rank_q < top;
         }
         s->mse += row[i].sq / cells;
         s->mse_centred += row[i].sq_centred / cells;
         s->max_abs = fmax(s->max_abs, row[i].max_abs);
         s->cos += row[i].cos / n;
         s->cos_centred += row[i].cos_centred / n;
+    }
+    for (size_t k = 0; k < STATS_TOPS; k++) {
+        s->agree[k] /= n;
+        s->label_ref[k] /= n;
+        s->label[k] /= n;
     }
 }
 

@@ -252,7 +252,7 @@ static int put_size(json_t *o, const char *key, size_t n, struct err *e)
     return json_put(o, key, json_integer((json_int_t)n), e);
 }
 
-/* NAN is null; whole is written as an integer when it is one, and one that every reader of JSON takes as such. */
+/* NAN is null; whole is written as an integer when it is one that every reader of JSON takes as such. */
 static int put_real(json_t *o, const char *key, double v, bool whole, struct err *e)
 {
     if (isnan(v))

@@ -21,6 +21,8 @@ layer-score -m $M --fused-ranges own $S | rank-layers >"$W/ranked.json"
 for pct in 10 50 100; do apply-coverage $pct "$W/ranked.json" >"$W/top$pct.json"; done
 apply-coverage 100 --include-unservable "$W/ranked.json" >"$W/all.json"
 export-ckpt -q -m $M -o "$W/ckpt" "$W/top50.json"
+layer-score -q -m $TINY $DESCRIBE | rank-layers >"$W/tiny-ranked.json"
+for pct in 10 100; do apply-coverage $pct "$W/tiny-ranked.json" >"$W/tiny$pct.json"; done
 eval-logits --ref $M --scheme "$W/top10.json" -m "$W/ckpt" --scheme "$W/top50.json" --scheme "$W/all.json" $S >"$W/eval.json"
 is 'eval-logits: candidates in their order' 'top10.json ckpt top50.json all.json' \
     "$(jq -r '[.candidates[].name] | join(" ")' "$W/eval.json")"
@@ -37,6 +39,116 @@ is 'eval-logits: at 100 % the KL is the reference'"'"'s' true "$(jq -n --slurpfi
         ($g.kl / $w.kl_all - 1 | fabs) < 0.1 and ($g.ppl / $w.ppl - 1 | fabs) < 0.01')"
 eval-logits --ref $M --scheme "$W/top100.json" --scheme "$W/top100.json" $S >"$W/twice.json"
 is 'eval-logits: the same candidate twice has the same figures' true "$(jq '.candidates[0] == .candidates[1]' "$W/twice.json")"
+
+# ---- statistics ----
+stat() { jq -c ".candidates[3].statistics.all | $1" "$W/eval.json"; }
+is 'eval-logits: statistics are of the figures' true "$(jq '.candidates | all(
+    .ppl as $ppl | .kl_answer as $kl | .ppl_ratio as $ratio | .uncertainty as $u | .statistics.all |
+    (.perplexity.ppl.value / $ppl - 1 | fabs) < 1e-12 and (.kl_divergence.mean.value - $kl | fabs) <= 1e-12 * $kl and
+    (.perplexity.ppl_ratio.value / $ratio - 1 | fabs) < 1e-12 and .kl_divergence.mean.interval == $u.kl_answer.interval)' \
+    "$W/eval.json")"
+is 'eval-logits: of so many tokens' "$(jq -c '[.samples.count, .samples.loss_tokens]' "$W/eval.json")" "$(stat '[.samples, .tokens]')"
+is 'eval-logits: percentiles ascend' true "$(stat '[.kl_divergence, .probability | .percentiles | [.[]] | . == sort] | all')"
+is 'eval-logits: agreement falls with k, and labels are found more often' true \
+    "$(stat '.top_k | [.agreement, .label_in, .label_in_ref | [.[]]] | .[0] == (.[0] | sort | reverse) and .[1] == (.[1] | sort)
+        and .[2] == (.[2] | sort)')"
+is 'eval-logits: same top is agreement at 1' true "$(stat '.top_k.same_top.value == .top_k.agreement["1"]')"
+is 'eval-logits: both divergences, and Jensen-Shannon between' true \
+    "$(stat '.kl_divergence | .reverse > 0 and .jensen_shannon < .mean.value and .jensen_shannon < .reverse and
+        (.mean.value / .jensen_shannon | . > 3.5 and . < 4.5)')"
+is 'eval-logits: tokens by confidence are all tokens' true "$(stat '([.kl_divergence.by_confidence[].tokens] | add) == .tokens')"
+is 'eval-logits: a shift of all logits is no loss' true "$(stat '.logits | .mse_centred < .mse and .cosine_centred <= 1')"
+is 'eval-logits: intervals hold their figures' true "$(jq '.candidates[3] | . as $c | .uncertainty | to_entries |
+    all(.key as $k | ($c[$k] // .value.interval[0]) as $v | .value.interval[0] <= $v and $v <= .value.interval[1])' "$W/eval.json")"
+eval-logits -q --ref $TINY --scheme "$W/tiny10.json" --scheme "$W/tiny100.json" $DESCRIBE >"$W/tiny.json"
+is 'eval-logits: texts and pictures apart' '[80,40,40]' "$(jq -c '.candidates[0].statistics | [.all, .text, .picture | .samples]' "$W/tiny.json")"
+is 'eval-logits: together they are all' true "$(jq '.candidates[0].statistics | [.text, .picture | .tokens * .kl_divergence.mean.value] as $kl |
+    (($kl | add) / .all.tokens / .all.kl_divergence.mean.value - 1 | fabs) < 1e-12' "$W/tiny.json")"
+
+# ---- candidates against each other ----
+pair() { jq -c --arg a "$1" --arg b "$2" ".pairs[] | select(.a == \$a and .b == \$b) | $3" "$W/$4.json"; }
+is 'eval-logits: all layers are worse than few' '"worse"' "$(pair tiny10.json tiny100.json .verdict tiny)"
+is 'eval-logits: by this much, paired' true "$(pair tiny10.json tiny100.json '.kl_answer | .interval[0] > 0 and
+    .interval[0] < .difference and .difference < .interval[1]' tiny)"
+is 'eval-logits: the difference is that of the figures' true "$(jq '.candidates[1].kl_answer - .candidates[0].kl_answer -
+    .pairs[0].kl_answer.difference | fabs < 1e-15' "$W/tiny.json")"
+eval-logits -q --ref $TINY --scheme "$W/tiny100.json" --scheme "$W/tiny10.json" $DESCRIBE >"$W/back.json"
+is 'eval-logits: the other way round, better' '"better"' "$(pair tiny100.json tiny10.json .verdict back)"
+is 'eval-logits: every two candidates are paired' 6 "$(jq '.pairs | length' "$W/eval.json")"
+is 'eval-logits: a checkpoint equals its scheme' '"equal"' "$(pair ckpt top50.json .verdict eval)"
+is 'eval-logits: four samples do not tell steps of 40 % apart' '["unclear",true]' \
+    "$(pair top10.json ckpt '[.verdict, .samples_needed >= 8]' eval)"
+is 'eval-logits: which is said' '4 samples tell 1 of 3 neighbouring candidates apart by their KL' \
+    "$(eval-logits --ref $M --scheme "$W/top10.json" -m "$W/ckpt" --scheme "$W/top50.json" --scheme "$W/all.json" $S 2>&1 >"$W/null" |
+        sed 's/^eval-logits: //; s/; some .* would tell all$//')"
+is 'eval-logits: seed and draws are printed' '{"draws":5000,"seed":20240607,"level":0.95,"unit":"sample"}' \
+    "$(jq -c .bootstrap "$W/eval.json")"
+head -n 1 <<<'A blue disc.' | calib-stream -q -m $TINY - >"$W/single.samples"
+is 'eval-logits: one sample has no interval' '[false,[],null]' "$(eval-logits --ref $TINY --scheme "$W/tiny10.json" \
+    --scheme "$W/tiny100.json" "$W/single.samples" | jq -c '[(.candidates[0] | has("uncertainty")), .pairs, .resolution]')"
+
+# ---- for people ----
+eval-logits --ref $TINY --scheme "$W/tiny10.json" --scheme "$W/tiny100.json" --table -o "$W/beside.json" $DESCRIBE >"$W/table"
+is 'eval-logits: --table has llama-perplexity'"'"'s names in its order' "$(cat tests/golden/eval/llama.names)" \
+    "$(sed -E 's/ *:.*//; s/ +/ /g; s/^ //' "$W/table" | grep -Fxf tests/golden/eval/llama.names | head -n 37)"
+is 'eval-logits: and the document goes to -o' true "$(jq --slurpfile tiny "$W/tiny.json" '.candidates == $tiny[0].candidates' "$W/beside.json")"
+is 'eval-logits: it states what is worse' 'tiny100.json is worse than tiny10.json' \
+    "$(grep -o 'tiny100.json is worse than tiny10.json' "$W/table")"
+is 'eval-logits: its KL is the document'"'"'s' "$(jq '.candidates[1].kl_answer * 1e9 | round' "$W/tiny.json")" \
+    "$(awk '/^Mean    KLD/ { kl = $3 } END { printf "%.0f\n", kl * 1e9 }' "$W/table")"
+like 'eval-logits: --table and a document on standard output' 2 'give -o a file' "eval-logits --ref $M -m $M --table -o - $S"
+like 'eval-logits: a table on a full disk' 4 'No space left' "eval-logits --ref $M -m $M --table $S >/dev/full"
+
+# ---- gates: the document is written, then the status is 1 ----
+gate() { # NAME STATUS MESSAGE OPTIONS
+    like "eval-logits: $1" 1 "$2" "eval-logits -q --ref $M --scheme $W/top10.json --scheme $W/all.json $3 -f -o $W/gated.json $S"
+    is "eval-logits: $1, and the document is there" 2 "$(jq '.candidates | length' "$W/gated.json")"
+    rm "$W/gated.json"
+}
+gate '--max-kl' "^eval-logits: 'top10.json': kl_answer is [0-9.e-]+, more than --max-kl 1e-09$" '--max-kl 1e-9'
+gate '--max-ppl-ratio' "^eval-logits: 'top10.json': ppl_ratio is [0-9.]+, more than --max-ppl-ratio 0.5$" '--max-ppl-ratio=0.5'
+gate '--min-top1' "^eval-logits: 'top10.json': top1 is 0.[0-9]+, less than --min-top1 0.999$" '--min-top1=0.999'
+ok 'eval-logits: gates that all pass' \
+    "eval-logits -q --ref $M --scheme $W/all.json --max-kl 10 --max-ppl-ratio 2 --min-top1 0 -o $W/gated.json $S"
+like 'eval-logits: a gate that is no number' 2 'max-kl' "eval-logits --ref $M -m $M --max-kl=much $S"
+like 'eval-logits: a gate out of range' 2 'min-top1' "eval-logits --ref $M -m $M --min-top1=1.5 $S"
+
+# ---- the Python system's definitions ----
+eval-logits --ref $M --scheme "$W/all.json" --semantics origin --batch 3 $S >"$W/origin.json"
+eval-logits --ref $M --scheme "$W/all.json" --semantics origin --batch 1 $S >"$W/origin1.json"
+is 'eval-logits: batches of one are samples' "$(jq -c '.candidates[3] | {kl_last, mse_last}' "$W/eval.json")" \
+    "$(jq -c '.candidates[0] | {kl_last, mse_last}' "$W/origin1.json")"
+is 'eval-logits: ours stay beside them' "$(jq -c '.candidates[3] | {kl_last, mse_last}' "$W/eval.json")" \
+    "$(jq -c '.candidates[0].mean_of_samples' "$W/origin.json")"
+# Four samples in batches of three: ((a + b + c) / 3 + d) / 2; shards have a to d apart.
+for i in 0 1 2 3; do eval-logits --ref $M --scheme "$W/all.json" --shard $i/4 $S >"$W/last$i.json"; done
+is 'eval-logits: a short batch weighs as much as a full one' true "$(jq -s --slurpfile origin "$W/origin.json" \
+    'map(.candidates[0]) | [map(.kl_last), map(.mse_last)] | map(((.[0] + .[1] + .[2]) / 3 + .[3]) / 2) as [$kl, $mse] |
+    $origin[0].candidates[0] | (.kl_last / $kl - 1 | fabs) < 1e-4 and (.mse_last / $mse - 1 | fabs) < 1e-4' "$W"/last[0-3].json)"
+is 'eval-logits: no interval is of other figures' '["origin",3,false,true]' "$(jq -c '.candidates[0] |
+    [.semantics, .batch, (.uncertainty | has("kl_last")), (.uncertainty | has("kl"))]' "$W/origin.json")"
+like 'eval-logits: semantics that there are not' 2 'semantics' "eval-logits --ref $M -m $M --semantics python $S"
+
+# ---- numbers that are not finite: how many, and where they begin ----
+broken() { # broken NAME TENSOR: its first 64 elements are the largest float
+    copy "$1"
+    for _ in {1..64}; do printf '\377\377\177\177'; done | dd of="$W/$1/model.safetensors" bs=1 \
+        seek="$(tensor_at "$W/$1/model.safetensors" "$2")" conv=notrunc status=none
+}
+L=model.language_model.layers.1
+broken huge1 $L.mlp.down_proj.weight
+broken huge2 $L.post_attention_layernorm.weight
+broken huge3 lm_head.weight
+like 'eval-logits: overflow in a product' 3 "^eval-logits: the logits of '.*/huge1' are not finite: sample '[^']+', position [0-9]+, \
+and of [0-9]+ more positions; it begins in the output of language_model.layers.1.mlp.down_proj, row [0-9]+$" \
+    "eval-logits --ref $M --scheme $W/top10.json -m $W/huge1 $S"
+like 'eval-logits: overflow between products' 3 'begins in the input of language_model.layers.1.mlp.gate_proj, row [0-9]+$' \
+    "eval-logits --ref $M -m $W/huge2 $S"
+like 'eval-logits: overflow in the head' 3 'begins in the output of lm_head, row [0-9]+$' "eval-logits --ref $M -m $W/huge3 $S"
+like 'eval-logits: overflow in the reference' 3 'the logits of the reference are not finite: sample' \
+    "eval-logits --ref $W/huge1 -m $M $S"
+like 'eval-logits: a reference that overflows, kept' 3 'the logits of the reference are not finite: sample' \
+    "eval-logits --ref $W/huge1 --save-ref $W/nan.states $S && eval-logits --ref $W/nan.states -m $M $S"
 
 # ---- reference states ----
 ok 'eval-logits: --save-ref alone writes no document' "eval-logits --ref $M --save-ref $W/states $S && test -s $W/states"

@@ -16,7 +16,7 @@ for name; do
         -artifact_prefix="$B/found/$name-" \
         "$B/corpus/$name" "tests/fuzz/corpus/$name" >"$B/$name.log" 2>&1; then
         echo "ok   $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$B/$name.log") runs," \
-            "$(grep -o 'cov: [0-9]*' "$B/$name.log" | tail -n 1)"
+            "$(grep -ao 'cov: [0-9]*' "$B/$name.log" | tail -n 1)"
     else
         echo "FAIL $name: $B/$name.log says why, $B/found/ has the input"
         failed=1

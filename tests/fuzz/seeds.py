@@ -207,6 +207,10 @@ def files():
     put("states", "states", safetensors({"states": ("F32", [2, 3], body), "model": ("U8", [64], digest[0]),
                                          "samples": ("U8", [64], digest[1]), "head": ("U8", [64], digest[2]),
                                          "sum": ("U8", [64], total)}))
+    for order, mark in (("<", b"II"), (">", b"MM")): # TIFF: one directory, its entries sorted by tag
+        entries = [(0x0100, 4, 1, 77), (0x0112, 3, 1, 6 if order == "<" else 6 << 16)]
+        put("exif", mark.decode(), mark + struct.pack(order + "HIH", 42, 8, len(entries)) +
+            b"".join(struct.pack(order + "HHII", *x) for x in entries) + bytes(4))
     for name in ("1x1.jpg 420-odd.jpg cmyk-adobe.jpg exif5-gray.jpg exif-big-endian-8.jpg progressive-gray.jpg "
                  "restart-rows-progressive.jpg quality-1.jpg one-pixel.png tiny-adam7.png gray1-adam7.png palette2-short.png "
                  "palette4-trns.png gray-alpha16.png stripes-99x97.png cut.png bad-crc.png exif6.png").split():
