@@ -156,6 +156,8 @@ int facts_read_hf(struct facts_source *s, const json_t *hf, const char *path, st
         return err_set(e, RC_DATA, "'%s' is not a JSON object", path);
     if (json_get_obj(hf, "quantization", &o, path, e) || json_or_str(o, "quant_algo", &s->algo, path, e))
         return -1;
+    if (json_is_null(json_object_get(o, "quant_algo"))) /* ModelOpt's words for: nothing is quantized */
+        return 0;
     s->there = true;
     s->layout = FACTS_MODELOPT;
     s->method = "modelopt";

@@ -12,7 +12,7 @@ like check-ckpt-missing 4 "'absent'.*No such file" 'check-ckpt absent'
 like check-ckpt-a-file 3 'is not a directory' 'check-ckpt README.md'
 like check-ckpt-no-model 3 'neither model.safetensors nor' "cp -r $M $W/none && rm $W/none/*.safetensors && check-ckpt $W/none"
 like check-ckpt-full 4 'No space left' "check-ckpt $M >/dev/full"
-ok check-ckpt-head "check-ckpt $M | head -n 1 >/dev/null"
+is check-ckpt-head 'layout none: 0 layers in 8 bits, 0 of them in the vision tower' "$(check-ckpt $M | head -n 1)"
 
 export_as() { export-ckpt -q -m $M -o "$W/$1" $G/fp8-"$1".scheme.json 2>"$W/warned" || echo "Bail out! no $1"; }
 for x in lm-top10 lm-top50 lm-top100 all-top50 all-top100; do export_as $x; done
@@ -240,6 +240,10 @@ edit hf_quant_config.json ".quantization.exclude_modules |= . + [\"$O\"]"
 says 'the two configurations disagree' "$W/x" 'files configs-disagree null' "tensorrt-llm codes-excluded $C"
 is 'the two configurations disagree: in what' "'$O' is in exclude_modules of hf_quant_config.json alone" \
     "$(check-ckpt --json "$W/x" | jq -r '.files[0].detail')"
+rm -rf "$W/x" && cp -r $M "$W/x"
+echo '{"quantization": {"quant_algo": null, "kv_cache_quant_algo": null, "quantized_layers": {}}}' \
+    >"$W/x/hf_quant_config.json"
+passes 'a configuration that quantizes nothing' 'fine fine fine fine' "$W/x"
 broken
 edit config.json '.quantization_config.quant_algo = "NVFP4"'
 like 'an algorithm without rules' 3 "config.json': 'quant_algo' is 'NVFP4'" "check-ckpt $W/x"
