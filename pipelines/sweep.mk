@@ -81,7 +81,7 @@ $(call at,metrics.json): %/metrics.json: %/checkpoint/hf_quant_config.json $(OUT
 	$(RUN) eval-logits -f --ref $(OUT)/reference.states --device $(DEVICE) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples
 $(call at,row.json): %/row.json: %/scheme.json %/metrics.json
-	jq -s --argjson bytes "$$(cat $(@D)/checkpoint/*.safetensors | wc -c)" -f $(PIPES)row.jq $^ >$@.tmp && mv $@.tmp $@
+	jq -s --argjson bytes "$$(find $(@D)/checkpoint -name '*.safetensors' -printf '%s\n' | jq -s add)" -f $(PIPES)row.jq $^ >$@.tmp && mv $@.tmp $@
 
 # Neighbours differ in exactly the layers in which their schemes do: written when diff-ckpt has said so.
 $(OUT)/differ.txt: $(call at,checkpoint/hf_quant_config.json)

@@ -1,7 +1,6 @@
 #!/bin/bash
 # 00-man.t - man pages say what the tools do: options, version, sections, references; their examples run
 . tests/lib.sh
-export OMP_NUM_THREADS=1 # examples are too small for more
 
 root=$PWD
 # What SEE ALSO may name beside this suite's own pages.

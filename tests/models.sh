@@ -10,7 +10,7 @@ S=$M.samples.msgpack
 SHARDED=tests/golden/models/nested5-sharded
 TINY=data/tiny-qwen2_5-vl
 DESCRIBE=tests/golden/tiny-describe.samples.msgpack
-export M S SHARDED TINY DESCRIBE OMP_NUM_THREADS=1 # these models are too small for two
+export M S SHARDED TINY DESCRIBE
 
 copy() {
     cp -r "${2:-$M}" "$W/$1" && chmod -R u+w "$W/$1"
