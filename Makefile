@@ -30,6 +30,7 @@ LIBS       = -Wl,--as-needed $(PKG_LIBS) -lm
 TOOLS     := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
 UNITS     := $(patsubst %.c,$B/%,$(wildcard tests/unit/*.c))
 BENCHES   := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
+FUZZERS   := $(patsubst %.c,$B/%,$(filter-out %/driver.c,$(wildcard tests/fuzz/*.c)))
 OBJ       := $(patsubst %,$B/%.o,$(wildcard common/*/*.c kernels/*.c kernels/cpu/*.c))
 MAN       := $(wildcard man/*.[157])
 CI_SKIPS  ?=
@@ -40,8 +41,11 @@ stamp      = @mkdir -p $B; printf '%s\n' $(1) | cmp -s - $@ || printf '%s\n' $(1
 all: $(TOOLS:%=$B/tools/%)           ## build every tool into build/tools
 	@echo "octet $(VERSION): $(words $(TOOLS)) tools in $B/tools, backends: $(BACKENDS)"
 
-check: all $(UNITS)                  ## every test: unit, command line, man pages; no GPU, no network
-	B=$B prove -j2 --timer $(UNITS) tests/*.t tests/cli/*.t
+check: all $(UNITS) $(FUZZERS)       ## every test: unit, command line, man pages; no GPU, no network
+	B=$B OMP_WAIT_POLICY=passive prove -j2 --timer $(UNITS) $(FUZZERS) tests/*.t tests/cli/*.t
+
+check-peers: all                     ## transformers and compressed-tensors, from PyPI, load our checkpoints and agree
+	B=$B tests/peers/run.sh
 
 deps:                                ## install what building, running and testing need (Debian, apt)
 	pipelines/deps.sh
@@ -51,6 +55,13 @@ sweep: all                           ## calibrate, score, export and measure: MO
 
 bench: all $(BENCHES)                ## measure speed; never passes or fails on time (tests/bench)
 	B=$B tests/bench/run.sh
+
+fuzz:                                ## made-up input for every reader (clang, libclang-rt-dev): FUZZ_SECONDS= each, FUZZ=NAME
+	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined B=$B/fuzz \
+	    CFLAGS='-O1 -g -Wno-pass-failed' fuzz-run
+
+fuzz-run: $(FUZZERS:=.fuzz)
+	B=$B tests/fuzz/run.sh $(or $(FUZZ),$(notdir $(FUZZERS)))
 
 install: all                         ## install tools and man pages under DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(foreach s,1 5 7,$(DESTDIR)$(PREFIX)/share/man/man$s)
@@ -71,12 +82,17 @@ $B/liboctet.a: $(OBJ)
 	@rm -f $@; ar rcs $@ $^
 $(TOOLS:%=$B/tools/%) $(UNITS) $(BENCHES): $B/%: $B/%.c.o $B/liboctet.a
 	@echo '  LD   $@'; $(LD_ALL) -o $@ $< $B/liboctet.a $(LIBS)
+$(FUZZERS): $B/%: $B/%.c.o $B/tests/fuzz/driver.c.o $B/liboctet.a
+	@echo '  LD   $@'; $(LD_ALL) -o $@ $^ $(LIBS)
+$(FUZZERS:=.fuzz): $B/%.fuzz: $B/%.c.o $B/liboctet.a
+	@echo '  LD   $@'; $(LD_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 $B/%.c.o: %.c $B/config | $B/version.h
 	@mkdir -p $(@D); echo '  CC   $<'; $(CC_ALL) -c -o $@ $<
 $B/config: FORCE ; $(call stamp,"$$CONFIG")
 $B/version.h: FORCE ; $(call stamp,'#define VERSION "$(VERSION)"' '#define BACKENDS "$(BACKENDS)"')
 
 # FORCE must be phony: .SECONDARY alone would skip the stamps.
-.PHONY: all check deps sweep bench install uninstall clean help FORCE
+.PHONY: all check check-peers deps sweep bench fuzz fuzz-run install uninstall clean help FORCE
 .SECONDARY:
--include $(OBJ:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%))
+-include $(OBJ:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%) \
+    $(FUZZERS:$B/%=%) tests/fuzz/driver)

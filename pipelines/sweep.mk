@@ -12,6 +12,7 @@
 # EVAL      pictures to evaluate on, and as many captions alone; other pictures than those of the calibration
 # SCOPE     all, language or vision     BY  groups or bytes     METHOD  gradient or kl     SEED, DEVICE, OUT
 # APPLY     more options of apply-coverage, e.g. APPLY='--include-unservable --fused-ranges own'
+# POOL      folder where checkpoints share equal tensors by hard links (default OUT/pool; POOL= for none)
 # EXPORT    more options of export-ckpt     LAUNCH  a prefix for what runs the model, e.g. LAUNCH='srun --gpus=1'
 #
 # Every stage's result appears whole or not at all, so an interrupted sweep goes on where it stopped, and a second one does
@@ -28,6 +29,7 @@ BY       ?= groups
 METHOD   ?= gradient
 DEVICE   ?= auto
 OUT      ?= out/$(notdir $(MODEL:%/=%))
+POOL     ?= $(OUT)/pool
 TOOLS    ?= build/tools
 PIPES    := $(dir $(lastword $(MAKEFILE_LIST)))
 PATH     := $(TOOLS):$(PATH)
@@ -39,7 +41,7 @@ $(if $(POINTS),,$(error COVERAGE='$(COVERAGE)' ONLY='$(ONLY)' names no coverage 
 SCORED   := $(if $(filter kl,$(METHOD)),kl,gradient)
 RUN       = $(LAUNCH)
 SETTINGS := MODEL=$(MODEL) DATA=$(DATA) SAMPLES=$(SAMPLES) EVAL=$(EVAL) SEED=$(SEED) SCOPE=$(SCOPE) BY=$(BY) \
-            METHOD=$(METHOD) APPLY=$(APPLY) EXPORT=$(EXPORT)
+            METHOD=$(METHOD) APPLY=$(APPLY) EXPORT=$(EXPORT) POOL=$(notdir $(POOL))
 $(shell mkdir -p $(OUT) && { echo '$(SETTINGS)' | cmp -s - $(OUT)/settings || echo '$(SETTINGS)' >$(OUT)/settings; })
 
 at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
@@ -73,18 +75,20 @@ $(OUT)/ranking.json: $(OUT)/layers.json
 $(call at,scheme.json): $(OUT)/top%/scheme.json: $(OUT)/ranking.json
 	@mkdir -p $(@D)
 	apply-coverage -f $* --by $(BY) --scope $(SCOPE) $(APPLY) -o $@ $<
-$(call at,checkpoint/hf_quant_config.json): %/checkpoint/hf_quant_config.json: %/scheme.json
-	export-ckpt -q -f -m $(MODEL) $(EXPORT) -o $(@D) $<
+$(call at,checkpoint/config.json): %/checkpoint/config.json: %/scheme.json
+	export-ckpt -q -f -m $(MODEL) $(if $(POOL),--pool $(POOL)) $(EXPORT) -o $(@D) $<
 $(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
 	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --save-ref $@ $^
-$(call at,metrics.json): %/metrics.json: %/checkpoint/hf_quant_config.json $(OUT)/reference.states
+$(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/reference.states
 	$(RUN) eval-logits -f --ref $(OUT)/reference.states --device $(DEVICE) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples
-$(call at,row.json): %/row.json: %/scheme.json %/metrics.json
-	jq -s --argjson bytes "$$(find $(@D)/checkpoint -name '*.safetensors' -printf '%s\n' | jq -s add)" -f $(PIPES)row.jq $^ >$@.tmp && mv $@.tmp $@
+$(call at,check.txt): %/check.txt: %/checkpoint/config.json
+	check-ckpt -f -o $@ $(<D)
+$(call at,row.json): %/row.json: %/scheme.json %/metrics.json %/check.txt
+	jq -s --argjson bytes "$$(find $(@D)/checkpoint -name '*.safetensors' -printf '%s\n' | jq -s add)" -f $(PIPES)row.jq $(filter %.json,$^) >$@.tmp && mv $@.tmp $@
 
 # Neighbours differ in exactly the layers in which their schemes do: written when diff-ckpt has said so.
-$(OUT)/differ.txt: $(call at,checkpoint/hf_quant_config.json)
+$(OUT)/differ.txt: $(call at,checkpoint/config.json)
 	$(PIPES)neighbours.sh $(OUT) $(POINTS) >$@.tmp && mv $@.tmp $@
 
 $(OUT)/summary.json: $(call at,row.json) $(OUT)/differ.txt

@@ -43,6 +43,8 @@ static int write_table(const struct diff *d, const struct diff_expect *x, struct
         return -1;
     if (diff_table(d, x, o.f, e) == 0)
         ret = file_commit(&o, e);
+    else
+        err_prefix(e, "%s", file_out_label(&o));
     file_discard(&o);
     return ret;
 }

@@ -1,26 +1,28 @@
 /* export-ckpt.c - write the quantized checkpoint that a scheme describes */
-#include <signal.h>
 
 #include "common/base/cli.h"
+#include "common/quant/engine.h"
 #include "common/quant/export.h"
+#include "common/quant/names.h"
 
-static const char *model_dir, *out_dir, *rounding, *format = "modelopt";
+static const char *model_dir, *out_dir, *rounding, *format = "modelopt", *pool_dir;
 static bool dry_run;
 
-static const char *const formats[] = {"modelopt", NULL};
 static const struct cli_opt opts[] = {
     {OPT_STR, 'm', "model", &model_dir, "DIR", "the model that the scheme was made for", 0, 0, NULL},
     {OPT_STR, 'o', "output", &out_dir, "DIR", "the checkpoint; must not exist", 0, 0, NULL},
     {.kind = OPT_CHOICE,
      .name = "format",
      .to = &format,
-     .choices = formats,
+     .choices = layout_choices,
      .help = "layout of the checkpoint (default: modelopt)"},
     {.kind = OPT_CHOICE,
      .name = "rounding",
      .to = &rounding,
      .choices = rounding_choices,
      .help = "of weights to codes: once, or as ModelOpt does (default: as in the scheme)"},
+    {OPT_STR, 0, "pool", &pool_dir, "DIR",
+     "share files of tensors with the other checkpoints that\nwere made with this directory", 0, 0, NULL},
     {.kind = OPT_FLAG, .letter = 'f', .name = "force", .to = &cli_force, .help = "replace an earlier checkpoint"},
     {.kind = OPT_FLAG,
      .letter = 'n',
@@ -65,7 +67,7 @@ static void print_plan(const struct export_plan *p)
         add(&all[1], &it->out);
     }
     printf("%zu of %zu linear layers quantized, rounding %s, %zu %s\n\n", p->quantized, p->linears,
-           rounding_text(p->rounding), p->files, p->files == 1 ? "file" : "files");
+           rounding_text(p->opts.rounding), p->files, p->files == 1 ? "file" : "files");
     printf("%-8s %10s %16s %10s %16s\n", "dtype", "tensors", "bytes", "after", "bytes after");
     for (enum dtype t = DT_NONE + 1; t <= DT_BOOL; t++)
         if (before[t].tensors || after[t].tensors)
@@ -77,13 +79,54 @@ static void print_plan(const struct export_plan *p)
             printf("%s\n", p->scheme->module[i].name);
 }
 
+/* Scales that do not survive how engines load them: known before anything is written. */
+static void warn_of_scales(const struct export_plan *p)
+{
+    const bool modelopt = !strcmp(p->opts.layout->name, "modelopt");
+    const struct export_item *small = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->items; i++)
+        if (p->item[i].module && p->item[i].scale < ENGINE_FP16_SCALE_LEAST && !n++)
+            small = &p->item[i];
+    if (n)
+        cli_warn("%zu weight %s below 3.1e-5 (%s: %g): %s will round such weights a second time", n,
+                 n == 1 ? "scale is" : "scales are", small->module->name, (double)small->scale,
+                 modelopt ? "SGLang" : "vLLM and SGLang");
+}
+
+/* compressed-tensors is not for TensorRT-LLM in any case, and older engines load its vision layers, too. */
+static void note_vision(const struct export_plan *p)
+{
+    bool vision = false;
+
+    for (size_t i = 0; i < p->items; i++)
+        vision |= p->item[i].module && name_scope(p->item[i].module->name) == SCOPE_VISION;
+    if (vision && !strcmp(p->opts.layout->name, "modelopt"))
+        cli_note("FP8 vision layers load in vLLM from 0.32 on and in SGLang 0.5.23, never in TensorRT-LLM");
+}
+
+/* Where hard links are impossible, sharing is not what it seems: say what was done instead. */
+static void report(const struct pool_use *use)
+{
+    if (use->cloned)
+        cli_note("%zu files are reflinks, because no hard link can be made from '%s' to '%s'", use->cloned, pool_dir,
+                 out_dir);
+    if (use->copied)
+        cli_note("%zu files are copies and not shared, because no link can be made from '%s' to '%s': put both on one "
+                 "file system",
+                 use->copied, pool_dir, out_dir);
+}
+
 static int run(const char *scheme_path, struct err *e)
 {
     struct export_plan plan = {0};
     struct progress progress = {0};
     struct scheme scheme = {0};
     struct ckpt model = {0};
-    enum rounding r = ROUND_EXACT;
+    struct export_opts o = {.layout = layout_find(format), .by_group = pool_dir != NULL};
+    const struct export_target to = {.dir = out_dir, .force = cli_force, .pool = pool_dir};
+    struct pool_use use = {0};
     int ret = -1;
 
     if (!model_dir)
@@ -94,18 +137,24 @@ static int run(const char *scheme_path, struct err *e)
         goto out;
     if (!rounding)
         rounding = scheme.rounding;
-    if (rounding && rounding_parse(rounding, &r, e))
+    if (rounding && rounding_parse(rounding, &o.rounding, e))
         goto out;
-    if (export_plan(&plan, &model, &scheme, r, EXPORT_SHARD_BYTES, e))
+    if (export_plan(&plan, &model, &scheme, &o, e))
         goto out;
+    warn_of_scales(&plan);
     if (dry_run) {
         print_plan(&plan);
+        note_vision(&plan);
         ret = 0;
         goto out;
     }
-    progress_begin(&progress, "writing", "tensors", plan.items);
-    ret = export_write(&plan, out_dir, cli_force, &progress, e);
+    progress_begin(&progress, "writing", "tensors", export_steps(&plan, &to));
+    ret = export_write(&plan, &to, &use, &progress, e);
     progress_end(&progress);
+    if (ret == 0) {
+        report(&use);
+        note_vision(&plan);
+    }
 out:
     export_release(&plan);
     scheme_release(&scheme);
@@ -117,8 +166,6 @@ int main(int argc, char **argv)
 {
     struct err e = {0};
 
-    signal(SIGXFSZ,
-           SIG_IGN); /* a file size limit is a failed write, which cleans up, not a death that does not */
     run(cli_parse(&tool, argc, argv, NULL)[0], &e);
     return cli_finish(&e);
 }

@@ -53,10 +53,12 @@ static int write_text(const char *path, const struct rank *r, const struct layer
     struct file_out o;
     int ret = -1;
 
-    if (file_create(&o, path, true, false, e))
+    if (file_create(&o, path, cli_force, false, e))
         return -1;
     if (print(r, l, o.f, e) == 0)
         ret = file_commit(&o, e);
+    else
+        err_prefix(e, "%s", file_out_label(&o));
     file_discard(&o);
     return ret;
 }

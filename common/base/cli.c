@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -223,6 +224,7 @@ char **cli_parse(const struct cli *tool, int argc, char **argv, size_t *n)
 
     cli_tool = tool;
     cli_words = argv;
+    signal(SIGXFSZ, SIG_IGN); /* past a file size limit, writing fails as on a full disk */
     for (const struct cli_opt *o = tool->opts; o->kind != OPT_END && count < MAX; o++, count++) {
         bool arg = o->kind != OPT_FLAG;
 

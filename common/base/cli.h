@@ -67,7 +67,8 @@ extern bool cli_quiet, cli_force;
 
 /*
  * Parse the command line.  Returns the operands, NULL-terminated, owned by cli; their number in *n when n is not NULL.
- * Ends the process after --help, --version (status 0) and a wrong command line (status 2).
+ * Ends the process after --help, --version (status 0) and a wrong command line (status 2).  From here on, writing
+ * past a file size limit (RLIMIT_FSIZE) fails as on a full disk.
  */
 char **cli_parse(const struct cli *tool, int argc, char **argv, size_t *n);
 

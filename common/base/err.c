@@ -6,6 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What a report quotes comes from files: a line break or an escape sequence in it is data. */
+static void one_line(struct err *e)
+{
+    for (char *p = e->msg; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
+}
+
 int err_set(struct err *e, enum rc rc, const char *fmt, ...)
 {
     va_list ap;
@@ -16,6 +24,7 @@ int err_set(struct err *e, enum rc rc, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(e->msg, sizeof e->msg, fmt, ap);
     va_end(ap);
+    one_line(e);
     return -1;
 }
 
@@ -33,6 +42,7 @@ int err_sys(struct err *e, const char *fmt, ...)
     va_end(ap);
     if (n >= 0 && (size_t)n < sizeof e->msg)
         snprintf(e->msg + n, sizeof e->msg - (size_t)n, ": %s", strerror(saved));
+    one_line(e);
     return -1;
 }
 
@@ -48,5 +58,6 @@ int err_prefix(struct err *e, const char *fmt, ...)
     va_end(ap);
     n = strlen(e->msg);
     snprintf(e->msg + n, sizeof e->msg - n, ": %s", old);
+    one_line(e);
     return -1;
 }

@@ -14,7 +14,10 @@ struct err {
     char msg[1024];
 };
 
-/* Record a failure.  The first report stays: a later one, raised while cleaning up, does not overwrite it. */
+/*
+ * Record a failure.  The first report stays: a later one, raised while cleaning up, does not overwrite it.
+ * Control characters in what it quotes become '?', so that a report is one line and cannot talk to a terminal.
+ */
 int err_set(struct err *e, enum rc rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* The same with RC_SYS and ": " plus the text of errno appended. */

@@ -127,6 +127,11 @@ int file_create(struct file_out *o, const char *path, bool force, bool binary, s
     return -1;
 }
 
+const char *file_out_label(const struct file_out *o)
+{
+    return o->path ? o->path : "standard output";
+}
+
 /* A rename lasts only once its directory is on disk. */
 static int sync_dir(const char *path, struct err *e)
 {

@@ -41,6 +41,9 @@ struct file_out {
  */
 int file_create(struct file_out *o, const char *path, bool force, bool binary, struct err *e);
 
+/* "standard output" or the path: what a message calls an output. */
+const char *file_out_label(const struct file_out *o);
+
 /* Flush, fsync, rename into place, and sync the directory.  Releases o either way; on failure nothing appears. */
 int file_commit(struct file_out *o, struct err *e);
 

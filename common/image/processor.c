@@ -235,6 +235,11 @@ int processor_run(const struct processor *p, const struct image *im, struct pict
                      &height, &width, e) ||
         mem_mul(height, width, &pixels, "a resized picture", e))
         return -1;
+    if (pixels > IMAGE_MAX_PIXELS)
+        return err_set(e, RC_DATA,
+                       "the processor's settings resize it to %zu x %zu pixels, at most %zu in all are done; "
+                       "check min_pixels, patch_size and merge_size",
+                       width, height, IMAGE_MAX_PIXELS);
     out->rgb = mem_zalloc(pixels, 3, e);
     if (!out->rgb)
         return -1;

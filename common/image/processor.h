@@ -48,7 +48,9 @@ int processor_read(struct processor *p, const char *path, struct err *e);
  */
 int processor_read_dir(struct processor *p, const char *dir, struct err *e);
 
-/* Resize im for the model.  Release out afterwards.  0, or -1 with a message that does not name the picture.
+/*
+ * Resize im for the model.  Release out afterwards.  0, or -1 with a message that does not name the
+ * picture; a size of more than IMAGE_MAX_PIXELS is refused.
  */
 int processor_run(const struct processor *p, const struct image *im, struct picture *out, struct err *e);
 

@@ -153,6 +153,15 @@ static int digest(struct calib *c, const char *path, struct err *e)
     return 0;
 }
 
+enum { MAX_TEXT = 1 << 24 }; /* bytes of one value */
+
+/* Tables hold no more than the file does; a view or a computed column can be endless. */
+static void limit(sqlite3 *db)
+{
+    sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+    sqlite3_limit(db, SQLITE_LIMIT_LENGTH, MAX_TEXT);
+}
+
 int calib_db_read(struct calib *c, const char *path, struct err *e)
 {
     char *promised = NULL, *rows = NULL;
@@ -164,6 +173,7 @@ int calib_db_read(struct calib *c, const char *path, struct err *e)
         db_error(db, path, e);
         goto out;
     }
+    limit(db);
     if (digest(c, path, e) || lookup(db, "SELECT count(*) FROM vlm_calib_samples", &rows, path, e) ||
         read_meta(c, db, path, &promised, e) || read_rows(c, db, path, e) || remark(c, path, promised, rows, e))
         goto out;

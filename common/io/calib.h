@@ -42,8 +42,9 @@ struct calib {
  * Read a source; "-" and NULL: standard input (not for databases).
  *
  * Databases are read in the order of their ids, a repeated (image_id, caption_id) once; the remark tells of repeats and
- * of a meta.num_samples that is not the number of rows.  The table meta may be missing.  Blank lines of text files are
- * skipped, captions stripped.  COCO captions are in annotation order, splits in the order of their names.
+ * of a meta.num_samples that is not the number of rows.  The table meta may be missing; a view in
+ * the place of a table is refused.  Blank lines of text files are skipped, captions stripped.  COCO captions are in
+ * annotation order, splits in the order of their names.
  */
 int calib_read(struct calib *c, const char *path, struct err *e);
 void calib_release(struct calib *c); /* safe on a zeroed struct */

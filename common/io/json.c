@@ -138,11 +138,11 @@ static void put(FILE *f, const json_t *v, int depth)
     }
 }
 
-int json_write(FILE *f, const json_t *v, struct err *e)
+int json_write(FILE *f, const char *name, const json_t *v, struct err *e)
 {
     put(f, v, 0);
     fputc('\n', f);
-    return ferror(f) ? err_sys(e, "cannot write a JSON document") : 0;
+    return ferror(f) ? err_sys(e, "cannot write %s", name) : 0;
 }
 
 json_t *json_f32(float v)
@@ -162,7 +162,7 @@ int json_save(const char *path, const json_t *v, struct err *e)
 
     if (file_create(&o, path, cli_force, false, e))
         return -1;
-    if (json_write(o.f, v, e) == 0)
+    if (json_write(o.f, file_out_label(&o), v, e) == 0)
         ret = file_commit(&o, e);
     file_discard(&o);
     return ret;

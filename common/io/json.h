@@ -24,9 +24,10 @@ json_t *json_parse(const char *text, size_t n, const char *name, struct err *e);
 
 /*
  * Write with two-space indentation, keys in their order, arrays of scalars on one line, and the shortest decimal form
- * that reads back as the same double; ends with a newline.  0, or -1 with e set when f cannot take it.
+ * that reads back as the same double; ends with a newline.  0, or -1 with e set when f cannot take it,
+ * which the message calls name.
  */
-int json_write(FILE *f, const json_t *v, struct err *e);
+int json_write(FILE *f, const char *name, const json_t *v, struct err *e);
 
 /* A number with 9 significant digits: what an fp32 value needs and no more.  NULL when v is not finite. */
 json_t *json_f32(float v);

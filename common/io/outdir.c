@@ -153,17 +153,22 @@ fail:
 
 int outdir_room(const struct outdir *o, uint64_t bytes, struct err *e)
 {
+    return outdir_room_at(o->tmp, o->path, bytes, e);
+}
+
+int outdir_room_at(const char *dir, const char *what, uint64_t bytes, struct err *e)
+{
     struct statvfs fs;
     uint64_t left;
 
-    if (statvfs(o->tmp, &fs))
-        return err_sys(e, "cannot ask for the free space at '%s'", o->path);
+    if (statvfs(dir, &fs))
+        return err_sys(e, "cannot ask for the free space at '%s'", what);
     left = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (left < bytes)
         return err_set(e, RC_SYS,
                        "'%s' needs %" PRIu64 " bytes, the file system has %" PRIu64 " free: make room for "
                        "%" PRIu64 " more or use another one",
-                       o->path, bytes, left, bytes - left);
+                       what, bytes, left, bytes - left);
     return 0;
 }
 

@@ -28,6 +28,9 @@ int outdir_create(struct outdir *o, const char *path, bool force, const char *ma
 /* -1 when the file system has less than this many bytes free: the message says how many are missing. */
 int outdir_room(const struct outdir *o, uint64_t bytes, struct err *e);
 
+/* The same for any directory; what: the thing that needs the room. */
+int outdir_room_at(const char *dir, const char *what, uint64_t bytes, struct err *e);
+
 /* Sync what was written and move it into place.  Releases o either way; on failure nothing changed there. */
 int outdir_commit(struct outdir *o, struct err *e);
 

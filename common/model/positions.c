@@ -55,16 +55,16 @@ static int check_run(const struct config *c, const int32_t *ids, size_t n, size_
     while (at + run < n && is_image(c, ids[at + run]))
         run++;
     if (k == grids)
-        return err_set(e, RC_DATA, "sample has %zu image tokens from token %zu on, but only %zu pictures",
+        return err_set(e, RC_DATA, "it has %zu image tokens from token %zu on, but only %zu pictures",
                        run, at, grids);
     if (grid_units(g, c->vision.merge, &units, e))
         return -1;
     if (g->t != 1)
-        return err_set(e, RC_DATA, "picture %zu of the sample has %zu frames: video is not supported", k + 1,
+        return err_set(e, RC_DATA, "picture %zu has %zu frames: video is not supported", k + 1,
                        g->t);
     if (run != units)
         return err_set(e, RC_DATA,
-                       "sample has %zu image tokens from token %zu on, its picture %zu of %zu x %zu x %zu "
+                       "it has %zu image tokens from token %zu on, its picture %zu of %zu x %zu x %zu "
                        "patches needs %zu",
                        run, at, k + 1, g->t, g->h, g->w, units);
     return 0;
@@ -99,7 +99,7 @@ int positions_build(const struct config *c, const int32_t *ids, size_t n, const 
         picture++;
     }
     if (picture < grids)
-        return err_set(e, RC_DATA, "sample has %zu pictures, but image tokens for %zu only", grids, picture);
+        return err_set(e, RC_DATA, "it has %zu pictures, but image tokens for %zu only", grids, picture);
     *delta = next - (int32_t)n; /* next is the largest position + 1 */
     return 0;
 }

@@ -240,8 +240,10 @@ static int check_declared(const struct weights *w, const struct quantspec *q, co
     snprintf(in_file, sizeof in_file, "%.*s", tied_head ? (int)strlen(l->name) : (int)strlen(t->name) - 7,
              tied_head ? l->name : t->name); /* 7: ".weight" */
     for (size_t i = 0; i < q->sources; i++) {
-        const char *by = quantspec_excludes(q, i, l->name, in_file);
+        const char *by;
 
+        if (quantspec_excludes(q, i, l->name, in_file, &by, e))
+            return -1;
         if (codes && by)
             return err_set(
                 e, RC_DATA,

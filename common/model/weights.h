@@ -45,7 +45,8 @@ struct weights {
  * Open a model or checkpoint directory.  Refused: a tensor that is missing, unknown, or has another shape or
  * dtype than config.json asks for; FP8 codes without a weight_scale or an input_scale; scales that are not
  * F32, finite and above 0, or that have no codes; a layer whose tensors and whose exclude list (see
- * quantspec.h) disagree; quantization methods other than modelopt FP8.  On failure w is released and zeroed.
+ * quantspec.h) disagree; quantization methods other than the FP8 of ModelOpt and compressed-tensors.  On failure w
+ * is released and zeroed.
  */
 int weights_open(struct weights *w, const char *dir, struct err *e);
 void weights_close(struct weights *w); /* safe on a zeroed struct */

@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 
 #include "common/base/mem.h"
-#include "common/quant/modelopt.h"
 #include "common/quant/names.h"
 
 /* Room for config.json, the index and the like. */
@@ -159,11 +158,11 @@ static struct export_item *find_weight(const struct export_plan *p, const struct
         return NULL;
     }
     if (it->src->dtype == DT_BF16 || it->src->dtype == DT_F32 ||
-        (it->src->dtype == DT_F16 && p->rounding == ROUND_EXACT))
+        (it->src->dtype == DT_F16 && p->opts.rounding == ROUND_EXACT))
         return it;
     err_set(e, RC_DATA, "'%s': the weight of '%s' is %s, rounding %s takes %s", dir, m->name,
-            st_dtype_name(it->src->dtype), rounding_text(p->rounding),
-            p->rounding == ROUND_EXACT ? "BF16, F16 or F32" : "BF16 or F32");
+            st_dtype_name(it->src->dtype), rounding_text(p->opts.rounding),
+            p->opts.rounding == ROUND_EXACT ? "BF16, F16 or F32" : "BF16 or F32");
     return NULL;
 }
 
@@ -198,11 +197,15 @@ static int select_modules(struct export_plan *p, struct err *e)
 
         if (m->format == FORMAT_NONE)
             continue;
+        if (m->format != p->opts.layout->format)
+            return err_set(e, RC_DATA, "the scheme wants '%s' in %s, but the layout %s is for %s: choose another one",
+                           m->name, scheme_format_text(m->format), p->opts.layout->name,
+                           scheme_format_text(p->opts.layout->format));
         it = find_weight(p, m, e);
         if (!it || check_group(p, m, e))
             return -1;
         it->module = m;
-        it->scale = fp8_scale(m->weight_amax, p->rounding);
+        it->scale = fp8_scale(m->weight_amax, p->opts.rounding);
         it->out.dtype = DT_F8_E4M3;
         it->out.bytes = it->out.count;
         p->quantized++;
@@ -212,26 +215,79 @@ static int select_modules(struct export_plan *p, struct err *e)
     return 0;
 }
 
-/*
- * One file stays one.  Several are filled up to shard_bytes in the order of the source, so that neighbours
- * stay together.  The room for its scales counts with a weight.
- */
-static void assign_files(struct export_plan *p, size_t shard_bytes)
+/* The group of the module that a tensor belongs to; "" when no scheme can change it. */
+static int group_of(const struct export_plan *p, const char *tensor, char out[NAME_BYTES], struct err *e)
 {
-    size_t bytes = 0;
+    char module[NAME_BYTES], weight[NAME_BYTES + 8], hub[NAME_BYTES], *dot;
+    const struct export_item *it;
 
-    p->files = 1;
+    out[0] = '\0';
+    if (name_canonical(tensor, module, e))
+        return -1;
+    dot = strrchr(module, '.');
+    if (!dot)
+        return 0;
+    *dot = '\0';
+    if (name_hub(module, hub, e))
+        return -1;
+    snprintf(weight, sizeof weight, "%s.weight", hub);
+    it = find_item(p, weight);
+    if (!it || it->src->ndim != 2 || is_embedding(module) || !name_servable(module) ||
+        (!strcmp(module, "lm_head") && is_tied(p->model->config)))
+        return 0;
+    return name_group(module, out, e);
+}
+
+/* A file in the making. */
+struct bin {
+    char group[NAME_BYTES];
+    size_t bytes;
+};
+
+/* The bin that a tensor of that group goes to: the group's own, else the last one if there is room. */
+static size_t find_bin(const struct bin *bin, size_t bins, const char *group, size_t add, size_t most)
+{
+    size_t i = bins;
+
+    while (i && strcmp(bin[i - 1].group, group))
+        i--;
+    if (!i || (!*group && bin[i - 1].bytes && (bin[i - 1].bytes >= most || add > most - bin[i - 1].bytes)))
+        return bins;
+    return i - 1;
+}
+
+/*
+ * One file stays one, but for by_group.  Several are filled up to shard_bytes in the order of the source, so that
+ * neighbours stay together.  The room for its scales counts with a weight.
+ */
+static int assign_files(struct export_plan *p, struct err *e)
+{
+    const size_t most = p->opts.shard_bytes ? p->opts.shard_bytes : EXPORT_SHARD_BYTES;
+    struct bin *bin = NULL;
+    size_t cap = 0;
+    int ret = -1;
+
+    p->indexed = p->model->indexed || p->opts.by_group;
     for (size_t i = 0; i < p->items; i++) {
         struct export_item *it = &p->item[i];
         const size_t add = it->out.bytes + (it->module ? 2 * sizeof(float) : 0);
+        char group[NAME_BYTES] = "";
 
-        if (p->model->indexed && bytes && (bytes >= shard_bytes || add > shard_bytes - bytes)) {
-            p->files++;
-            bytes = 0;
+        if (p->opts.by_group && group_of(p, it->out.name, group, e))
+            goto out;
+        it->file = find_bin(bin, p->files, group, add, p->indexed ? most : SIZE_MAX);
+        if (it->file == p->files) {
+            if (mem_grow((void **)&bin, p->files, &cap, sizeof *bin, e))
+                goto out;
+            bin[p->files] = (struct bin){0};
+            strcpy(bin[p->files++].group, group);
         }
-        bytes += add;
-        it->file = p->files - 1;
+        bin[it->file].bytes += add;
     }
+    ret = 0;
+out:
+    free(bin);
+    return ret;
 }
 
 static int add_scale(struct export_plan *p, size_t weight, const char *what, float value, struct err *e)
@@ -244,6 +300,8 @@ static int add_scale(struct export_plan *p, size_t weight, const char *what, flo
     if (!it)
         return -1;
     it->out.dtype = DT_F32;
+    it->out.ndim = p->opts.layout->scale_ndim;
+    it->out.shape[0] = it->out.ndim;
     it->out.count = 1;
     it->out.bytes = sizeof(float);
     it->scale = value;
@@ -259,17 +317,22 @@ static int add_scales(struct export_plan *p, struct err *e)
         const struct scheme_module *m = p->item[i].module;
 
         if (m && (add_scale(p, i, "weight_scale", p->item[i].scale, e) ||
-                  add_scale(p, i, "input_scale", fp8_scale(m->input_amax, p->rounding), e)))
+                  add_scale(p, i, "input_scale", fp8_scale(m->input_amax, p->opts.rounding), e)))
             return -1;
     }
     qsort(p->item, p->items, sizeof *p->item, compare_places);
+    p->first = mem_zalloc(p->files + 1, sizeof *p->first, e);
+    if (!p->first)
+        return -1;
+    for (size_t i = 0; i < p->items; i++) /* files are numbered without a gap */
+        p->first[p->item[i].file + 1] = i + 1;
     return 0;
 }
 
 /* Every module that an engine may take for quantized, and the list that says which ones are not. */
 static int make_ignore(struct export_plan *p, struct err *e)
 {
-    struct modelopt_layer *layer = mem_zalloc(p->items, sizeof *layer, e);
+    struct layout_layer *layer = mem_zalloc(p->items, sizeof *layer, e);
     char(*name)[NAME_BYTES] = mem_zalloc(p->items, sizeof *name, e);
     size_t n = 0;
     int ret = -1;
@@ -285,11 +348,11 @@ static int make_ignore(struct export_plan *p, struct err *e)
             goto out;
         if (!*name[n] || (!strcmp(name[n], "lm_head") && is_tied(p->model->config)))
             continue;
-        layer[n] = (struct modelopt_layer){.name = name[n], .quantized = it->module != NULL};
+        layer[n] = (struct layout_layer){.name = name[n], .quantized = it->module != NULL};
         p->linears += it->src->ndim == 2 && !is_embedding(name[n]);
         n++;
     }
-    p->ignore = modelopt_exclude(layer, n, e);
+    p->ignore = p->opts.layout->ignore(layer, n, e);
     ret = p->ignore ? 0 : -1;
 out:
     free(name);
@@ -371,18 +434,25 @@ static int check_digest(const struct ckpt *model, const struct scheme *s, struct
     return 0;
 }
 
-int export_plan(struct export_plan *p, const struct ckpt *model, const struct scheme *s, enum rounding r,
-                size_t shard_bytes, struct err *e)
+uint64_t export_file_bytes(const struct export_plan *p, size_t file)
 {
-    *p = (struct export_plan){.model = model, .scheme = s, .rounding = r};
-    if (check_digest(model, s, e) || list_tensors(p, e) || select_modules(p, e))
+    uint64_t bytes = 0;
+
+    for (size_t i = p->first[file]; i < p->first[file + 1]; i++) /* 256 bytes describe a tensor in the header */
+        bytes += p->item[i].out.bytes + strlen(p->item[i].out.name) + 256;
+    return bytes;
+}
+
+int export_plan(struct export_plan *p, const struct ckpt *model, const struct scheme *s, const struct export_opts *o,
+                struct err *e)
+{
+    *p = (struct export_plan){.model = model, .scheme = s, .opts = *o};
+    if (check_digest(model, s, e) || list_tensors(p, e) || select_modules(p, e) || assign_files(p, e) ||
+        add_scales(p, e) || make_ignore(p, e) || list_extras(p, e))
         goto fail;
-    assign_files(p, shard_bytes);
-    if (add_scales(p, e) || make_ignore(p, e) || list_extras(p, e))
-        goto fail;
-    p->bytes += JSON_BYTES;
-    for (size_t i = 0; i < p->items; i++) /* 256 bytes describe a tensor in the header */
-        p->bytes += p->item[i].out.bytes + strlen(p->item[i].out.name) + 256;
+    for (size_t i = 0; i < p->files; i++)
+        p->tensor_bytes += export_file_bytes(p, i);
+    p->bytes += p->tensor_bytes + JSON_BYTES;
     return 0;
 fail:
     export_release(p);
@@ -397,6 +467,7 @@ void export_release(struct export_plan *p)
     json_decref(p->ignore);
     for (size_t i = 0; i < p->items; i++)
         free(p->item[i].out.name);
+    free(p->first);
     free(p->item);
     *p = (struct export_plan){0};
 }

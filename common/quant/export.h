@@ -1,15 +1,18 @@
 /*
- * export.h - a model and a scheme to a quantized checkpoint in ModelOpt's FP8 layout
+ * export.h - a model and a scheme to a quantized checkpoint
  *
  * Of every module X that the scheme quantizes, X.weight becomes F8_E4M3 [out, in] beside X.weight_scale and
- * X.input_scale, F32 scalars; every other tensor keeps its bytes.  Names are those of the hub, whatever the
- * model's files use. The set of quantized layers equals the set that the scheme selects, or the export fails.
+ * X.input_scale, F32, one number each; every other tensor keeps its bytes.  Names are those of the hub, whatever
+ * the model's files use. The set of quantized layers equals the set that the scheme selects, or the export fails.
+ * The codes do not depend on the layout.
  */
 #ifndef COMMON_QUANT_EXPORT_H
 #define COMMON_QUANT_EXPORT_H
 
 #include "common/base/progress.h"
 #include "common/io/ckpt.h"
+#include "common/io/pool.h"
+#include "common/quant/layout.h"
 #include "common/quant/scheme.h"
 #include "common/quant/tensor.h"
 
@@ -24,34 +27,56 @@ struct export_item {
     size_t file;
 };
 
+struct export_opts {
+    const struct layout *layout;
+    enum rounding rounding;
+    size_t shard_bytes; /* 0: EXPORT_SHARD_BYTES */
+    /*
+     * One file for each group of modules that a scheme takes or leaves as one, with their biases and scales, and
+     * files for the rest: checkpoints of one model then differ in the files of the groups in which their schemes do.
+     */
+    bool by_group;
+};
+
 struct export_plan {
     const struct ckpt *model; /* both borrowed */
     const struct scheme *scheme;
-    enum rounding rounding;
+    struct export_opts opts;
+    bool indexed; /* several files, and an index */
     struct export_item *item; /* by file, and in each as st_compare() orders */
     size_t items, cap;
+    size_t *first; /* [files + 1]: the first item of each file, and the end */
     size_t files, quantized;
     size_t linears; /* modules that could be: linear layers, tied lm_head not counted */
-    json_t *ignore; /* modelopt_exclude() */
+    json_t *ignore; /* layout.ignore() */
     char **extra;   /* other files of the model directory that come along, sorted */
     size_t extras;
-    uint64_t bytes; /* that the checkpoint takes, JSON files estimated */
+    uint64_t bytes, tensor_bytes; /* that the checkpoint takes, JSON files estimated; files of tensors alone */
 };
 
 /*
  * Decide everything and check everything that can be known before writing: the digest of the model against
  * that in the scheme, every module of the scheme, ranges, whole fused groups, sizes.
  */
-int export_plan(struct export_plan *p, const struct ckpt *model, const struct scheme *s, enum rounding r,
-                size_t shard_bytes, struct err *e);
+int export_plan(struct export_plan *p, const struct ckpt *model, const struct scheme *s, const struct export_opts *o,
+                struct err *e);
+
+struct export_target {
+    const char *dir;  /* the checkpoint */
+    bool force;       /* replace an earlier one */
+    const char *pool; /* where its files of tensors are shared, see pool.h; the plan is by_group.  NULL: nowhere */
+};
 
 /*
- * Write the checkpoint to the directory dir, which appears whole or not at all; force: replace an earlier
- * one.  Before it gets its name, it is opened again and compared with the plan.  Advances a progress of
- * p->items steps.
+ * Write the checkpoint, which appears whole or not at all.  Before it gets its name, it is opened again and
+ * compared with the plan.  Advances a progress of export_steps() steps.  use, when not NULL, says what the pool did.
  */
-int export_write(const struct export_plan *p, const char *dir, bool force, struct progress *progress,
-                 struct err *e);
+int export_write(const struct export_plan *p, const struct export_target *to, struct pool_use *use,
+                 struct progress *progress, struct err *e);
+size_t export_steps(const struct export_plan *p, const struct export_target *to);
+
+/* The bytes of one file of tensors, at most. */
+uint64_t export_file_bytes(const struct export_plan *p, size_t file);
 
 void export_release(struct export_plan *p); /* safe on a zeroed struct */
 

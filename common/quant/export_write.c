@@ -1,26 +1,33 @@
 /* export_write.c - the planned checkpoint: written, looked at again, and moved into place */
+#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/mem.h"
 #include "common/io/outdir.h"
 #include "common/quant/export.h"
-#include "common/quant/modelopt.h"
 
 /* Weights may exceed their range by what a range taken in bf16 lost, and by no more. */
 #define RANGE_SLACK (1.0f + 0x1p-8f)
 
+/* Codes are made and written this many at a time. */
+enum { CHUNK = 1 << 22 };
+
+/* How often a file is put into the pool again when it is gone before the checkpoint has a link to it. */
+enum { ATTEMPTS = 5 };
+
 /* "model.safetensors", or "model-00002-of-00005.safetensors": to be freed. */
 static char *file_name(const struct export_plan *p, size_t file, struct err *e)
 {
-    if (!p->model->indexed)
+    if (!p->indexed)
         return mem_strdup("model.safetensors", e);
     return mem_printf(e, "model-%05zu-of-%05zu.safetensors", file + 1, p->files);
 }
 
-/* A file of tensors in the making, and room for the codes of the largest one. */
+/* A file of tensors in the making, and room for CHUNK codes. */
 struct sink {
     FILE *f;
     const char *path;
@@ -45,9 +52,16 @@ static int write_codes(const struct export_plan *p, const struct export_item *it
                        "tensor '%s' of '%s' reaches %g, but the scheme's range of it is %g: the scheme was "
                        "made for another model",
                        t->name, ckpt_file_of(p->model, t), (double)amax, (double)it->module->weight_amax);
-    if (tensor_encode(t->data, t->dtype, t->count, it->scale, p->rounding, to->code, t->name, e))
-        return err_prefix(e, "'%s'", ckpt_file_of(p->model, t));
-    return write_bytes(to, to->code, t->count, e);
+    for (size_t i = 0; i < t->count; i += CHUNK) {
+        const size_t n = t->count - i < CHUNK ? t->count - i : CHUNK;
+
+        if (tensor_encode(t->data + i * dtype_bytes(t->dtype), t->dtype, n, it->scale, p->opts.rounding, to->code,
+                          t->name, e))
+            return err_prefix(e, "'%s'", ckpt_file_of(p->model, t));
+        if (write_bytes(to, to->code, n, e))
+            return -1;
+    }
+    return 0;
 }
 
 static int write_item(const struct export_plan *p, const struct export_item *it, const struct sink *to,
@@ -66,32 +80,24 @@ static int write_item(const struct export_plan *p, const struct export_item *it,
     return write_bytes(to, le, sizeof le, e);
 }
 
-/* The items first..first+n, which share a file. */
-static int write_file(const struct export_plan *p, size_t first, size_t n, const char *path, uint8_t *code,
-                      struct progress *progress, struct err *e)
+/* All bytes of a file.  Several threads may do this at once, each to a sink of its own. */
+static int write_file(const struct export_plan *p, size_t file, const struct sink *to, struct progress *progress,
+                      struct err *e)
 {
+    const size_t first = p->first[file], n = p->first[file + 1] - first;
     struct st_tensor *tensor = mem_zalloc(n, sizeof *tensor, e);
-    struct file_out o = {0};
-    struct sink to = {.path = path, .code = code};
     size_t header;
-    int ret = -1;
+    int ret = tensor ? 0 : -1;
 
-    if (!tensor)
-        return -1;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && ret == 0; i++)
         tensor[i] = p->item[first + i].out;
-    if (file_create(&o, path, false, true, e))
-        goto out;
-    to.f = o.f;
-    ret = st_write_header(o.f, tensor, n, &header, e);
+    if (ret == 0)
+        ret = st_write_header(to->f, tensor, n, &header, e);
     for (size_t i = 0; i < n && ret == 0; i++) {
-        ret = write_item(p, &p->item[first + i], &to, e);
+        ret = write_item(p, &p->item[first + i], to, e);
+#pragma omp critical(export_progress)
         progress_add(progress, 1);
     }
-    if (ret == 0)
-        ret = file_commit(&o, e);
-out:
-    file_discard(&o);
     free(tensor);
     return ret;
 }
@@ -133,7 +139,8 @@ static int save(const char *dir, const char *name, json_t *v, struct err *e)
 
 static int write_configs(const struct export_plan *p, const char *dir, struct err *e)
 {
-    json_t *config = json_copy(p->model->config), *inline_config = modelopt_inline_config(p->ignore, e);
+    const struct layout *l = p->opts.layout;
+    json_t *config = json_copy(p->model->config), *inline_config = l->config(p->ignore, e);
 
     if (!inline_config || json_put(config, "quantization_config", inline_config, e)) {
         json_decref(config);
@@ -141,7 +148,7 @@ static int write_configs(const struct export_plan *p, const char *dir, struct er
     }
     if (save(dir, "config.json", config, e))
         return -1;
-    return save(dir, "hf_quant_config.json", modelopt_file_config(p->ignore, e), e);
+    return l->hf_config ? save(dir, "hf_quant_config.json", l->hf_config(p->ignore, e), e) : 0;
 }
 
 static int copy_extras(const struct export_plan *p, const char *dir, struct err *e)
@@ -161,26 +168,157 @@ static int copy_extras(const struct export_plan *p, const char *dir, struct err 
 static int write_tensors(const struct export_plan *p, const char *dir, struct progress *progress,
                          struct err *e)
 {
-    size_t most = 0, n;
-    uint8_t *code;
-    int ret = 0;
+    uint8_t *code = mem_zalloc(CHUNK, 1, e);
+    int ret = code ? 0 : -1;
 
-    for (size_t i = 0; i < p->items; i++)
-        if (p->item[i].module && p->item[i].out.bytes > most)
-            most = p->item[i].out.bytes;
-    code = mem_zalloc(most, 1, e);
-    if (!code)
-        return -1;
-    for (size_t i = 0; i < p->items && ret == 0; i += n) {
-        char *name = file_name(p, p->item[i].file, e), *path = name ? file_join(dir, name, e) : NULL;
+    for (size_t i = 0; i < p->files && ret == 0; i++) {
+        char *name = file_name(p, i, e), *path = name ? file_join(dir, name, e) : NULL;
+        struct file_out o = {0};
 
-        for (n = 1; i + n < p->items && p->item[i + n].file == p->item[i].file; n++)
-            ;
-        ret = path ? write_file(p, i, n, path, code, progress, e) : -1;
+        ret = path ? file_create(&o, path, false, true, e) : -1;
+        if (ret == 0)
+            ret = write_file(p, i, &(struct sink){o.f, path, code}, progress, e);
+        if (ret == 0)
+            ret = file_commit(&o, e);
+        file_discard(&o);
         free(path);
         free(name);
     }
     free(code);
+    return ret;
+}
+
+/* A file of tensors that the pool has, or is to have. */
+struct shared {
+    char hex[SHA256_HEX];
+    int there;
+};
+
+static ssize_t add_to_digest(void *sha, const char *data, size_t n)
+{
+    sha256_add(sha, data, n);
+    return (ssize_t)n;
+}
+
+/* What the file would be called in the pool, found by writing it to nowhere, and whether it is there. */
+static int look_up(const struct export_plan *p, const struct pool *pool, size_t file, struct shared *s,
+                   struct progress *progress, struct err *e)
+{
+    struct sha256 sha;
+    FILE *f = fopencookie(&sha, "w", (cookie_io_functions_t){.write = add_to_digest});
+    uint8_t *code = mem_zalloc(CHUNK, 1, e);
+    int ret = -1;
+
+    sha256_init(&sha);
+    if (f && code)
+        ret = write_file(p, file, &(struct sink){f, "a digest", code}, progress, e);
+    if (!f || fclose(f))
+        ret = err_sys(e, "cannot make a digest of the tensors");
+    free(code);
+    if (ret)
+        return -1;
+    sha256_hex(&sha, s->hex);
+    s->there = pool_has(pool, s->hex, e);
+    return s->there < 0 ? -1 : 0;
+}
+
+/* Digests take most of the time, and files are independent: each thread has some. */
+static int look_up_all(const struct export_plan *p, const struct pool *pool, struct shared *s,
+                       struct progress *progress, struct err *e)
+{
+    size_t bad = p->files; /* the first file that failed: the same message whatever thread comes first */
+
+#pragma omp parallel for schedule(dynamic)
+    for (size_t i = 0; i < p->files; i++) {
+        struct err mine = {0};
+
+        if (look_up(p, pool, i, &s[i], progress, &mine)) {
+#pragma omp critical(export_error)
+            if (i < bad) {
+                bad = i;
+                *e = mine;
+            }
+        }
+    }
+    return bad < p->files ? -1 : 0;
+}
+
+/* Room for what the pool lacks, and for the checkpoint: all of it where the two cannot share. */
+static int check_room(const struct export_plan *p, const struct pool *pool, const struct shared *s,
+                      const struct outdir *o, struct err *e)
+{
+    uint64_t lacks = 0, own = p->bytes - p->tensor_bytes;
+    struct stat a, b;
+
+    for (size_t i = 0; i < p->files; i++)
+        lacks += s[i].there ? 0 : export_file_bytes(p, i);
+    if (stat(pool->dir, &a) || stat(o->tmp, &b))
+        return err_sys(e, "cannot stat '%s' and '%s'", pool->dir, o->tmp);
+    if (a.st_dev != b.st_dev)
+        own += p->tensor_bytes;
+    else
+        own += lacks;
+    return (lacks && outdir_room_at(pool->dir, pool->dir, lacks, e)) || outdir_room(o, own, e) ? -1 : 0;
+}
+
+/* Put a file into the pool unless it is there, and a link to it into the checkpoint. */
+static int share(const struct export_plan *p, struct pool *pool, size_t file, const struct shared *s,
+                 const struct sink *scratch, const char *dst, struct progress *progress, struct err *e)
+{
+    int ret = s->there ? pool_take(pool, s->hex, dst, e) : 0;
+
+    if (ret == 1) {
+        pool->use.found++;
+        progress_add(progress, p->first[file + 1] - p->first[file]);
+        return 0;
+    }
+    for (int i = 0; i < ATTEMPTS && ret == 0; i++) {
+        struct progress once = i ? (struct progress){0} : *progress;
+        struct pool_file f = {0};
+
+        if (pool_create(pool, &f, e))
+            return -1;
+        ret = write_file(p, file, &(struct sink){f.f, f.path, scratch->code}, &once, e);
+        if (ret == 0)
+            ret = pool_publish(pool, &f, s->hex, e);
+        pool_discard(&f);
+        if (ret == 0)
+            ret = pool_take(pool, s->hex, dst, e);
+        if (!i)
+            *progress = once;
+    }
+    if (ret == 0)
+        return err_set(e, RC_SYS, "the pool '%s' is being emptied while it is filled: try again later", pool->dir);
+    return ret == 1 ? 0 : -1;
+}
+
+static int share_tensors(const struct export_plan *p, const struct export_target *to, const struct outdir *o,
+                         struct pool_use *use, struct progress *progress, struct err *e)
+{
+    struct shared *s = mem_zalloc(p->files, sizeof *s, e);
+    uint8_t *code = mem_zalloc(CHUNK, 1, e);
+    struct pool pool = {0};
+    int ret = -1;
+
+    if (!s || !code || pool_open(&pool, to->pool, e) || look_up_all(p, &pool, s, progress, e) ||
+        check_room(p, &pool, s, o, e))
+        goto out;
+    ret = 0;
+    for (size_t i = 0; i < p->files && ret == 0; i++) {
+        char *name = file_name(p, i, e), *path = name ? file_join(o->tmp, name, e) : NULL;
+
+        ret = path ? share(p, &pool, i, &s[i], &(struct sink){.code = code}, path, progress, e) : -1;
+        free(path);
+        free(name);
+    }
+    if (ret == 0)
+        ret = pool_sync(&pool, e);
+    if (ret == 0 && use)
+        *use = pool.use;
+out:
+    pool_close(&pool);
+    free(code);
+    free(s);
     return ret;
 }
 
@@ -223,45 +361,111 @@ out:
     return ret;
 }
 
-/* The new directory is neither the model's nor in it: one would destroy the model, the other change it. */
-static int check_apart(const char *model, const char *dir, struct err *e)
+/* The path that a name will have, whether it is there or only its parent. */
+static int resolve(const char *path, char out[PATH_MAX], struct err *e)
 {
-    char from[PATH_MAX], to[PATH_MAX], *copy = mem_strdup(dir, e);
+    char *copy, *last;
     size_t n;
     int ret = -1;
 
+    if (realpath(path, out))
+        return 0;
+    copy = mem_strdup(path, e);
     if (!copy)
         return -1;
-    if (!realpath(model, from)) {
-        err_sys(e, "cannot resolve '%s'", model);
+    for (n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+        copy[n - 1] = '\0';
+    last = strrchr(path, '/') && n ? strrchr(copy, '/') : NULL;
+    last = mem_strdup(last ? last + 1 : copy, e);
+    if (!last)
+        goto out;
+    if (!realpath(dirname(copy), out)) {
+        err_sys(e, "cannot create '%s'", path);
         goto out;
     }
-    if (!realpath(dir, to) && !realpath(dirname(copy), to)) {
-        err_sys(e, "cannot create '%s'", dir);
+    n = strlen(out);
+    if ((size_t)snprintf(out + n, PATH_MAX - n, "/%s", last) >= PATH_MAX - n) {
+        err_set(e, RC_USAGE, "'%s' is too long a path", path);
         goto out;
     }
-    n = strlen(from);
-    if (!strncmp(to, from, n) && (to[n] == '/' || !to[n]))
-        err_set(e, RC_USAGE, "'%s' is the model's own directory or in it: choose a place outside '%s'", dir,
-                model);
-    else
-        ret = 0;
+    ret = 0;
 out:
+    free(last);
     free(copy);
     return ret;
 }
 
-int export_write(const struct export_plan *p, const char *dir, bool force, struct progress *progress,
-                 struct err *e)
+/* -1 when dir is `of` or in it. */
+static int check_apart(const char *dir, const char *of, const char *what, struct err *e)
+{
+    char in[PATH_MAX], out[PATH_MAX];
+    size_t n;
+
+    if (resolve(of, out, e) || resolve(dir, in, e))
+        return -1;
+    n = strlen(out);
+    if (!strncmp(in, out, n) && (in[n] == '/' || !in[n]))
+        return err_set(e, RC_USAGE, "'%s' is the %s own directory or in it: choose a place outside '%s'", dir, what, of);
+    return 0;
+}
+
+/*
+ * A checkpoint in the model's directory would change the model, a pool in the checkpoint's would go with it.  The
+ * pool may hold checkpoints.
+ */
+static int check_places(const struct export_plan *p, const struct export_target *to, struct err *e)
+{
+    if (check_apart(to->dir, p->model->dir, "model's", e))
+        return -1;
+    if (!to->pool)
+        return 0;
+    return check_apart(to->pool, p->model->dir, "model's", e) || check_apart(to->pool, to->dir, "checkpoint's", e)
+               ? -1
+               : 0;
+}
+
+/* What -f replaces is a quantized checkpoint, not the model that one was made from. */
+static int check_replaced(const char *dir, struct err *e)
+{
+    char *path = file_join(dir, "config.json", e);
+    struct err unreadable = {0};
+    json_t *config;
+    int ret = path ? file_exists(path, e) : -1;
+
+    if (ret > 0) {
+        config = json_read(path, NULL, &unreadable);
+        ret = json_is_object(json_object_get(config, "quantization_config"))
+                  ? 0
+                  : err_set(e, RC_USAGE,
+                            "'%s' does not look like an earlier result (its config.json has no "
+                            "quantization_config): remove it yourself or choose another name",
+                            dir);
+        json_decref(config);
+    }
+    free(path);
+    return ret;
+}
+
+size_t export_steps(const struct export_plan *p, const struct export_target *to)
+{
+    return to->pool ? 2 * p->items : p->items; /* the pool wants digests first */
+}
+
+int export_write(const struct export_plan *p, const struct export_target *to, struct pool_use *use,
+                 struct progress *progress, struct err *e)
 {
     struct outdir o = {0};
     int ret = -1;
 
-    if (check_apart(p->model->dir, dir, e) || outdir_create(&o, dir, force, "hf_quant_config.json", e))
+    if (check_places(p, to, e) || (to->force && check_replaced(to->dir, e)) ||
+        outdir_create(&o, to->dir, to->force, "config.json", e))
         return -1;
-    if (outdir_room(&o, p->bytes, e) || copy_extras(p, o.tmp, e) || write_configs(p, o.tmp, e) ||
-        (p->model->indexed && write_index(p, o.tmp, e)) || write_tensors(p, o.tmp, progress, e) ||
-        verify(p, o.tmp, e))
+    if (!to->pool && outdir_room(&o, p->bytes, e))
+        goto out;
+    if (to->pool && share_tensors(p, to, &o, use, progress, e))
+        goto out;
+    if (copy_extras(p, o.tmp, e) || write_configs(p, o.tmp, e) || (p->indexed && write_index(p, o.tmp, e)) ||
+        (!to->pool && write_tensors(p, o.tmp, progress, e)) || verify(p, o.tmp, e))
         goto out;
     ret = outdir_commit(&o, e);
 out:

@@ -122,7 +122,7 @@ int layers_add(struct layers *l, const char *name, size_t rows, size_t cols, siz
     char canonical[NAME_BYTES];
 
     if (name_canonical(name, canonical, e))
-        return -1;
+        return err_prefix(e, "%s", l->label);
     if (layers_find_module(l, canonical) >= 0)
         return err_set(e, RC_DATA, "%s: the module '%s' stands there twice", l->label, canonical);
     if (mem_grow((void **)&l->module, l->n_modules, &l->cap_modules, sizeof *l->module, e))

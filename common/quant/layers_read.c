@@ -263,8 +263,9 @@ static int read_group(struct layers *l, const char *key, json_t *obj, const json
 
     if (!json_is_object(obj))
         return err_set(e, RC_DATA, "%s is not an object", w.text);
-    if (name_canonical(key, name, e) ||
-        (l->foreign && layers_find_group(l, name) < 0 && add_members(l, name, obj, known, e)))
+    if (name_canonical(key, name, e))
+        return err_prefix(e, "%s: layer_sensitivity", l->label);
+    if (l->foreign && layers_find_group(l, name) < 0 && add_members(l, name, obj, known, e))
         return -1;
     at = layers_find_group(l, name);
     if (at < 0)
@@ -307,7 +308,7 @@ static int read_ranking(struct layers *l, struct err *e)
         if (!text)
             return err_set(e, RC_DATA, "%s: sensitivity_ranking[%zu] has no 'name'", l->label, i);
         if (name_canonical(text, name, e))
-            return -1;
+            return err_prefix(e, "%s: sensitivity_ranking[%zu]", l->label, i);
         at = layers_find_group(l, name);
         if (at < 0 || !l->group[at].scored)
             return err_set(e, RC_DATA, "%s: sensitivity_ranking[%zu]: '%s' is not in 'layer_sensitivity'",
@@ -330,6 +331,7 @@ static json_t *known_layers(const struct layers *l, struct err *e)
     json_object_foreach(layers, key, v)
     {
         if (name_canonical(key, name, e) || json_put(known, name, json_true(), e)) {
+            err_prefix(e, "%s: layers", l->label);
             json_decref(known);
             return NULL;
         }

@@ -1,40 +1,11 @@
 /* modelopt.c - what a checkpoint in NVIDIA ModelOpt's FP8 layout says about itself */
 #include "common/quant/modelopt.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/cli.h"
 #include "common/io/json.h"
 #include "common/quant/names.h"
-
-static int compare_text(const void *a, const void *b)
-{
-    return strcmp(json_string_value(*(json_t *const *)a), json_string_value(*(json_t *const *)b));
-}
-
-/* A new array with the members sorted, each once; takes list over. */
-static json_t *sorted(json_t *list, struct err *e)
-{
-    const size_t n = json_array_size(list);
-    json_t **v = calloc(n + 1, sizeof *v), *out = json_array();
-    int bad = v ? 0 : err_set(e, RC_SYS, "out of memory: cannot sort %zu names", n);
-
-    for (size_t i = 0; i < n && !bad; i++)
-        v[i] = json_array_get(list, i);
-    if (!bad)
-        qsort(v, n, sizeof *v, compare_text);
-    for (size_t i = 0; i < n && !bad; i++)
-        if (!i || compare_text(&v[i - 1], &v[i]))
-            bad = json_push(out, json_incref(v[i]), e);
-    free(v);
-    json_decref(list);
-    if (bad) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
-}
 
 /* The name, and that of the module into which engines merge it. */
 static int add_layer(json_t *list, const char *name, struct err *e)
@@ -49,18 +20,6 @@ static int add_layer(json_t *list, const char *name, struct err *e)
         return 0;
     *(strrchr(hub, '.') + 1) = '\0';
     return json_push(list, json_sprintf("%s%s", hub, members == 3 ? "qkv_proj" : "gate_up_proj"), e);
-}
-
-/* Whether the vision tower is there, and whether any of it is quantized. */
-static void look_at_vision(const struct modelopt_layer *layer, size_t n, bool *there, bool *quantized)
-{
-    *there = *quantized = false;
-    for (size_t i = 0; i < n; i++) {
-        if (name_scope(layer[i].name) == SCOPE_VISION) {
-            *there = true;
-            *quantized |= layer[i].quantized;
-        }
-    }
 }
 
 bool modelopt_must_exclude(const json_t *list, const char *name)
@@ -82,7 +41,7 @@ bool modelopt_may_exclude(const json_t *list, const char *name)
     return false;
 }
 
-static int check(const json_t *list, const struct modelopt_layer *layer, size_t n, struct err *e)
+static int check(const json_t *list, const struct layout_layer *layer, size_t n, struct err *e)
 {
     char hub[NAME_BYTES];
 
@@ -98,14 +57,14 @@ static int check(const json_t *list, const struct modelopt_layer *layer, size_t 
     return 0;
 }
 
-json_t *modelopt_exclude(const struct modelopt_layer *layer, size_t n, struct err *e)
+json_t *modelopt_exclude(const struct layout_layer *layer, size_t n, struct err *e)
 {
     static const char *const tower[] = {"visual", "visual*", "model.visual", "model.visual*"};
     json_t *list = json_array();
     bool vision, part, head = false;
     int bad = 0;
 
-    look_at_vision(layer, n, &vision, &part);
+    layout_vision(layer, n, &vision, &part);
     for (size_t i = 0; i < n && !bad; i++) {
         head |= layer[i].quantized && !strcmp(layer[i].name, "lm_head");
         if (!layer[i].quantized && (part || name_scope(layer[i].name) != SCOPE_VISION))
@@ -119,7 +78,7 @@ json_t *modelopt_exclude(const struct modelopt_layer *layer, size_t n, struct er
         json_decref(list);
         return NULL;
     }
-    list = sorted(list, e);
+    list = layout_sorted(list, e);
     if (list && check(list, layer, n, e)) {
         json_decref(list);
         return NULL;
@@ -127,17 +86,9 @@ json_t *modelopt_exclude(const struct modelopt_layer *layer, size_t n, struct er
     return list;
 }
 
-/* A pack that fails is out of memory: the formats and the strings are ours. */
-static json_t *packed(json_t *v, struct err *e)
-{
-    if (!v)
-        err_set(e, RC_SYS, "out of memory: cannot build the quantization config");
-    return v;
-}
-
 json_t *modelopt_inline_config(const json_t *list, struct err *e)
 {
-    return packed(json_pack("{s:{s:{s:{s:b,s:i,s:s},s:{s:b,s:i,s:s},s:[s]}},s:O,s:s,s:{s:s,s:s},s:s}",
+    return layout_packed(json_pack("{s:{s:{s:{s:b,s:i,s:s},s:{s:b,s:i,s:s},s:[s]}},s:O,s:s,s:{s:s,s:s},s:s}",
                             "config_groups", "group_0", "input_activations", "dynamic", 0, "num_bits", 8,
                             "type", "float", "weights", "dynamic", 0, "num_bits", 8, "type", "float",
                             "targets", "Linear", "ignore", list, "quant_algo", "FP8", "producer", "name",
@@ -147,7 +98,7 @@ json_t *modelopt_inline_config(const json_t *list, struct err *e)
 
 json_t *modelopt_file_config(const json_t *list, struct err *e)
 {
-    return packed(json_pack("{s:{s:s,s:s},s:{s:s,s:n,s:O}}", "producer", "name", "octet", "version",
+    return layout_packed(json_pack("{s:{s:s,s:s},s:{s:s,s:n,s:O}}", "producer", "name", "octet", "version",
                             cli_version(), "quantization", "quant_algo", "FP8", "kv_cache_quant_algo",
                             "exclude_modules", list),
                   e);

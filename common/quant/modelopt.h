@@ -10,24 +10,14 @@
 #ifndef COMMON_QUANT_MODELOPT_H
 #define COMMON_QUANT_MODELOPT_H
 
-#include <jansson.h>
-#include <stdbool.h>
-#include <stddef.h>
-
-#include "common/base/err.h"
-
-/* A module with a weight that an engine may take for quantized: linear, embedding or convolution. */
-struct modelopt_layer {
-    const char *name; /* canonical */
-    bool quantized;
-};
+#include "common/quant/layout.h"
 
 /*
  * The list, sorted, in hub names.  lm_head is in it unless it is among the layers and quantized.  -1 and NULL
  * when some name would match more or less than it should: every quantized layer must escape the widest
  * reading (substring), every other one must be caught by the narrowest (whole name or shell pattern).
  */
-json_t *modelopt_exclude(const struct modelopt_layer *layer, size_t n, struct err *e);
+json_t *modelopt_exclude(const struct layout_layer *layer, size_t n, struct err *e);
 
 /* The widest and the narrowest reading of an entry.  name: hub. */
 bool modelopt_may_exclude(const json_t *list, const char *name);

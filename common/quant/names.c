@@ -20,6 +20,9 @@ static int put(char out[NAME_BYTES], const char *prefix, const char *rest, struc
     if (n <= 0 || n >= NAME_BYTES)
         return err_set(e, RC_DATA, "the layer name '%.40s%s' is %s", rest, n > 40 ? "..." : "",
                        n <= 0 ? "empty" : "too long");
+    for (const char *p = out; *p; p++) /* names go into tables and reports */
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return err_set(e, RC_DATA, "the layer name '%s' has control characters", out);
     return 0;
 }
 

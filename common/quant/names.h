@@ -18,7 +18,9 @@
 
 enum { NAME_BYTES = 256 }; /* room for any name and its NUL */
 
-/* Each writes to out and returns 0, or -1 with e set when the name is empty or does not fit. */
+/*
+ * Each writes to out and returns 0, or -1 with e set when the name is empty, does not fit or has control characters.
+ */
 int name_canonical(const char *name, char out[NAME_BYTES], struct err *e); /* any of the styles above */
 int name_hub(const char *canonical, char out[NAME_BYTES], struct err *e);
 int name_in_memory(const char *canonical, char out[NAME_BYTES], struct err *e);

@@ -145,7 +145,13 @@ static int read_module(struct scheme *s, const char *key, const json_t *o, struc
     const char *format = NULL;
     int ret = -1;
 
-    if (!where || name_canonical(key, name, e) || json_get_str(o, "format", &format, where, e))
+    if (!where)
+        goto out;
+    if (name_canonical(key, name, e)) {
+        err_prefix(e, "%s: modules", s->label);
+        goto out;
+    }
+    if (json_get_str(o, "format", &format, where, e))
         goto out;
     if (scheme_format_parse(format, &m->format) || m->format == FORMAT_NONE) {
         err_set(e, RC_DATA, "%s: the format '%s' is not known; this version knows 'fp8'", where, format);
@@ -173,8 +179,10 @@ static int check_modules(const struct scheme *s, struct err *e)
     int ret = -1;
 
     for (size_t i = 0; i < s->n_selected; i++)
-        if (name_canonical(s->selected[i], name, e) || json_put(groups, name, json_integer(0), e))
+        if (name_canonical(s->selected[i], name, e) || json_put(groups, name, json_integer(0), e)) {
+            err_prefix(e, "%s: selected_layers[%zu]", s->label, i);
             goto out;
+        }
     for (size_t i = 0; i < s->n_modules; i++) {
         if (name_group(s->module[i].name, name, e))
             goto out;
@@ -252,12 +260,13 @@ static int put_size(json_t *o, const char *key, size_t n, struct err *e)
     return json_put(o, key, json_integer((json_int_t)n), e);
 }
 
-/* NAN is null; whole is written as an integer when it is one. */
+/* NAN is null; whole is written as an integer when it is one that every reader of JSON takes as such. */
 static int put_real(json_t *o, const char *key, double v, bool whole, struct err *e)
 {
     if (isnan(v))
         return json_put(o, key, json_null(), e);
-    return json_put(o, key, whole && v == floor(v) ? json_integer((json_int_t)v) : json_real(v), e);
+    whole = whole && v == floor(v) && fabs(v) < 0x1p53;
+    return json_put(o, key, whole ? json_integer((json_int_t)v) : json_real(v), e);
 }
 
 static int put_names(json_t *o, const char *key, char *const *name, size_t n, struct err *e)

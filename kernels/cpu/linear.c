@@ -7,7 +7,7 @@ enum {
     TILE_ROWS = 96,    /* rows of x that stay in the L2 cache while the panels of W pass */
     PACKED = 1 << 20,  /* floats of W packed at a time */
     ROUNDED = 1 << 22, /* floats of x rounded to FP8 at a time, about */
-    SKINNY = 4         /* up to here, packing W would take longer than the product */
+    SKINNY = 1         /* decoding: packing W would take longer than the product */
 };
 
 static size_t min(size_t a, size_t b)
@@ -65,7 +65,10 @@ static float dot(const float *a, const float *b, size_t n)
     return sum;
 }
 
-/* A few rows: W is read once, where it lies. */
+/*
+ * One row: W is read once, where it lies.  The order of the sums is not gemm()'s, so only this case has other last bits
+ * than the same row in a batch.
+ */
 static void skinny(float *y, const float *x, size_t rows, const struct weight *w)
 {
     const float *m = w->data, *bias = w->bias;

@@ -1,4 +1,5 @@
 /* base.c - SHA-256, the small floats, whole-file input and output */
+#include <errno.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
@@ -92,6 +93,20 @@ static void fp8_arrays(void)
     CHECK(fp8_scale(1.1f, ROUND_EXACT) == 1.1f / 448 && fp8_scale(1.1f, ROUND_MODELOPT) == 1.1f * (1 / 448.0f), "scales");
 }
 
+static void reports(void)
+{
+    struct err e = {0};
+
+    err_set(&e, RC_DATA, "tensor '%s' is missing", "a\nb\033[2Jc\x7f");
+    CHECK(!strcmp(e.msg, "tensor 'a?b?[2Jc?' is missing"), "a report is one line whatever it quotes");
+    err_prefix(&e, "'%s'", "x\ty");
+    CHECK(!strcmp(e.msg, "'x?y': tensor 'a?b?[2Jc?' is missing"), "and so is what stands before it");
+    e = (struct err){0};
+    errno = ENOENT;
+    err_sys(&e, "cannot open '%s'", "\r\u00e9");
+    CHECK(!strcmp(e.msg, "cannot open '?\u00e9': No such file or directory"), "UTF-8 stays");
+}
+
 static void files(void)
 {
     char dir[] = "/tmp/octet-base.XXXXXX", *path;
@@ -132,6 +147,7 @@ int main(void)
     digest("a", 1000000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
     small_floats();
     fp8_arrays();
+    reports();
     files();
     CHECK(mem_mul((size_t)1 << 40, (size_t)1 << 40, &product, "x", &e) == -1 && e.rc == RC_DATA, "overflow is seen");
     return unit_end();

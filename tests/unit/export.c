@@ -44,6 +44,7 @@ static void wipe(const char *path)
 static int export(const char *model, const char *scheme, enum rounding r, size_t shard_bytes, const char *out,
                   struct err *e)
 {
+    const struct export_opts o = {layout_find("modelopt"), r, shard_bytes, false};
     struct export_plan plan = {0};
     struct progress progress = {0};
     struct scheme s = {0};
@@ -51,8 +52,8 @@ static int export(const char *model, const char *scheme, enum rounding r, size_t
     int ret = -1;
 
     if (ckpt_open(&c, model, e) == 0 && scheme_read(&s, scheme, false, e) == 0 &&
-        export_plan(&plan, &c, &s, r, shard_bytes, e) == 0)
-        ret = export_write(&plan, out, false, &progress, e);
+        export_plan(&plan, &c, &s, &o, e) == 0)
+        ret = export_write(&plan, &(struct export_target){.dir = out}, NULL, &progress, e);
     CHECK(ret || progress.done == plan.items, "progress counts every tensor");
     export_release(&plan);
     scheme_release(&s);

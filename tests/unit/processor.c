@@ -153,6 +153,11 @@ static void run(void)
     im.width = 0;
     CHECK(processor_run(&p, &im, &pic, &e) == -1 && e.rc == RC_DATA && !pic.rgb, "%s", e.msg);
     picture_release(&pic);
+    im.width = 50;
+    p.min_pixels = p.max_pixels = 4 * IMAGE_MAX_PIXELS;
+    e = (struct err){0};
+    CHECK(processor_run(&p, &im, &pic, &e) == -1 && strstr(e.msg, "check min_pixels") && !pic.rgb, "%s", e.msg);
+    picture_release(&pic);
 }
 
 int main(void)

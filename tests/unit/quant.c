@@ -58,6 +58,8 @@ static void names(void)
     CHECK(!name_servable("visual.patch_embed.proj") && name_servable("visual.merger.mlp.0"),
           "what engines load");
     CHECK(name_canonical("", c, &e) == -1 && strstr(e.msg, "empty"), "an empty name is refused");
+    e = (struct err){0};
+    CHECK(name_canonical("layers.0.\033[2Jmlp", c, &e) == -1 && strstr(e.msg, "control characters"), "%s", e.msg);
 }
 
 static void patterns(void)

@@ -1,0 +1,60 @@
+#!/bin/bash
+# run.sh - check-peers: Hugging Face's libraries load our checkpoints and compute what our evaluation computes
+#
+# From the repository root, after a build.  The libraries come from PyPI into B/peers/venv, once; that is all that needs
+# the network.  PYTHON names the interpreter (default python3); with PEERS_PYTHON, one that has the libraries already is
+# used as it is.
+set -eu
+export LC_ALL=C OMP_WAIT_POLICY=passive HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
+B=${B:-build}
+here=tests/peers
+model=data/tiny-qwen2_5-vl
+samples=tests/golden/tiny-describe.samples.msgpack
+work=$B/peers/work
+
+if [ -z "${PEERS_PYTHON:-}" ]; then
+    PEERS_PYTHON=$B/peers/venv/bin/python
+    if ! cmp -s $here/requirements.txt "$B/peers/installed"; then
+        rm -rf "$B/peers/venv"
+        mkdir -p "$B/peers"
+        "${PYTHON:-python3}" -m venv "$B/peers/venv"
+        "$PEERS_PYTHON" -m pip install --quiet -r $here/requirements.txt
+        cp $here/requirements.txt "$B/peers/installed"
+    fi
+fi
+"$PEERS_PYTHON" -c 'import compressed_tensors, safetensors, torch, transformers as t
+print("# transformers", t.__version__, "compressed-tensors", compressed_tensors.__version__, "safetensors",
+      safetensors.__version__, "torch", torch.__version__)'
+
+rm -rf "$work"
+mkdir -p "$work"
+trap 'rm -rf "$work"' EXIT
+failed=0
+peer() { # what transformers says on the way is shown only when a check fails
+    "$PEERS_PYTHON" $here/checkpoint.py "$@" 2>"$work/talk" || { failed=1; tail -n 20 "$work/talk"; }
+}
+
+# Language only and with vision, in both layouts, alone and from a pool.
+for point in lm-top50 lm-top100 all-top50 all-top100; do
+    scheme=tests/golden/export/fp8-$point.scheme.json
+    "$B/tools/export-ckpt" -q -m $model -o "$work/modelopt-$point" $scheme
+    "$B/tools/export-ckpt" -q -m $model -o "$work/$point" --format compressed-tensors $scheme
+    "$B/tools/export-ckpt" -q -m $model -o "$work/pool-$point" --format compressed-tensors --pool "$work/pool" $scheme
+done
+peer files "$work"/*top*
+
+# In bf16, transformers rounds the scales, too, by up to 0.4 %.  Where every layer is FP8 that flips so many codes of
+# inputs downstream that logits are off by 2.4 % of their range; those points are compared in fp32 alone, half of the
+# layers in both.
+logits() { # logits CHECKPOINT DTYPE...
+    local checkpoint=$1 dtype
+    shift
+    "$B/tools/eval-logits" -q -f --ref "$checkpoint" --save-ref "$work/states" $samples
+    for dtype; do peer logits "$checkpoint" --states "$work/states" --samples $samples --dtype "$dtype"; done
+}
+logits "$work/lm-top50" float32 bfloat16
+logits "$work/all-top50" float32 bfloat16
+logits "$work/pool-all-top50" bfloat16
+logits "$work/lm-top100" float32
+logits "$work/all-top100" float32
+exit $failed
