@@ -1,13 +1,19 @@
 /* eval-ppl.c - perplexity of a model, a quantized checkpoint, or a model under a scheme */
+#include <math.h>
 #include <stdlib.h>
 
 #include "common/base/cli.h"
+#include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/io/doc.h"
 #include "common/model/metrics.h"
 #include "common/model/options.h"
+#include "common/model/slide.h"
+#include "common/text/tokenizer.h"
 
-static const char *model_dir, *output, *scheme_path;
+static const char *model_dir, *output, *scheme_path, *per_sample;
+static bool bits_per_byte;
+static long window, stride;
 static struct run_options ro = RUN_DEFAULTS;
 
 static const struct cli_opt opts[] = {
@@ -15,6 +21,14 @@ static const struct cli_opt opts[] = {
      .help = "a model or a quantized checkpoint (required)"},
     {.kind = OPT_STR, .name = "scheme", .to = &scheme_path, .arg = "SCHEME",
      .help = "run the model under this scheme, without an export"},
+    {.kind = OPT_STR, .name = "per-sample", .to = &per_sample, .arg = "FILE",
+     .help = "also write a line of JSON for every sample to this file"},
+    {.kind = OPT_FLAG, .name = "bits-per-byte", .to = &bits_per_byte,
+     .help = "also say how many bits a byte of text costs"},
+    {.kind = OPT_LONG, .name = "window", .to = &window, .arg = "N", .min = 2, .max = 1 << 30,
+     .help = "cut longer texts into windows of N tokens"},
+    {.kind = OPT_LONG, .name = "stride", .to = &stride, .arg = "N", .min = 1, .max = 1 << 30,
+     .help = "which start every N tokens (default: half a window)"},
     RUN_OPTIONS(ro),
     CLI_OUTPUT(output, "write the METRICS document here (default: standard output)"),
     CLI_QUIET,
@@ -29,6 +43,133 @@ static const struct cli tool = {
     .max_operands = -1,
 };
 
+/* bytes [n]: of text that the loss tokens of each sample stand for; special tokens stand for none. */
+static int count_bytes(size_t *bytes, const struct samples *s, struct err *e)
+{
+    struct tokenizer *t = NULL;
+    struct text text = {0};
+    int ret = tokenizer_open(&t, model_dir, e);
+
+    for (size_t i = 0; i < s->n && ret == 0; i++) {
+        const struct sample *one = &s->sample[i];
+
+        text.n = 0;
+        for (size_t k = 0; k < one->tokens && ret == 0; k++)
+            if (one->loss[k])
+                ret = tokenizer_bytes(t, &one->ids[k], 1, true, &text, e);
+        bytes[i] = text.n;
+    }
+    text_release(&text);
+    tokenizer_free(t);
+    return ret;
+}
+
+/* One sample's line; bytes: NULL when they were not counted. */
+static int put_sample(FILE *f, const struct sample *s, const struct eval_sample *out, const size_t *bytes, struct err *e)
+{
+    json_t *o = json_object();
+    int ret = json_put(o, "id", json_string(s->id), e) ||
+              json_put(o, "tokens", json_integer((json_int_t)out->tokens), e) ||
+              json_put(o, "loss_tokens", json_integer((json_int_t)out->loss_tokens), e) ||
+              json_put(o, "nll", json_real(out->nll), e) ||
+              (bytes && json_put(o, "loss_bytes", json_integer((json_int_t)*bytes), e));
+
+    if (ret == 0 && (json_dumpf(o, f, JSON_COMPACT | JSON_REAL_PRECISION(17)) || putc('\n', f) == EOF))
+        ret = err_sys(e, "cannot write '%s'", per_sample);
+    json_decref(o);
+    return ret ? -1 : 0;
+}
+
+static int save_samples(const struct samples *s, const struct eval_sample *out, const size_t *bytes, struct err *e)
+{
+    struct file_out o;
+    int ret = 0;
+
+    if (file_create(&o, per_sample, cli_force, false, e))
+        return -1;
+    for (size_t i = 0; i < s->n && ret == 0; i++)
+        ret = put_sample(o.f, &s->sample[i], &out[i], bytes ? &bytes[i] : NULL, e);
+    if (ret == 0)
+        ret = file_commit(&o, e);
+    file_discard(&o);
+    return ret;
+}
+
+static int put_bits(json_t *o, const struct eval_sample *out, const size_t *bytes, size_t n, struct err *e)
+{
+    double nll = 0;
+    size_t sum = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        nll += out[i].nll;
+        sum += bytes[i];
+    }
+    if (sum == 0)
+        return err_set(e, RC_DATA, "--bits-per-byte: the tokens with loss stand for no text");
+    return json_put(o, "loss_bytes", json_integer((json_int_t)sum), e) ||
+                   json_put(o, "bits_per_byte", json_real(nll / log(2) / (double)sum), e)
+               ? -1
+               : 0;
+}
+
+static int report(const struct samples *s, const struct model *m, const struct scheme *scheme, const struct eval_sample *out,
+                  const size_t *bytes, struct err *e)
+{
+    struct eval_total total;
+    json_t *doc = NULL, *o;
+    int ret = -1;
+
+    if (eval_sum(&total, out, s->n, e) || !(doc = metrics_new(s, &total, e)) || doc_from(doc, "model", m->digest, e) ||
+        !(o = metrics_add(doc, run_id(model_dir), m, scheme, &total, e)) || (bytes && put_bits(o, out, bytes, s->n, e)) ||
+        (per_sample && save_samples(s, out, bytes, e)))
+        goto out;
+    ret = json_save(output, doc, e);
+out:
+    json_decref(doc);
+    return ret;
+}
+
+/* out [samples]: of the samples, whatever the windows; NULL: e is set. */
+static struct eval_sample *evaluate(struct model *m, const struct samples *s, struct err *e)
+{
+    struct slide slide = {0};
+    struct eval_sample *part = NULL, *out = mem_zalloc(s->n, sizeof *out, e);
+    struct progress p = {0};
+    size_t most = window ? (size_t)window : SIZE_MAX;
+    int ret = -1;
+
+    if (!out || slide_make(&slide, s->sample, s->n, most, stride ? (size_t)stride : (most + 1) / 2, e) ||
+        !(part = mem_zalloc(slide.n, sizeof *part, e)))
+        goto out;
+    progress_begin(&p, "evaluating", window ? "windows" : "samples", slide.n);
+    ret = eval_nll(m, slide.view, slide.n, RUN_ROWS, part, &p, e);
+    progress_end(&p);
+    for (size_t i = 0; i < slide.n; i++) {
+        out[slide.of[i]].loss_tokens += part[i].loss_tokens;
+        out[slide.of[i]].nll += part[i].nll;
+    }
+    for (size_t i = 0; i < s->n; i++)
+        out[i].tokens = s->sample[i].tokens;
+out:
+    free(part);
+    slide_release(&slide);
+    if (ret) {
+        free(out);
+        out = NULL;
+    }
+    return out;
+}
+
+static int check_options(struct err *e)
+{
+    if (stride && !window)
+        return err_set(e, RC_USAGE, "--stride needs --window");
+    if (stride > window)
+        return err_set(e, RC_USAGE, "--stride %ld is longer than --window %ld: tokens between windows would not count", stride,
+                       window);
+    return run_output(output, e) || (per_sample && run_output(per_sample, e)) ? -1 : 0;
+}
+
 static int run(char *const *operand, size_t n, struct err *e)
 {
     struct backend *be = NULL;
@@ -36,30 +177,18 @@ static int run(char *const *operand, size_t n, struct err *e)
     struct model m = {0};
     struct scheme scheme = {0};
     struct eval_sample *out = NULL;
-    struct eval_total total;
-    struct progress p = {0};
-    json_t *doc = NULL;
+    size_t *bytes = NULL;
     int ret = -1;
 
-    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) ||
+    if (check_options(e) || run_model(&m, &be, &ro, model_dir, e) ||
         (scheme_path && (scheme_read(&scheme, scheme_path, false, e) || model_apply(&m, &scheme, e))) ||
-        run_samples(&s, &ro, operand, n, e) || !(out = mem_zalloc(s.n, sizeof *out, e)))
+        run_samples(&s, &ro, operand, n, e) ||
+        (bits_per_byte && (!(bytes = mem_zalloc(s.n, sizeof *bytes, e)) || count_bytes(bytes, &s, e))) ||
+        !(out = evaluate(&m, &s, e)))
         goto out;
-    progress_begin(&p, "evaluating", "samples", s.n);
-    ret = eval_nll(&m, s.sample, s.n, RUN_ROWS, out, &p, e);
-    progress_end(&p);
-    if (ret == 0)
-        ret = eval_sum(&total, out, s.n, e);
-    if (ret == 0) {
-        doc = metrics_new(&s, &total, e);
-        ret = !doc || doc_from(doc, "model", m.digest, e) ||
-                      !metrics_add(doc, run_id(model_dir), &m, scheme_path ? &scheme : NULL, &total, e) ||
-                      json_save(output, doc, e)
-                  ? -1
-                  : 0;
-    }
+    ret = report(&s, &m, scheme_path ? &scheme : NULL, out, bytes, e);
 out:
-    json_decref(doc);
+    free(bytes);
     free(out);
     scheme_release(&scheme);
     samples_release(&s);

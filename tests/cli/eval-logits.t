@@ -21,8 +21,8 @@ layer-score -m $M --fused-ranges own $S | rank-layers >"$W/ranked.json"
 for pct in 10 50 100; do apply-coverage $pct "$W/ranked.json" >"$W/top$pct.json"; done
 apply-coverage 100 --include-unservable "$W/ranked.json" >"$W/all.json"
 export-ckpt -q -m $M -o "$W/ckpt" "$W/top50.json"
-layer-score -q -m $TINY $DESCRIBE | rank-layers >"$W/tiny-ranked.json"
-for pct in 10 100; do apply-coverage $pct "$W/tiny-ranked.json" >"$W/tiny$pct.json"; done
+layer-score -q -m $TINY --fused-ranges own $DESCRIBE | rank-layers >"$W/tiny-ranked.json"
+for pct in 10 100; do apply-coverage $pct --include-unservable "$W/tiny-ranked.json" >"$W/tiny$pct.json"; done
 eval-logits --ref $M --scheme "$W/top10.json" -m "$W/ckpt" --scheme "$W/top50.json" --scheme "$W/all.json" $S >"$W/eval.json"
 is 'eval-logits: candidates in their order' 'top10.json ckpt top50.json all.json' \
     "$(jq -r '[.candidates[].name] | join(" ")' "$W/eval.json")"
@@ -61,6 +61,9 @@ is 'eval-logits: a shift of all logits is no loss' true "$(stat '.logits | .mse_
 is 'eval-logits: intervals hold their figures' true "$(jq '.candidates[3] | . as $c | .uncertainty | to_entries |
     all(.key as $k | ($c[$k] // .value.interval[0]) as $v | .value.interval[0] <= $v and $v <= .value.interval[1])' "$W/eval.json")"
 eval-logits -q --ref $TINY --scheme "$W/tiny10.json" --scheme "$W/tiny100.json" $DESCRIBE >"$W/tiny.json"
+is 'eval-logits: the bundled model at 10 % has the reference'"'"'s KL' true "$(jq -n --slurpfile got "$W/tiny.json" \
+    --slurpfile want tests/golden/tiny-describe.cpu.oracle.json '$want[0].coverage[0] as $w | $got[0].candidates[0] |
+        (.kl / $w.kl_all - 1 | fabs) < 0.02 and .top1 == $w.top1')"
 is 'eval-logits: texts and pictures apart' '[80,40,40]' "$(jq -c '.candidates[0].statistics | [.all, .text, .picture | .samples]' "$W/tiny.json")"
 is 'eval-logits: together they are all' true "$(jq '.candidates[0].statistics | [.text, .picture | .tokens * .kl_divergence.mean.value] as $kl |
     (($kl | add) / .all.tokens / .all.kl_divergence.mean.value - 1 | fabs) < 1e-12' "$W/tiny.json")"

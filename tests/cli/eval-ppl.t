@@ -30,6 +30,37 @@ is 'eval-ppl: shards are parts of the whole' true "$(jq -s '(.[1:] | map(.sample
     (($nll / $n | exp) / .[0].candidates[0].ppl - 1 | fabs) <= 1e-5' "$W/whole.json" "$W/shard0.json" "$W/shard1.json")"
 like 'eval-ppl: a shard without samples' 3 'no sample has a token with loss' "eval-ppl -m $M --shard 7/8 $S"
 
+# ---- per sample, and per byte ----
+eval-ppl -m $TINY --per-sample "$W/lines" --bits-per-byte $DESCRIBE >"$W/bits.json"
+is 'eval-ppl: a line for every sample' '80 4652 1858' "$(jq -rs '"\(length) \(map(.tokens) | add) \(map(.loss_tokens) | add)"' "$W/lines")"
+is 'eval-ppl: lines have the reference'"'"'s likelihoods' true "$(jq -s --slurpfile want tests/golden/tiny-describe.cpu.oracle.json \
+    '[., $want[0].nll] | transpose | all(.[0].id == .[1].id and .[0].loss_tokens == .[1].tokens and
+        (.[0].nll - .[1].nll | fabs) <= 1e-5 * .[1].nll + 1e-4)' "$W/lines")"
+is 'eval-ppl: and make up the perplexity' true "$(jq -s --slurpfile doc "$W/bits.json" \
+    '(map(.nll) | add) / (map(.loss_tokens) | add) | (exp / $doc[0].candidates[0].ppl - 1 | fabs) < 1e-12' "$W/lines")"
+is 'eval-ppl: bits per byte' true "$(jq -s --slurpfile doc "$W/bits.json" '(map(.nll) | add) / (2 | log) / (map(.loss_bytes) | add) |
+    (. / $doc[0].candidates[0].bits_per_byte - 1 | fabs) < 1e-12' "$W/lines")"
+echo 'A red ring.' | calib-stream -q -m $TINY - >"$W/text.samples"
+is 'eval-ppl: bytes of all tokens but the first' 10 \
+    "$(eval-ppl -m $TINY --bits-per-byte "$W/text.samples" | jq '.candidates[0].loss_bytes')"
+
+# ---- windows ----
+yes 'A red ring and a blue disc.' | head -n 12 | tr '\n' ' ' >"$W/long.txt"
+echo >>"$W/long.txt"
+calib-stream -q -m $TINY "$W/long.txt" >"$W/long.samples"
+long=$(eval-ppl -m $TINY "$W/long.samples" | jq -c '[.samples.loss_tokens, .candidates[0].ppl]')
+window() { eval-ppl -m $TINY --window "$1" --stride "$2" "$W/long.samples" | jq -c '[.samples.loss_tokens, .candidates[0].ppl]'; }
+is 'eval-ppl: a window as long as the text changes nothing' "$long" "$(window 100000 5)"
+is 'eval-ppl: every token is counted once' "$(jq '.[0]' <<<"$long")" "$(window 16 5 | jq '.[0]')"
+is 'eval-ppl: less context, other figures' true "$(jq -n "[$(window 16 16), $(window 16 8), $long] | map(.[1]) | unique | length == 3")"
+like 'eval-ppl: a stride longer than the window' 2 'longer than --window' "eval-ppl -m $M --window 4 --stride 5 $S"
+like 'eval-ppl: a stride without a window' 2 'needs --window' "eval-ppl -m $M --stride 5 $S"
+like 'eval-ppl: pictures cannot be cut' 3 "sample '[^']*' is longer than the window and has a picture" "eval-ppl -m $M --window 4 $S"
+like 'eval-ppl: lines that exist' 2 "lines' exists: remove it or use -f" "eval-ppl -m $M --per-sample $W/lines $S"
+like 'eval-ppl: lines on a full disk' 4 'No space left' "eval-ppl -m $M -o $W/nowhere --per-sample - $S >/dev/full"
+mkdir "$W/mute" && cp $M/*.safetensors $M/config.json $M/preprocessor_config.json "$W/mute"
+like 'eval-ppl: bytes without a tokenizer' 3 'neither a tokenizer.json nor' "eval-ppl -m $W/mute --bits-per-byte $S"
+
 # ---- schemes and checkpoints ----
 layer-score -m $M $S | rank-layers >"$W/ranked.json"
 apply-coverage 50 "$W/ranked.json" >"$W/top50.json"
