@@ -8,14 +8,15 @@ def sci: if . == null then "-" elif . == 0 then "0" else
     | (($x / exp10($e)) | fixed(2)) + "e" + ($e | tostring) end;
 def size: if . >= 1e9 then (. / 1073741824 | fixed(2)) + " GiB" else (. / 1048576 | fixed(2)) + " MiB" end;
 def row: "| " + join(" | ") + " |";
-["coverage %", "groups", "bytes %", "effective bits", "size", "predicted KL", "KL", "MSE", "top-1 %", "ppl", "Δppl"] as $head |
+["coverage %", "groups", "bytes %", "effective bits", "size", "predicted KL", "KL", "KL 95 %", "MSE", "top-1 %", "ppl", "Δppl"] as $head |
 ($head | row),
 ($head | map("---:") | row),
 (.points[] | [
     (.coverage | tostring), "\(.groups)/\(.groups_total)", (100 * .bytes_fraction | fixed(1)), (.effective_bits | fixed(3)),
-    (.checkpoint_bytes | size), (.predicted_kl | sci), (.kl_answer | sci), (.mse | sci), (100 * .top1 | fixed(2)),
+    (.checkpoint_bytes | size), (.predicted_kl | sci), (.kl_answer | sci), (.kl_answer_interval | map(sci) | join("..")), (.mse | sci), (100 * .top1 | fixed(2)),
     (.ppl | fixed(5)), (.delta_ppl | sci)
   ] | row),
 "",
-"KL: mean KL(reference ‖ quantized) in nats per answer token; predicted KL: the same from the scores alone. MSE: of logits, all tokens.",
+"KL: mean KL(reference ‖ quantized) in nats per answer token; predicted KL: the same from the scores alone; KL 95 %: interval over samples (bootstrap).",
+"MSE: of logits, all tokens.",
 "The unquantized model has perplexity \(.points[0].ppl_ref | fixed(5)) on these samples."
