@@ -23,7 +23,11 @@ static const struct cli_opt opts[] = {
      .help = "of weights to codes: once, or as ModelOpt does (default: as in the scheme)"},
     {OPT_STR, 0, "pool", &pool_dir, "DIR",
      "share files of tensors with the other checkpoints that\nwere made with this directory", 0, 0, NULL},
-    {.kind = OPT_FLAG, .letter = 'f', .name = "force", .to = &cli_force, .help = "replace an earlier checkpoint"},
+    {.kind = OPT_FLAG,
+     .letter = 'f',
+     .name = "force",
+     .to = &cli_force,
+     .help = "replace an earlier checkpoint"},
     {.kind = OPT_FLAG,
      .letter = 'n',
      .name = "dry-run",
@@ -110,10 +114,11 @@ static void note_vision(const struct export_plan *p)
 static void report(const struct pool_use *use)
 {
     if (use->cloned)
-        cli_note("%zu files are reflinks, because no hard link can be made from '%s' to '%s'", use->cloned, pool_dir,
-                 out_dir);
+        cli_note("%zu files are reflinks, because no hard link can be made from '%s' to '%s'", use->cloned,
+                 pool_dir, out_dir);
     if (use->copied)
-        cli_note("%zu files are copies and not shared, because no link can be made from '%s' to '%s': put both on one "
+        cli_note("%zu files are copies and not shared, because no link can be made from '%s' to '%s': put "
+                 "both on one "
                  "file system",
                  use->copied, pool_dir, out_dir);
 }

@@ -23,8 +23,8 @@ static char *path_of(const struct pool *p, const char *hex, struct err *e)
 }
 
 /*
- * Remove unfinished files whose writers are gone.  A writer holds a lock as long as it lives, wherever it runs; one that
- * loses its file between creating and locking it begins again.
+ * Remove unfinished files whose writers are gone.  A writer holds a lock as long as it lives, wherever it
+ * runs; one that loses its file between creating and locking it begins again.
  */
 static int sweep(const struct pool *p, struct err *e)
 {
@@ -88,10 +88,11 @@ int pool_has(const struct pool *p, const char hex[SHA256_HEX], struct err *e)
         sha256_add(&sha, m.data, m.bytes);
         sha256_hex(&sha, is);
         if (strcmp(is, hex))
-            ret = err_set(e, RC_DATA,
-                          "'%s' was changed: its SHA-256 is %s; remove it, and export the checkpoints that share it "
-                          "again",
-                          path, is);
+            ret = err_set(
+                e, RC_DATA,
+                "'%s' was changed: its SHA-256 is %s; remove it, and export the checkpoints that share it "
+                "again",
+                path, is);
     }
     file_unmap(&m);
     free(path);
@@ -120,7 +121,8 @@ int pool_create(const struct pool *p, struct pool_file *f, struct err *e)
     return -1;
 }
 
-/* Read-only, but for whom the umask excludes: what is written through one checkpoint would change them all. */
+/* Read-only, but for whom the umask excludes: what is written through one checkpoint would change them all.
+ */
 static mode_t shared_mode(void)
 {
     const mode_t mask = umask(0);
@@ -135,16 +137,19 @@ int pool_publish(struct pool *p, struct pool_file *f, const char hex[SHA256_HEX]
     int ret = path ? 0 : -1;
 
     errno = 0;
-    if (ret == 0 && (ferror(f->f) || fflush(f->f) || fchmod(fileno(f->f), shared_mode()) || fsync(fileno(f->f))))
+    if (ret == 0 &&
+        (ferror(f->f) || fflush(f->f) || fchmod(fileno(f->f), shared_mode()) || fsync(fileno(f->f))))
         ret = err_sys(e, "cannot write '%s'", f->path);
-    /* Unlike rename(), link() leaves the file of another process alone, to which checkpoints have links already. */
+    /* Unlike rename(), link() leaves the file of another process alone, to which checkpoints have links
+     * already. */
     if (ret == 0 && link(f->path, path) == 0)
         p->use.stored++;
     else if (ret == 0 && errno == EEXIST)
         p->use.found++;
     else if (ret == 0 && errno != ENOENT && rename(f->path, path) == 0) /* a file system without links */
         p->use.stored++;
-    else if (ret == 0 && errno != ENOENT) /* ENOENT: swept before it was locked; the caller finds it missing */
+    else if (ret == 0 &&
+             errno != ENOENT) /* ENOENT: swept before it was locked; the caller finds it missing */
         ret = err_sys(e, "cannot name '%s' '%s'", f->path, path);
     pool_discard(f);
     free(path);

@@ -58,7 +58,8 @@ static int expect_text(const json_t *o, const char *key, const char *want, bool 
     if (optional ? json_or_str(o, key, &is, where, e) : json_get_str(o, key, &is, where, e))
         return -1;
     if (is && strcmp(is, want))
-        return err_set(e, RC_DATA, "'%s': '%s' is '%s'; of compressed-tensors only '%s' is read", where, key, is, want);
+        return err_set(e, RC_DATA, "'%s': '%s' is '%s'; of compressed-tensors only '%s' is read", where, key,
+                       is, want);
     return 0;
 }
 
@@ -72,33 +73,40 @@ static int check_numbers(const json_t *group, const char *key, const char *where
 
     snprintf(here, sizeof here, "%s.%s", where, key);
     if (!json_is_object(o))
-        return err_set(e, RC_DATA, "'%s': '%s' is not there: only FP8 weights with FP8 inputs are read", where, key);
+        return err_set(e, RC_DATA, "'%s': '%s' is not there: only FP8 weights with FP8 inputs are read",
+                       where, key);
     if (json_get_size(o, "num_bits", &bits, here, e) || expect_text(o, "type", "float", false, here, e) ||
-        expect_text(o, "strategy", "tensor", false, here, e) || json_or_bool(o, "symmetric", &symmetric, here, e))
+        expect_text(o, "strategy", "tensor", false, here, e) ||
+        json_or_bool(o, "symmetric", &symmetric, here, e))
         return -1;
     if (bits != 8 || !symmetric)
-        return err_set(e, RC_DATA, "'%s': %zu bits%s; of compressed-tensors only symmetric FP8 is read", here, bits,
-                       symmetric ? "" : ", not symmetric");
+        return err_set(e, RC_DATA, "'%s': %zu bits%s; of compressed-tensors only symmetric FP8 is read", here,
+                       bits, symmetric ? "" : ", not symmetric");
     if (dynamic && !json_is_null(dynamic) && !json_is_false(dynamic))
-        return err_set(e, RC_DATA,
-                       "'%s': 'dynamic' is not false: only static scales, which are in the checkpoint, are read", here);
+        return err_set(
+            e, RC_DATA,
+            "'%s': 'dynamic' is not false: only static scales, which are in the checkpoint, are read", here);
     return 0;
 }
 
 static int check_group(const json_t *group, const char *where, struct err *e)
 {
-    const json_t *targets = json_object_get(group, "targets"), *out = json_object_get(group, "output_activations");
+    const json_t *targets = json_object_get(group, "targets"),
+                 *out = json_object_get(group, "output_activations");
     const char *target = json_string_value(json_array_get(targets, 0));
 
     if (!json_is_object(group))
         return err_set(e, RC_DATA, "'%s' is not an object", where);
     if (json_array_size(targets) != 1 || !target || strcmp(target, "Linear"))
-        return err_set(e, RC_DATA, "'%s': 'targets' is not [\"Linear\"]: only a group of all Linear modules is read",
+        return err_set(e, RC_DATA,
+                       "'%s': 'targets' is not [\"Linear\"]: only a group of all Linear modules is read",
                        where);
     if (out && !json_is_null(out))
-        return err_set(e, RC_DATA, "'%s': 'output_activations' are quantized: only weights and inputs are read", where);
+        return err_set(e, RC_DATA,
+                       "'%s': 'output_activations' are quantized: only weights and inputs are read", where);
     return expect_text(group, "format", "float-quantized", true, where, e) ||
-                   check_numbers(group, "weights", where, e) || check_numbers(group, "input_activations", where, e)
+                   check_numbers(group, "weights", where, e) ||
+                   check_numbers(group, "input_activations", where, e)
                ? -1
                : 0;
 }
@@ -110,7 +118,8 @@ static int check_plain(const json_t *o, const char *file, struct err *e)
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (json_object_size(json_object_get(o, keys[i])))
-            return err_set(e, RC_DATA, "'%s': 'quantization_config' has a '%s', which is not read", file, keys[i]);
+            return err_set(e, RC_DATA, "'%s': 'quantization_config' has a '%s', which is not read", file,
+                           keys[i]);
     return 0;
 }
 
@@ -130,7 +139,8 @@ static int add_compressed(struct quantspec *q, char *file, const json_t *o, stru
         json_get_obj(o, "config_groups", &groups, file, e))
         return -1;
     if (json_object_size(groups) != 1)
-        return err_set(e, RC_DATA, "'%s': 'config_groups' has %zu groups: only one of all Linear modules is read", file,
+        return err_set(e, RC_DATA,
+                       "'%s': 'config_groups' has %zu groups: only one of all Linear modules is read", file,
                        json_object_size(groups));
     json_object_foreach(groups, name, group)
     {
@@ -169,9 +179,10 @@ static int read_config(struct quantspec *q, const struct ckpt *c, struct err *e)
     if (!strcmp(method, "compressed-tensors"))
         return add_compressed(q, file, o, e);
     if (strcmp(method, "modelopt")) {
-        err_set(e, RC_DATA,
-                "'%s': 'quant_method' is '%s'; only the FP8 layouts of ModelOpt and compressed-tensors are read", file,
-                method);
+        err_set(
+            e, RC_DATA,
+            "'%s': 'quant_method' is '%s'; only the FP8 layouts of ModelOpt and compressed-tensors are read",
+            file, method);
         goto bad;
     }
     return add_source(q, file, o, "ignore", e);
@@ -249,8 +260,8 @@ static bool matches(const char *entry, const char *canonical, const char *in_fil
 }
 
 /* The entry of compressed-tensors that a spelling of the module's name matches. */
-static int find_regex(const struct quantspec_source *s, const char *canonical, const char *in_file, const char **by,
-                      struct err *e)
+static int find_regex(const struct quantspec_source *s, const char *canonical, const char *in_file,
+                      const char **by, struct err *e)
 {
     char hub[NAME_BYTES], in_memory[NAME_BYTES];
     const char *const name[] = {in_file, hub, in_memory};

@@ -5,8 +5,9 @@
  * ignore: [...]}, hf_quant_config.json {quantization: {quant_algo "FP8", exclude_modules: [...]}}, or both.
  * Engines differ in which of the two they believe, so each that is there has to agree with the tensors.
  *
- * compressed-tensors' layout: quantization_config {quant_method "compressed-tensors", format "float-quantized",
- * config_groups: {...}, ignore: [...]}, read when every Linear is FP8 with static scales per tensor.
+ * compressed-tensors' layout: quantization_config {quant_method "compressed-tensors", format
+ * "float-quantized", config_groups: {...}, ignore: [...]}, read when every Linear is FP8 with static scales
+ * per tensor.
  */
 #ifndef COMMON_MODEL_QUANTSPEC_H
 #define COMMON_MODEL_QUANTSPEC_H
@@ -27,16 +28,18 @@ struct quantspec {
     json_t *hf;     /* hf_quant_config.json */
 };
 
-/* Other methods and algorithms are refused.  Released by the caller, also after a failure; c must outlive q. */
+/* Other methods and algorithms are refused.  Released by the caller, also after a failure; c must outlive q.
+ */
 int quantspec_read(struct quantspec *q, const struct ckpt *c, struct err *e);
 void quantspec_release(struct quantspec *q);
 
 /*
- * Whether source i excludes a module: *by is the entry of the list that does, or NULL.  canonical: its canonical
- * name; in_file: its name as the tensors spell it.  An entry is a name, the name of a parent, or a pattern
- * (fnmatch).  It is tried on the spelling that it is written in, else (lm_head, "model*", "*mlp*") on that of the
- * tensors: older ModelOpt wrote in-memory names beside tensors with hub names.  An entry of compressed-tensors is an
- * exact name or a regular expression, tried on the spelling of the tensors, of the hub, and in memory.
+ * Whether source i excludes a module: *by is the entry of the list that does, or NULL.  canonical: its
+ * canonical name; in_file: its name as the tensors spell it.  An entry is a name, the name of a parent, or a
+ * pattern (fnmatch).  It is tried on the spelling that it is written in, else (lm_head, "model*", "*mlp*") on
+ * that of the tensors: older ModelOpt wrote in-memory names beside tensors with hub names.  An entry of
+ * compressed-tensors is an exact name or a regular expression, tried on the spelling of the tensors, of the
+ * hub, and in memory.
  */
 int quantspec_excludes(const struct quantspec *q, size_t i, const char *canonical, const char *in_file,
                        const char **by, struct err *e);

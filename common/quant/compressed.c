@@ -43,7 +43,8 @@ static void entry_of(const char *name, char out[ENTRY_BYTES])
 {
     static const char language[] = "language_model.";
     const char *member[NAME_MEMBERS_MAX], *leaf = last_part(name);
-    const size_t members = name_members(name, member), skip = strncmp(name, language, strlen(language)) ? 0 : strlen(language);
+    const size_t members = name_members(name, member),
+                 skip = strncmp(name, language, strlen(language)) ? 0 : strlen(language);
 
     strcpy(out, "re:.*");
     append_literal(out, name + skip, (size_t)(leaf - name) - skip);
@@ -56,8 +57,9 @@ static void entry_of(const char *name, char out[ENTRY_BYTES])
 }
 
 /*
- * The spellings of a layer that some engine compares with the list: hub, in-memory, vLLM's, which keeps the language
- * model in a module of its own, and each with the name of the merged module.  Several may be the same.
+ * The spellings of a layer that some engine compares with the list: hub, in-memory, vLLM's, which keeps the
+ * language model in a module of its own, and each with the name of the merged module.  Several may be the
+ * same.
  */
 enum { STYLES = 3, SPELLINGS = 2 * STYLES, SPELLED_BYTES = NAME_BYTES + 32 };
 
@@ -75,7 +77,8 @@ static int spell(const char *name, size_t i, char out[SPELLED_BYTES], struct err
         leaf = members == 3 ? "qkv_proj" : "gate_up_proj";
     else if (i >= STYLES && !strcmp(leaf, "qkv"))
         leaf = "qkv_proj";
-    if ((size_t)snprintf(out, SPELLED_BYTES, "%s%s%s", vllm ? "language_model." : "", path, leaf) >= SPELLED_BYTES)
+    if ((size_t)snprintf(out, SPELLED_BYTES, "%s%s%s", vllm ? "language_model." : "", path, leaf) >=
+        SPELLED_BYTES)
         return err_set(e, RC_DATA, "the layer name '%.40s...' is too long", name);
     return 0;
 }
@@ -103,10 +106,11 @@ static int check_layer(const struct pattern *p, size_t n, const struct layout_la
         if (yes < 0)
             return -1;
         if (yes == l->quantized)
-            return err_set(e, RC_DATA,
-                           "the list of layers that stay unquantized cannot say that '%s' is%s one of them: the "
-                           "layer names of this model are too alike",
-                           name, l->quantized ? " not" : "");
+            return err_set(
+                e, RC_DATA,
+                "the list of layers that stay unquantized cannot say that '%s' is%s one of them: the "
+                "layer names of this model are too alike",
+                name, l->quantized ? " not" : "");
     }
     return 0;
 }
@@ -165,15 +169,15 @@ json_t *compressed_ignore(const struct layout_layer *layer, size_t n, struct err
 /* One side of a product: FP8, one static scale per tensor, symmetric. */
 static json_t *numbers(void)
 {
-    return json_pack("{s:i,s:s,s:s,s:b,s:b}", "num_bits", 8, "type", "float", "strategy", "tensor", "symmetric", 1,
-                     "dynamic", 0);
+    return json_pack("{s:i,s:s,s:s,s:b,s:b}", "num_bits", 8, "type", "float", "strategy", "tensor",
+                     "symmetric", 1, "dynamic", 0);
 }
 
 json_t *compressed_config(const json_t *ignore, struct err *e)
 {
-    return layout_packed(json_pack("{s:s,s:s,s:s,s:{s:{s:[s],s:o,s:o}},s:O}", "quant_method", "compressed-tensors",
-                                   "format", "float-quantized", "quantization_status", "compressed",
-                                   "config_groups", "group_0", "targets", "Linear", "weights", numbers(),
-                                   "input_activations", numbers(), "ignore", ignore),
+    return layout_packed(json_pack("{s:s,s:s,s:s,s:{s:{s:[s],s:o,s:o}},s:O}", "quant_method",
+                                   "compressed-tensors", "format", "float-quantized", "quantization_status",
+                                   "compressed", "config_groups", "group_0", "targets", "Linear", "weights",
+                                   numbers(), "input_activations", numbers(), "ignore", ignore),
                          e);
 }

@@ -1,11 +1,11 @@
 /*
  * compressed.h - what a checkpoint in compressed-tensors' FP8 layout says about itself
  *
- * Every Linear is FP8 with static scales per tensor, but for those that the ignore list names.  Engines match that
- * list against names of their own: transformers against model.language_model.layers.3..., vLLM against hub names,
- * too, SGLang against names in which q, k and v have become one qkv_proj.  What means the same to all of them is
- * one regular expression per group that begins with ".*" and names the fused module beside the members:
- * "re:.*layers\.3\.self_attn\.(q|k|v|qkv)_proj$".
+ * Every Linear is FP8 with static scales per tensor, but for those that the ignore list names.  Engines match
+ * that list against names of their own: transformers against model.language_model.layers.3..., vLLM against
+ * hub names, too, SGLang against names in which q, k and v have become one qkv_proj.  What means the same to
+ * all of them is one regular expression per group that begins with ".*" and names the fused module beside the
+ * members: "re:.*layers\.3\.self_attn\.(q|k|v|qkv)_proj$".
  */
 #ifndef COMMON_QUANT_COMPRESSED_H
 #define COMMON_QUANT_COMPRESSED_H
@@ -13,9 +13,9 @@
 #include "common/quant/layout.h"
 
 /*
- * The list, sorted: "lm_head" unless it is among the layers and quantized, "re:.*visual.*" for a vision tower of
- * which nothing is quantized, else one expression per unquantized group.  NULL when some expression would match
- * more or less than it should in some engine's spelling.
+ * The list, sorted: "lm_head" unless it is among the layers and quantized, "re:.*visual.*" for a vision tower
+ * of which nothing is quantized, else one expression per unquantized group.  NULL when some expression would
+ * match more or less than it should in some engine's spelling.
  */
 json_t *compressed_ignore(const struct layout_layer *layer, size_t n, struct err *e);
 

@@ -198,7 +198,8 @@ static int select_modules(struct export_plan *p, struct err *e)
         if (m->format == FORMAT_NONE)
             continue;
         if (m->format != p->opts.layout->format)
-            return err_set(e, RC_DATA, "the scheme wants '%s' in %s, but the layout %s is for %s: choose another one",
+            return err_set(e, RC_DATA,
+                           "the scheme wants '%s' in %s, but the layout %s is for %s: choose another one",
                            m->name, scheme_format_text(m->format), p->opts.layout->name,
                            scheme_format_text(p->opts.layout->format));
         it = find_weight(p, m, e);
@@ -257,8 +258,8 @@ static size_t find_bin(const struct bin *bin, size_t bins, const char *group, si
 }
 
 /*
- * One file stays one, but for by_group.  Several are filled up to shard_bytes in the order of the source, so that
- * neighbours stay together.  The room for its scales counts with a weight.
+ * One file stays one, but for by_group.  Several are filled up to shard_bytes in the order of the source, so
+ * that neighbours stay together.  The room for its scales counts with a weight.
  */
 static int assign_files(struct export_plan *p, struct err *e)
 {
@@ -438,13 +439,14 @@ uint64_t export_file_bytes(const struct export_plan *p, size_t file)
 {
     uint64_t bytes = 0;
 
-    for (size_t i = p->first[file]; i < p->first[file + 1]; i++) /* 256 bytes describe a tensor in the header */
+    for (size_t i = p->first[file]; i < p->first[file + 1];
+         i++) /* 256 bytes describe a tensor in the header */
         bytes += p->item[i].out.bytes + strlen(p->item[i].out.name) + 256;
     return bytes;
 }
 
-int export_plan(struct export_plan *p, const struct ckpt *model, const struct scheme *s, const struct export_opts *o,
-                struct err *e)
+int export_plan(struct export_plan *p, const struct ckpt *model, const struct scheme *s,
+                const struct export_opts *o, struct err *e)
 {
     *p = (struct export_plan){.model = model, .scheme = s, .opts = *o};
     if (check_digest(model, s, e) || list_tensors(p, e) || select_modules(p, e) || assign_files(p, e) ||

@@ -2,9 +2,9 @@
  * export.h - a model and a scheme to a quantized checkpoint
  *
  * Of every module X that the scheme quantizes, X.weight becomes F8_E4M3 [out, in] beside X.weight_scale and
- * X.input_scale, F32, one number each; every other tensor keeps its bytes.  Names are those of the hub, whatever
- * the model's files use. The set of quantized layers equals the set that the scheme selects, or the export fails.
- * The codes do not depend on the layout.
+ * X.input_scale, F32, one number each; every other tensor keeps its bytes.  Names are those of the hub,
+ * whatever the model's files use. The set of quantized layers equals the set that the scheme selects, or the
+ * export fails. The codes do not depend on the layout.
  */
 #ifndef COMMON_QUANT_EXPORT_H
 #define COMMON_QUANT_EXPORT_H
@@ -32,8 +32,9 @@ struct export_opts {
     enum rounding rounding;
     size_t shard_bytes; /* 0: EXPORT_SHARD_BYTES */
     /*
-     * One file for each group of modules that a scheme takes or leaves as one, with their biases and scales, and
-     * files for the rest: checkpoints of one model then differ in the files of the groups in which their schemes do.
+     * One file for each group of modules that a scheme takes or leaves as one, with their biases and scales,
+     * and files for the rest: checkpoints of one model then differ in the files of the groups in which their
+     * schemes do.
      */
     bool by_group;
 };
@@ -42,7 +43,7 @@ struct export_plan {
     const struct ckpt *model; /* both borrowed */
     const struct scheme *scheme;
     struct export_opts opts;
-    bool indexed; /* several files, and an index */
+    bool indexed;             /* several files, and an index */
     struct export_item *item; /* by file, and in each as st_compare() orders */
     size_t items, cap;
     size_t *first; /* [files + 1]: the first item of each file, and the end */
@@ -51,25 +52,28 @@ struct export_plan {
     json_t *ignore; /* layout.ignore() */
     char **extra;   /* other files of the model directory that come along, sorted */
     size_t extras;
-    uint64_t bytes, tensor_bytes; /* that the checkpoint takes, JSON files estimated; files of tensors alone */
+    uint64_t bytes,
+        tensor_bytes; /* that the checkpoint takes, JSON files estimated; files of tensors alone */
 };
 
 /*
  * Decide everything and check everything that can be known before writing: the digest of the model against
  * that in the scheme, every module of the scheme, ranges, whole fused groups, sizes.
  */
-int export_plan(struct export_plan *p, const struct ckpt *model, const struct scheme *s, const struct export_opts *o,
-                struct err *e);
+int export_plan(struct export_plan *p, const struct ckpt *model, const struct scheme *s,
+                const struct export_opts *o, struct err *e);
 
 struct export_target {
-    const char *dir;  /* the checkpoint */
-    bool force;       /* replace an earlier one */
-    const char *pool; /* where its files of tensors are shared, see pool.h; the plan is by_group.  NULL: nowhere */
+    const char *dir; /* the checkpoint */
+    bool force;      /* replace an earlier one */
+    const char
+        *pool; /* where its files of tensors are shared, see pool.h; the plan is by_group.  NULL: nowhere */
 };
 
 /*
  * Write the checkpoint, which appears whole or not at all.  Before it gets its name, it is opened again and
- * compared with the plan.  Advances a progress of export_steps() steps.  use, when not NULL, says what the pool did.
+ * compared with the plan.  Advances a progress of export_steps() steps.  use, when not NULL, says what the
+ * pool did.
  */
 int export_write(const struct export_plan *p, const struct export_target *to, struct pool_use *use,
                  struct progress *progress, struct err *e);

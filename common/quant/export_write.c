@@ -1,5 +1,4 @@
 /* export_write.c - the planned checkpoint: written, looked at again, and moved into place */
-#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -55,8 +54,8 @@ static int write_codes(const struct export_plan *p, const struct export_item *it
     for (size_t i = 0; i < t->count; i += CHUNK) {
         const size_t n = t->count - i < CHUNK ? t->count - i : CHUNK;
 
-        if (tensor_encode(t->data + i * dtype_bytes(t->dtype), t->dtype, n, it->scale, p->opts.rounding, to->code,
-                          t->name, e))
+        if (tensor_encode(t->data + i * dtype_bytes(t->dtype), t->dtype, n, it->scale, p->opts.rounding,
+                          to->code, t->name, e))
             return err_prefix(e, "'%s'", ckpt_file_of(p->model, t));
         if (write_bytes(to, to->code, n, e))
             return -1;
@@ -81,8 +80,8 @@ static int write_item(const struct export_plan *p, const struct export_item *it,
 }
 
 /* All bytes of a file.  Several threads may do this at once, each to a sink of its own. */
-static int write_file(const struct export_plan *p, size_t file, const struct sink *to, struct progress *progress,
-                      struct err *e)
+static int write_file(const struct export_plan *p, size_t file, const struct sink *to,
+                      struct progress *progress, struct err *e)
 {
     const size_t first = p->first[file], n = p->first[file + 1] - first;
     struct st_tensor *tensor = mem_zalloc(n, sizeof *tensor, e);
@@ -261,9 +260,10 @@ static int check_room(const struct export_plan *p, const struct pool *pool, cons
     return (lacks && outdir_room_at(pool->dir, pool->dir, lacks, e)) || outdir_room(o, own, e) ? -1 : 0;
 }
 
-/* Put a file into the pool unless it is there, and a link to it into the checkpoint. */
+/* Put a file into the pool unless it is there, and a link to it into the checkpoint.  code: CHUNK bytes of
+ * room. */
 static int share(const struct export_plan *p, struct pool *pool, size_t file, const struct shared *s,
-                 const struct sink *scratch, const char *dst, struct progress *progress, struct err *e)
+                 uint8_t *code, const char *dst, struct progress *progress, struct err *e)
 {
     int ret = s->there ? pool_take(pool, s->hex, dst, e) : 0;
 
@@ -273,22 +273,20 @@ static int share(const struct export_plan *p, struct pool *pool, size_t file, co
         return 0;
     }
     for (int i = 0; i < ATTEMPTS && ret == 0; i++) {
-        struct progress once = i ? (struct progress){0} : *progress;
         struct pool_file f = {0};
 
         if (pool_create(pool, &f, e))
             return -1;
-        ret = write_file(p, file, &(struct sink){f.f, f.path, scratch->code}, &once, e);
+        ret = write_file(p, file, &(struct sink){f.f, f.path, code}, progress, e);
         if (ret == 0)
             ret = pool_publish(pool, &f, s->hex, e);
         pool_discard(&f);
         if (ret == 0)
             ret = pool_take(pool, s->hex, dst, e);
-        if (!i)
-            *progress = once;
     }
     if (ret == 0)
-        return err_set(e, RC_SYS, "the pool '%s' is being emptied while it is filled: try again later", pool->dir);
+        return err_set(e, RC_SYS, "the pool '%s' is being emptied while it is filled: try again later",
+                       pool->dir);
     return ret == 1 ? 0 : -1;
 }
 
@@ -307,7 +305,7 @@ static int share_tensors(const struct export_plan *p, const struct export_target
     for (size_t i = 0; i < p->files && ret == 0; i++) {
         char *name = file_name(p, i, e), *path = name ? file_join(o->tmp, name, e) : NULL;
 
-        ret = path ? share(p, &pool, i, &s[i], &(struct sink){.code = code}, path, progress, e) : -1;
+        ret = path ? share(p, &pool, i, &s[i], code, path, progress, e) : -1;
         free(path);
         free(name);
     }
@@ -405,13 +403,14 @@ static int check_apart(const char *dir, const char *of, const char *what, struct
         return -1;
     n = strlen(out);
     if (!strncmp(in, out, n) && (in[n] == '/' || !in[n]))
-        return err_set(e, RC_USAGE, "'%s' is the %s own directory or in it: choose a place outside '%s'", dir, what, of);
+        return err_set(e, RC_USAGE, "'%s' is the %s own directory or in it: choose a place outside '%s'", dir,
+                       what, of);
     return 0;
 }
 
 /*
- * A checkpoint in the model's directory would change the model, a pool in the checkpoint's would go with it.  The
- * pool may hold checkpoints.
+ * A checkpoint in the model's directory would change the model, a pool in the checkpoint's would go with it.
+ * The pool may hold checkpoints.
  */
 static int check_places(const struct export_plan *p, const struct export_target *to, struct err *e)
 {
@@ -419,7 +418,8 @@ static int check_places(const struct export_plan *p, const struct export_target 
         return -1;
     if (!to->pool)
         return 0;
-    return check_apart(to->pool, p->model->dir, "model's", e) || check_apart(to->pool, to->dir, "checkpoint's", e)
+    return check_apart(to->pool, p->model->dir, "model's", e) ||
+                   check_apart(to->pool, to->dir, "checkpoint's", e)
                ? -1
                : 0;
 }

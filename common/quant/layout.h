@@ -32,7 +32,7 @@ struct layout {
     json_t *(*hf_config)(const json_t *ignore, struct err *e); /* hf_quant_config.json; NULL: has none */
 };
 
-extern const char *const layout_choices[]; /* for OPT_CHOICE; the first is the default */
+extern const char *const layout_choices[];          /* for OPT_CHOICE; the first is the default */
 const struct layout *layout_find(const char *name); /* NULL: no such layout */
 
 /* For the rows: a new array with the members sorted, each once; takes list over.  NULL: e is set. */

@@ -17,13 +17,13 @@ int pattern_init(struct pattern *p, const char *entry, struct err *e)
     *p = (struct pattern){.text = entry};
     if (strncmp(entry, "re:", 3))
         return 0;
-    p->code = pcre2_compile((PCRE2_SPTR)entry + 3, PCRE2_ZERO_TERMINATED, PCRE2_ANCHORED | PCRE2_UTF, &code, &at,
-                            NULL);
+    p->code = pcre2_compile((PCRE2_SPTR)entry + 3, PCRE2_ZERO_TERMINATED, PCRE2_ANCHORED | PCRE2_UTF, &code,
+                            &at, NULL);
     if (p->code)
         return 0;
     pcre2_get_error_message(code, why, sizeof why);
-    return err_set(e, RC_DATA, "'%s' is not a regular expression: %s (after %zu characters)", entry, (char *)why,
-                   (size_t)at);
+    return err_set(e, RC_DATA, "'%s' is not a regular expression: %s (after %zu characters)", entry,
+                   (char *)why, (size_t)at);
 }
 
 void pattern_release(struct pattern *p)
@@ -46,8 +46,8 @@ int pattern_match(const struct pattern *p, const char *name, struct err *e)
         pcre2_set_match_limit(limits, STEPS_MOST);
         ret = pcre2_match(p->code, (PCRE2_SPTR)name, PCRE2_ZERO_TERMINATED, 0, 0, data, limits);
         if (ret < 0 && ret != PCRE2_ERROR_NOMATCH)
-            err_set(e, RC_DATA, "the regular expression '%s' takes too long to match '%s': simplify it", p->text,
-                    name);
+            err_set(e, RC_DATA, "the regular expression '%s' takes too long to match '%s': simplify it",
+                    p->text, name);
         ret = ret >= 0 ? 1 : ret == PCRE2_ERROR_NOMATCH ? 0 : -1;
     } else {
         ret = err_set(e, RC_SYS, "out of memory: cannot match '%s'", p->text);

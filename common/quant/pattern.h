@@ -1,8 +1,8 @@
 /*
  * pattern.h - an entry of compressed-tensors' ignore list: a module's exact name, or a regular expression
  *
- * "re:..." is a regular expression as Python's re.match takes it: anchored at the beginning of the name, not at
- * its end.  It is run by PCRE2, which reads the expressions that such lists are made of as Python does.
+ * "re:..." is a regular expression as Python's re.match takes it: anchored at the beginning of the name, not
+ * at its end.  It is run by PCRE2, which reads the expressions that such lists are made of as Python does.
  */
 #ifndef COMMON_QUANT_PATTERN_H
 #define COMMON_QUANT_PATTERN_H

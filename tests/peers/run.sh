@@ -5,7 +5,7 @@
 # the network.  PYTHON names the interpreter (default python3); with PEERS_PYTHON, one that has the libraries already is
 # used as it is.
 set -eu
-export LC_ALL=C OMP_WAIT_POLICY=passive HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
+export LC_ALL=C OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
 B=${B:-build}
 here=tests/peers
 model=data/tiny-qwen2_5-vl

@@ -1,4 +1,5 @@
-/* compressed.c - compressed-tensors' layout: the ignore list under every engine's spelling, and the same codes */
+/* compressed.c - compressed-tensors' layout: the ignore list under every engine's spelling, and the same
+ * codes */
 #include <unistd.h>
 
 #include "common/quant/compressed.h"
@@ -61,7 +62,8 @@ static void patterns(void)
         CHECK(got == list[i].yes, "'%s' %s '%s'", list[i].entry, list[i].yes ? "matches" : "does not match",
               list[i].name);
     }
-    CHECK(pattern_init(&p, "re:(", &e) == -1 && e.rc == RC_DATA && strstr(e.msg, "'re:('"), "no expression: %s", e.msg);
+    CHECK(pattern_init(&p, "re:(", &e) == -1 && e.rc == RC_DATA && strstr(e.msg, "'re:('"),
+          "no expression: %s", e.msg);
 }
 
 /* Every name by which transformers, vLLM and SGLang call layers of layer 1 and 11, half of them quantized. */
@@ -145,7 +147,8 @@ static int export(const char *layout, const char *out, struct err *e)
     struct ckpt c = {0};
     int ret = -1;
 
-    if (ckpt_open(&c, TINY, e) == 0 && scheme_read(&s, SCHEME, false, e) == 0 && export_plan(&plan, &c, &s, &o, e) == 0)
+    if (ckpt_open(&c, TINY, e) == 0 && scheme_read(&s, SCHEME, false, e) == 0 &&
+        export_plan(&plan, &c, &s, &o, e) == 0)
         ret = export_write(&plan, &(struct export_target){.dir = out}, NULL, &progress, e);
     export_release(&plan);
     scheme_release(&s);
@@ -164,7 +167,8 @@ static void codes(void)
         exit(1);
     snprintf(path[0], sizeof path[0], "%s/a", dir);
     snprintf(path[1], sizeof path[1], "%s/b", dir);
-    CHECK(export("modelopt", path[0], &e) == 0 && export("compressed-tensors", path[1], &e) == 0, "two layouts %s", e.msg);
+    CHECK(export("modelopt", path[0], &e) == 0 && export("compressed-tensors", path[1], &e) == 0,
+          "two layouts %s", e.msg);
     if (ckpt_open(&a, path[0], &e) || ckpt_open(&b, path[1], &e))
         exit(1);
     for (size_t i = 0; i < a.tensors; i++) {

@@ -234,18 +234,19 @@ static void lists(void)
 }
 
 #define NUMBERS                                                                                              \
-    "{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"tensor\", \"symmetric\": true, "             \
+    "{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"tensor\", \"symmetric\": true, "                 \
     "\"dynamic\": false}"
-/* A configuration of compressed-tensors: its weights, inputs, members of the group, and members of its own. */
+/* A configuration of compressed-tensors: its weights, inputs, members of the group, and members of its own.
+ */
 #define COMPRESSED(weights, inputs, group, ignore)                                                           \
-    "{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", \"config_groups\": "    \
-    "{\"group_0\": {" group "\"weights\": " weights ", \"input_activations\": " inputs "}}, "           \
+    "{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", \"config_groups\": "        \
+    "{\"group_0\": {" group "\"weights\": " weights ", \"input_activations\": " inputs "}}, "                \
     "\"quantization_status\": \"compressed\"" ignore "}"
 #define LINEAR "\"targets\": [\"Linear\"], "
 /* All but Q0 and V2. */
 #define RE_BUT_Q0_V2                                                                                         \
-    "\"lm_head\", \"re:.*layers\\\\.0\\\\.self_attn\\\\.(k|v|o)_proj$\", \"re:model.layers.0.mlp\", "     \
-    "\"re:.*layers\\\\.[12]\\\\..*\", \"re:visual.blocks.[013]\", \"re:model.visual.blocks.2.attn\", " \
+    "\"lm_head\", \"re:.*layers\\\\.0\\\\.self_attn\\\\.(k|v|o)_proj$\", \"re:model.layers.0.mlp\", "        \
+    "\"re:.*layers\\\\.[12]\\\\..*\", \"re:visual.blocks.[013]\", \"re:model.visual.blocks.2.attn\", "       \
     "\"visual.blocks.2.mlp.gate_proj\", \"model.visual.blocks.2.mlp.up_proj\", \"re:.*merger\""
 
 static void compressed(void)
@@ -260,8 +261,12 @@ static void compressed(void)
         {"re:.*blocks\\.2\\.mlp\\.(gate|up|down)_proj$", V2},
         {"re:.*", V2},
     };
-    static const char *const free_of[] = {"model.layers.0.self_attn", "layers.0.self_attn.q_proj", "*q_proj",
-                                          "re:layers.0.self_attn.q_proj", "re:.*q$", "re:.*layers\\.00",
+    static const char *const free_of[] = {"model.layers.0.self_attn",
+                                          "layers.0.self_attn.q_proj",
+                                          "*q_proj",
+                                          "re:layers.0.self_attn.q_proj",
+                                          "re:.*q$",
+                                          "re:.*layers\\.00",
                                           "re:.*(q|k|v)$"};
     struct model m;
     struct weights w;
@@ -273,7 +278,8 @@ static void compressed(void)
     quantize(&m, V2);
     json_object_set_new(m.config, "quantization_config",
                         text(COMPRESSED(NUMBERS, NUMBERS, LINEAR, ", \"ignore\": [" RE_BUT_Q0_V2 "]")));
-    CHECK(open_changed(&m, &w, &e) == 0 && w.scales_applied == 2, "names and expressions of all spellings %s", e.msg);
+    CHECK(open_changed(&m, &w, &e) == 0 && w.scales_applied == 2, "names and expressions of all spellings %s",
+          e.msg);
     weights_close(&w);
     list = config_list(&m);
     for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) {
@@ -287,7 +293,8 @@ static void compressed(void)
         json_array_remove(list, json_array_size(list) - 1);
     }
     json_array_set_new(list, 0, json_string("re:.*(q_proj"));
-    refused(&m, "an expression without its end", "ignore[0]: 're:.*(q_proj' is not a regular expression", "config.json");
+    refused(&m, "an expression without its end", "ignore[0]: 're:.*(q_proj' is not a regular expression",
+            "config.json");
     json_array_set_new(list, 0, json_string("re:([a-z._0-9]+)+[A-Z]"));
     refused(&m, "an expression that takes for ever", "takes too long", "ignore[0]");
     json_array_set_new(list, 0, json_string("re:.*head"));
@@ -302,11 +309,13 @@ static void methods(void)
         const char *config, *hf, *says;
     } list[] = {
         {"{\"quant_method\": \"compressed-tensors\"}", NULL, "'format'"},
-        {"{\"quant_method\": \"compressed-tensors\", \"format\": \"int-quantized\"}", NULL, "'int-quantized'"},
+        {"{\"quant_method\": \"compressed-tensors\", \"format\": \"int-quantized\"}", NULL,
+         "'int-quantized'"},
         {"{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", "
          "\"quantization_status\": \"frozen\"}",
          NULL, "'frozen'"},
-        {"{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\"}", NULL, "'config_groups'"},
+        {"{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\"}", NULL,
+         "'config_groups'"},
         {"{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", "
          "\"config_groups\": {\"a\": {}, \"b\": {}}}",
          NULL, "2 groups"},
@@ -323,25 +332,29 @@ static void methods(void)
         {COMPRESSED(NUMBERS, NUMBERS, "\"targets\": [\"Linear\", \"x\"], ", ""), NULL, "'targets'"},
         {COMPRESSED(NUMBERS, NUMBERS, LINEAR "\"output_activations\": {\"num_bits\": 8}, ", ""), NULL,
          "'output_activations'"},
-        {COMPRESSED(NUMBERS, NUMBERS, LINEAR "\"format\": \"pack-quantized\", ", ""), NULL, "'pack-quantized'"},
+        {COMPRESSED(NUMBERS, NUMBERS, LINEAR "\"format\": \"pack-quantized\", ", ""), NULL,
+         "'pack-quantized'"},
         {COMPRESSED(NUMBERS, "null", LINEAR, ""), NULL, "'input_activations' is not there"},
-        {COMPRESSED("{\"num_bits\": 8, \"type\": \"int\", \"strategy\": \"channel\"}", NUMBERS, LINEAR, ""), NULL,
-         "'type' is 'int'"},
-        {COMPRESSED("{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"channel\"}", NUMBERS, LINEAR, ""), NULL,
-         "'strategy' is 'channel'"},
-        {COMPRESSED("{\"num_bits\": 4, \"type\": \"float\", \"strategy\": \"tensor\"}", NUMBERS, LINEAR, ""), NULL,
-         "4 bits"},
+        {COMPRESSED("{\"num_bits\": 8, \"type\": \"int\", \"strategy\": \"channel\"}", NUMBERS, LINEAR, ""),
+         NULL, "'type' is 'int'"},
+        {COMPRESSED("{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"channel\"}", NUMBERS, LINEAR, ""),
+         NULL, "'strategy' is 'channel'"},
+        {COMPRESSED("{\"num_bits\": 4, \"type\": \"float\", \"strategy\": \"tensor\"}", NUMBERS, LINEAR, ""),
+         NULL, "4 bits"},
         {COMPRESSED("{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"tensor\", \"symmetric\": false}",
                     NUMBERS, LINEAR, ""),
          NULL, "not symmetric"},
-        {COMPRESSED(NUMBERS, "{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"token\", \"dynamic\": true}",
+        {COMPRESSED(NUMBERS,
+                    "{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"token\", \"dynamic\": true}",
                     LINEAR, ""),
          NULL, "'strategy' is 'token'"},
-        {COMPRESSED(NUMBERS, "{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"tensor\", \"dynamic\": true}",
+        {COMPRESSED(NUMBERS,
+                    "{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"tensor\", \"dynamic\": true}",
                     LINEAR, ""),
          NULL, "'dynamic' is not false"},
-        {COMPRESSED(NUMBERS, "{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"tensor\", "
-                             "\"dynamic\": \"local\"}",
+        {COMPRESSED(NUMBERS,
+                    "{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"tensor\", "
+                    "\"dynamic\": \"local\"}",
                     LINEAR, ""),
          NULL, "'dynamic' is not false"},
         {"{\"quant_method\": \"fp8\"}", NULL, "'fp8'"},
