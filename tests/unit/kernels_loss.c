@@ -226,6 +226,7 @@ static void comparison_by_hand(void)
     s.label = 3;
     be->compare(be, &s, b, a, 1, 12);
     CHECK(s.agree == 9 && s.rank_p == 3 && s.rank_q == 3, "of equal logits the first comes first");
+    s.label = -1;
     p[0] = 0;
     be->compare(be, &s, p, q, 1, 2);
     CHECK(s.cos == 0 && s.cos_centred == 0, "no length, no direction");
