@@ -25,52 +25,97 @@ static __global__ void encode(uint8_t *code, const bf16 *x, size_t rows, size_t 
     }
 }
 
-/* The same, the codes as numbers of type T, which holds them exactly, times `factor`. */
-template <typename T>
-static __global__ void round_to_codes(T *y, const T *x, size_t n, float scale, float factor)
-{
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
-        y[i] = from_f32<T>(e4m3_to_f32(e4m3_from_f32(to_f32(x[i]) / scale)) * factor);
-}
+/* Rows of `in` elements to rows of `padded` ones, the padding 0; rounded: as values of their codes, times
+ * factor. */
+struct arrangement {
+    size_t in, padded;
+    bool rounded;
+    float scale, factor;
+};
 
-/* y [rows, out] = sum [rows, padded] + bias. */
-template <typename To, typename B>
-static __global__ void finish(To *y, const float *sum, const B *bias, size_t rows, size_t out, size_t padded)
+template <typename T, int N>
+static __global__ void arrange(T *y, const T *x, size_t rows, struct arrangement a)
 {
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < rows * out;
+    size_t units = a.padded / N;
+
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < rows * units;
          i += (size_t)gridDim.x * blockDim.x) {
-        size_t row = i / out, j = i % out;
-        float b = bias ? to_f32(bias[j]) : 0;
+        size_t row = i / units, at = i % units * N;
+        pack<T, N> p = {};
 
-        y[i] = from_f32<To>(sum[row * padded + j] + b);
+        if (at < a.in)
+            p = *(const pack<T, N> *)(x + row * a.in + at);
+#pragma unroll
+        for (int j = 0; j < N; j++)
+            if (a.rounded)
+                p.v[j] = from_f32<T>(e4m3_to_f32(e4m3_from_f32(to_f32(p.v[j]) / a.scale)) * a.factor);
+        *(pack<T, N> *)(y + row * a.padded + at) = p;
     }
 }
 
-/* d [rows, out] of any width: to y, or when it is padded or needs a bias that no epilogue adds, by way of
- * fp32. */
+/* y [rows, out] = sum [rows, out], rows `padded` apart, + bias; or += . */
+template <typename To, typename From, typename B, int N>
+static __global__ void finish(To *y, const From *sum, const B *bias, size_t rows, size_t out, size_t padded,
+                              bool accumulate)
+{
+    size_t units = out / N;
+
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < rows * units;
+         i += (size_t)gridDim.x * blockDim.x) {
+        size_t row = i / units, at = i % units * N;
+        pack<From, N> p = *(const pack<From, N> *)(sum + row * padded + at);
+        pack<To, N> r = {};
+
+        if (accumulate)
+            r = *(const pack<To, N> *)(y + row * out + at);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            float v = to_f32(p.v[j]) + (bias ? to_f32(bias[at + j]) : 0);
+
+            r.v[j] = from_f32<To>(accumulate ? to_f32(r.v[j]) + v : v);
+        }
+        *(pack<To, N> *)(y + row * out + at) = r;
+    }
+}
+
+/*
+ * Where a product goes: y [rows, out].  When that cannot be written as it is (rows not in units of 16 bytes,
+ * a bias that no epilogue adds), by way of scratch with rows `padded` apart.
+ */
 struct target {
     void *y;
     cudaDataType_t type;
     size_t rows, out, padded;
     const void *bias;
+    bool accumulate;
 };
 
-template <typename To, typename B>
-static void finish_rows(struct cuda *c, const struct target *t, const float *sum)
+template <typename To, typename From, typename B>
+static void finish_rows(struct cuda *c, const struct target *t, const void *sum, const void *bias)
 {
-    finish<<<cuda_blocks(c, t->rows * t->out, 256), 256, 0, c->stream>>>((To *)t->y, sum, (const B *)t->bias,
-                                                                         t->rows, t->out, t->padded);
+    size_t n = t->rows * t->out;
+    To *y = (To *)t->y;
+
+    if (t->out % 4 == 0 && t->padded % 4 == 0 && cuda_aligned(y, 16))
+        finish<To, From, B, 4><<<cuda_blocks(c, n / 4, 256), 256, 0, c->stream>>>(
+            y, (const From *)sum, (const B *)bias, t->rows, t->out, t->padded, t->accumulate);
+    else
+        finish<To, From, B, 1><<<cuda_blocks(c, n, 256), 256, 0, c->stream>>>(
+            y, (const From *)sum, (const B *)bias, t->rows, t->out, t->padded, t->accumulate);
     cuda_launched(&c->be, "linear");
 }
 
-static void finish_to(struct cuda *c, const struct target *t, const float *sum)
+static void finish_to(struct cuda *c, const struct target *t, const void *sum, cudaDataType_t type,
+                      const void *bias)
 {
     if (!c->bf16_act)
-        finish_rows<float, float>(c, t, sum);
+        finish_rows<float, float, float>(c, t, sum, bias);
     else if (t->type == CUDA_R_32F)
-        finish_rows<float, bf16>(c, t, sum);
+        finish_rows<float, float, bf16>(c, t, sum, bias);
+    else if (type == CUDA_R_32F)
+        finish_rows<bf16, float, bf16>(c, t, sum, bias);
     else
-        finish_rows<bf16, bf16>(c, t, sum);
+        finish_rows<bf16, bf16, bf16>(c, t, sum, bias);
 }
 
 static cudaDataType_t act_type(const struct cuda *c)
@@ -78,28 +123,42 @@ static cudaDataType_t act_type(const struct cuda *c)
     return c->bf16_act ? CUDA_R_16BF : CUDA_R_32F;
 }
 
+/* A bias as long as the product is wide: cuBLASLt may read all of it. */
+static const void *padded_bias(struct cuda *c, const struct target *t)
+{
+    size_t size = c->be.act_bytes;
+    void *room;
+
+    if (t->out == t->padded)
+        return t->bias;
+    room = cuda_scratch(c, SCRATCH_SUMS, t->padded * size);
+    cuda_zero(&c->be, room, t->padded * size);
+    cuda_copy(&c->be, room, t->bias, t->out * size);
+    return room;
+}
+
+/* Columns of the padding are computed too: a width that is no multiple of 8 has no fast kernel. */
 static void multiply_to(struct cuda *c, struct product *p, const struct target *t)
 {
-    bool direct = t->out == t->padded && (!t->bias || t->type == act_type(c));
-    float *sum;
+    bool by_epilogue = t->bias && t->type == act_type(c);
+    const void *left = by_epilogue ? NULL : t->bias; /* a bias that is still to be added */
+    void *sum;
 
-    p->m = t->padded;
+    p->m = p->d_stride = t->padded;
     p->n = t->rows;
-    if (direct) {
+    p->bias = by_epilogue ? padded_bias(c, t) : NULL;
+    p->out = t->type;
+    if (t->out == t->padded && !left) {
         p->d = t->y;
-        p->out = t->type;
-        p->bias = t->bias;
+        p->accumulate = t->accumulate;
         lt_multiply(c, p);
         return;
     }
-    sum = (float *)cuda_scratch(c, SCRATCH_WIDE, t->rows * t->padded * sizeof *sum);
-    if (!sum)
-        return;
-    p->d = sum;
-    p->out = CUDA_R_32F;
-    lt_multiply(c, p);
+    p->d = sum = cuda_scratch(c, SCRATCH_WIDE, t->rows * t->padded * sizeof(float));
     if (!cuda_idle(&c->be, 1))
-        finish_to(c, t, sum);
+        lt_multiply(c, p);
+    if (!cuda_idle(&c->be, 1))
+        finish_to(c, t, sum, p->out, left);
 }
 
 /* Codes of x for the tensor cores. */
@@ -122,16 +181,32 @@ static const void *encode_rows(struct cuda *c, const void *x, size_t rows, size_
     return cuda_launched(&c->be, "quantizing an input") ? code : NULL;
 }
 
-/* x rounded, in the activation type: bare codes in bf16, codes * scale in fp32. */
-template <typename T> static const void *round_rows(struct cuda *c, const void *x, size_t n, float scale)
+template <typename T>
+static void run_arrange(struct cuda *c, void *y, const void *x, size_t rows, struct arrangement a)
 {
-    T *y = (T *)cuda_scratch(c, SCRATCH_CODES, n * sizeof *y);
+    size_t n = rows * a.padded;
 
-    if (!y)
-        return NULL;
-    round_to_codes<<<cuda_blocks(c, n, 256), 256, 0, c->stream>>>(y, (const T *)x, n, scale,
-                                                                  c->bf16_act ? 1 : scale);
-    return cuda_launched(&c->be, "quantizing an input") ? y : NULL;
+    if (a.in % 4 == 0 && a.padded % 4 == 0 && cuda_aligned(x, 16))
+        arrange<T, 4><<<cuda_blocks(c, n / 4, 256), 256, 0, c->stream>>>((T *)y, (const T *)x, rows, a);
+    else
+        arrange<T, 1><<<cuda_blocks(c, n, 256), 256, 0, c->stream>>>((T *)y, (const T *)x, rows, a);
+    cuda_launched(&c->be, "arranging an input");
+}
+
+/* x as the right side of a product wants it: padded, and rounded to the codes of w unless w is NULL. */
+static const void *arrange_rows(struct cuda *c, const void *x, size_t rows, size_t in, const struct weight *w)
+{
+    struct arrangement a = {in, dense_padded(c, in), w != NULL, w ? w->input_scale : 0, 1};
+    void *y;
+
+    if (in == a.padded && !w)
+        return x;
+    if (w && !c->bf16_act)
+        a.factor = w->input_scale;
+    y = cuda_scratch(c, SCRATCH_CODES, rows * a.padded * c->be.act_bytes);
+    if (y)
+        CUDA_ACT(c, run_arrange, c, y, x, rows, a);
+    return cuda_idle(&c->be, 1) ? NULL : y;
 }
 
 /* Nothing to sum. */
@@ -142,37 +217,28 @@ static void bias_alone(struct cuda *c, const struct target *t)
 
     cuda_zero(&c->be, sum, bytes);
     if (!cuda_idle(&c->be, 1))
-        finish_to(c, t, sum);
+        finish_to(c, t, sum, CUDA_R_32F, t->bias);
 }
 
 static void linear_to(struct cuda *c, void *y, cudaDataType_t type, const void *x, size_t rows,
                       const struct weight *w)
 {
+    bool fp8 = w->format == weight::WEIGHT_FP8, codes = fp8 && c->fp8;
+    size_t k = codes ? fp8_padded(w->in) : dense_padded(c, w->in);
+    struct target t = {y, type, rows, w->out, w->out, w->bias, false};
     struct product p = {};
-    struct target t = {y, type, rows, w->out, w->out, w->bias};
-    bool fp8 = w->format == weight::WEIGHT_FP8;
 
     if (w->in == 0) {
         bias_alone(c, &t);
         return;
     }
-    p.k = w->in;
+    t.padded = codes ? fp8_padded(w->out) : dense_padded(c, w->out);
+    p.k = p.a_stride = p.b_stride = k;
     p.a = cuda_matrix_of(w)->data;
-    p.b = x;
-    p.in = act_type(c);
-    p.alpha = 1;
-    if (fp8 && c->fp8) {
-        p.k = fp8_padded(w->in);
-        p.b = encode_rows(c, x, rows, w->in, w->input_scale);
-        p.in = CUDA_R_8F_E4M3;
-        t.padded = fp8_padded(w->out);
-    } else if (fp8 && c->bf16_act) {
-        p.b = round_rows<bf16>(c, x, rows * w->in, w->input_scale);
-    } else if (fp8) {
-        p.b = round_rows<float>(c, x, rows * w->in, w->input_scale);
-    }
-    if (fp8 && c->bf16_act)
-        p.alpha = w->scale * w->input_scale;
+    p.in = codes ? CUDA_R_8F_E4M3 : act_type(c);
+    p.alpha = fp8 && c->bf16_act ? w->scale * w->input_scale : 1;
+    p.b = codes ? encode_rows(c, x, rows, w->in, w->input_scale)
+                : arrange_rows(c, x, rows, w->in, fp8 ? w : NULL);
     if (p.b)
         multiply_to(c, &p, &t);
 }
@@ -194,6 +260,7 @@ void cuda_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, c
 {
     struct cuda *c = cuda_of(be);
     struct product p = {};
+    struct target t;
 
     if (cuda_idle(be, rows * w->in))
         return;
@@ -202,15 +269,14 @@ void cuda_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, c
             cuda_zero(be, dx, rows * w->in * be->act_bytes);
         return;
     }
-    p.m = w->in;
-    p.n = rows;
-    p.k = w->out;
+    t = {dx, act_type(c), rows, w->in, dense_padded(c, w->in), NULL, accumulate};
+    p.k = p.b_stride = dense_padded(c, w->out);
+    p.a_stride = t.padded;
     p.a = cuda_matrix_of(w)->data;
-    p.b = dy;
-    p.d = dx;
-    p.in = p.out = act_type(c);
+    p.b = arrange_rows(c, dy, rows, w->out, NULL);
+    p.in = act_type(c);
     p.a_rows_are_k = true;
-    p.accumulate = accumulate;
     p.alpha = 1;
-    lt_multiply(c, &p);
+    if (p.b)
+        multiply_to(c, &p, &t);
 }

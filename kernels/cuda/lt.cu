@@ -32,7 +32,7 @@ extern "C" {
 
 /* What an algorithm depends on.  Compared as bytes: zeroed before it is filled. */
 struct key {
-    size_t m, n, k;
+    size_t m, n, k, a_stride, b_stride, d_stride;
     int in, out, a_rows_are_k, accumulate, bias;
     unsigned align_a, align_b, align_d;
 };
@@ -152,6 +152,9 @@ static struct key key_of(const struct product *p)
     k.m = p->m;
     k.n = p->n;
     k.k = p->k;
+    k.a_stride = p->a_stride;
+    k.b_stride = p->b_stride;
+    k.d_stride = p->d_stride;
     k.in = p->in;
     k.out = p->out;
     k.a_rows_are_k = p->a_rows_are_k;
@@ -187,9 +190,9 @@ static bool describe(struct lt *lt, struct plan *p)
 
     return lt_ok(lt, lt->MatmulDescCreate(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), "a product") &&
            SET(p->desc, TRANSA, op_a) && (!k->bias || SET(p->desc, EPILOGUE, bias)) &&
-           lt_ok(lt, lt->MatrixLayoutCreate(&p->a, in, a_rows, a_cols, (int64_t)a_rows), "a matrix") &&
-           lt_ok(lt, lt->MatrixLayoutCreate(&p->b, in, k->k, k->n, (int64_t)k->k), "a matrix") &&
-           lt_ok(lt, lt->MatrixLayoutCreate(&p->d, out, k->m, k->n, (int64_t)k->m), "a matrix");
+           lt_ok(lt, lt->MatrixLayoutCreate(&p->a, in, a_rows, a_cols, (int64_t)k->a_stride), "a matrix") &&
+           lt_ok(lt, lt->MatrixLayoutCreate(&p->b, in, k->k, k->n, (int64_t)k->b_stride), "a matrix") &&
+           lt_ok(lt, lt->MatrixLayoutCreate(&p->d, out, k->m, k->n, (int64_t)k->d_stride), "a matrix");
 }
 
 static bool choose(struct lt *lt, struct plan *p)

@@ -12,13 +12,14 @@
 #include "kernels/cuda/cuda.cuh"
 
 /*
- * d [n, m] = alpha b [n, k] op(a) + bias [m], or += without bias when accumulate; all row-major and dense.  a
+ * d [n, m] = alpha b [n, k] op(a) + bias [m], or += without bias when accumulate; all row-major.  a
  * is [m, k] (a linear module's weight), or [k, m] when a_rows_are_k (the same for its transpose).  Sums in
  * fp32.
  */
 struct product {
     size_t m, n, k;
-    const void *a, *b, *bias; /* bias: of d's type, or NULL */
+    size_t a_stride, b_stride, d_stride; /* elements from row to row */
+    const void *a, *b, *bias;            /* bias: of d's type, or NULL */
     void *d;
     cudaDataType_t in, out; /* types of a and b, and of d */
     bool a_rows_are_k, accumulate;

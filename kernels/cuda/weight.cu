@@ -19,9 +19,9 @@ enum {
 
 static size_t bytes_of(const struct cuda *c, const struct weight *w)
 {
-    if (w->format != weight::WEIGHT_FP8)
-        return w->out * w->in * c->be.act_bytes;
-    return c->fp8 ? fp8_padded(w->out) * fp8_padded(w->in) : w->out * w->in * c->be.act_bytes;
+    if (w->format == weight::WEIGHT_FP8 && c->fp8)
+        return fp8_padded(w->out) * fp8_padded(w->in);
+    return dense_padded(c, w->out) * dense_padded(c, w->in) * c->be.act_bytes;
 }
 
 void cuda_weight_free(struct backend *be, struct weight *w)
@@ -87,33 +87,44 @@ static __device__ float f32_at(const uint16_t *x, size_t i)
     return f16_to_f32(x[i]);
 }
 
-/* Elements in the activation type, and in fp32 when exact is not NULL. */
+/* Rows of `in` elements that are `stride` apart. */
+struct layout {
+    size_t in, stride;
+};
+
+static __device__ size_t place_of(struct layout l, size_t i)
+{
+    return l.in == l.stride ? i : i / l.in * l.stride + i % l.in;
+}
+
+/* Elements first..first+n in the activation type, and in fp32, densely, when exact is not NULL. */
 template <typename To, typename From>
-static __global__ void convert(To *to, float *exact, const From *from, size_t n)
+static __global__ void convert(To *to, float *exact, const From *from, size_t first, size_t n,
+                               struct layout l)
 {
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n;
          i += (size_t)gridDim.x * blockDim.x) {
         float x = f32_at(from, i);
 
-        to[i] = from_f32<To>(x);
+        to[place_of(l, first + i)] = from_f32<To>(x);
         if (exact)
-            exact[i] = x;
+            exact[first + i] = x;
     }
 }
 
 /* Code number i of [out, in] in whichever form FP8 weights have. */
 struct code_form {
     bool codes; /* for the tensor cores */
-    size_t in, padded;
+    struct layout layout;
     float factor; /* of values */
 };
 
 template <typename T> static __device__ void put_code(void *to, size_t i, uint8_t code, struct code_form f)
 {
     if (f.codes)
-        ((uint8_t *)to)[i / f.in * f.padded + i % f.in] = code;
+        ((uint8_t *)to)[place_of(f.layout, i)] = code;
     else
-        ((T *)to)[i] = from_f32<T>(e4m3_to_f32(code) * f.factor);
+        ((T *)to)[place_of(f.layout, i)] = from_f32<T>(e4m3_to_f32(code) * f.factor);
 }
 
 /* Codes first..first+n of a matrix. */
@@ -125,21 +136,40 @@ static __global__ void place_codes(void *to, const uint8_t *code, size_t first, 
 }
 
 /* twice: ROUND_MODELOPT of a bf16 weight; scale is then rounded to bf16 already. */
+static __device__ uint8_t code_of(float x, float scale, bool twice)
+{
+    float q = x / scale;
+
+    return e4m3_from_f32(twice ? bf16_to_f32(bf16_from_f32(q)) : q);
+}
+
 template <typename T, typename From>
 static __global__ void quantize(void *to, const From *x, size_t n, float scale, bool twice,
-                                struct code_form f)
+                                struct layout from, struct code_form f)
 {
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n;
-         i += (size_t)gridDim.x * blockDim.x) {
-        float q = to_f32(x[i]) / scale;
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
+        put_code<T>(to, i, code_of(to_f32(x[place_of(from, i)]), scale, twice), f);
+}
 
-        put_code<T>(to, i, e4m3_from_f32(twice ? bf16_to_f32(bf16_from_f32(q)) : q), f);
+/* The same for codes and weights that are not padded, eight at a time. */
+static __global__ void quantize_dense(uint8_t *to, const bf16 *x, size_t n, float scale, bool twice)
+{
+    for (size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * 8; i < n;
+         i += (size_t)gridDim.x * blockDim.x * 8) {
+        pack<bf16, 8> p = *(const pack<bf16, 8> *)(x + i);
+        pack<uint8_t, 8> code;
+
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            code.v[j] = code_of(to_f32(p.v[j]), scale, twice);
+        *(pack<uint8_t, 8> *)(to + i) = code;
     }
 }
 
 static struct code_form form_of(const struct cuda *c, const struct weight *w)
 {
-    return code_form{c->fp8, w->in, fp8_padded(w->in), c->bf16_act ? 1 : w->scale};
+    return code_form{
+        c->fp8, {w->in, c->fp8 ? fp8_padded(w->in) : dense_padded(c, w->in)}, c->bf16_act ? 1 : w->scale};
 }
 
 /* Padding is 0 and stays so. */
@@ -147,8 +177,13 @@ static void clear_padding(struct backend *be, const struct weight *w)
 {
     struct cuda *c = cuda_of(be);
 
-    if (c->fp8 && (w->in % 16 || w->out % 16))
+    if (bytes_of(c, w) != w->out * w->in * (w->format == weight::WEIGHT_FP8 && c->fp8 ? 1 : be->act_bytes))
         cuda_zero(be, cuda_matrix_of(w)->data, bytes_of(c, w));
+}
+
+static struct layout layout_of(const struct cuda *c, const struct weight *w)
+{
+    return layout{w->in, dense_padded(c, w->in)};
 }
 
 /* ---- loading ---- */
@@ -186,19 +221,19 @@ template <typename T> static void arrive(const struct arrival *a, const void *ra
 {
     struct cuda *c = a->c;
     struct cuda_matrix *m = cuda_matrix_of(a->w);
+    struct layout l = layout_of(c, a->w);
     unsigned blocks = cuda_blocks(c, n, 256);
-    T *to = (T *)m->data + first;
-    float *exact = m->exact ? m->exact + first : NULL;
+    T *to = (T *)m->data;
 
     if (a->from == DT_F8_E4M3)
         place_codes<T>
             <<<blocks, 256, 0, c->stream>>>(m->data, (const uint8_t *)raw, first, n, form_of(c, a->w));
     else if (a->from == DT_F32)
-        convert<<<blocks, 256, 0, c->stream>>>(to, exact, (const float *)raw, n);
+        convert<<<blocks, 256, 0, c->stream>>>(to, m->exact, (const float *)raw, first, n, l);
     else if (a->from == DT_BF16)
-        convert<<<blocks, 256, 0, c->stream>>>(to, exact, (const bf16 *)raw, n);
+        convert<<<blocks, 256, 0, c->stream>>>(to, m->exact, (const bf16 *)raw, first, n, l);
     else
-        convert<<<blocks, 256, 0, c->stream>>>(to, exact, (const uint16_t *)raw, n);
+        convert<<<blocks, 256, 0, c->stream>>>(to, m->exact, (const uint16_t *)raw, first, n, l);
     cuda_launched(&c->be, "loading a weight");
 }
 
@@ -208,7 +243,7 @@ static void bring(const struct arrival *a, const void *host)
     struct cuda *c = a->c;
     struct backend *be = &c->be;
     size_t size = dtype_bytes(a->from), per = CHUNK / size, n = a->w->out * a->w->in;
-    bool as_is = a->from == (c->bf16_act ? DT_BF16 : DT_F32);
+    bool as_is = a->from == (c->bf16_act ? DT_BF16 : DT_F32) && dense_padded(c, a->w->in) == a->w->in;
     void *stage = as_is ? NULL : cuda_scratch(c, SCRATCH_STAGE, n < per ? n * size : (size_t)CHUNK);
 
     if (cuda_idle(be, n) || !open_pinned(c))
@@ -241,8 +276,10 @@ void cuda_weight_load(struct backend *be, struct weight *w, size_t out, size_t i
                 "a dense weight is F32, BF16 or F16 in its file; this one is of another type");
         return;
     }
-    if (reserve(be, w, out, in, false, c->bf16_act && from != DT_BF16))
-        bring(&a, host);
+    if (!reserve(be, w, out, in, false, c->bf16_act && from != DT_BF16))
+        return;
+    clear_padding(be, w);
+    bring(&a, host);
 }
 
 void cuda_weight_load_fp8(struct backend *be, struct weight *w, size_t out, size_t in, const uint8_t *codes,
@@ -268,9 +305,14 @@ static void run_quantize(struct cuda *c, struct weight *q, const struct weight *
     void *to = cuda_matrix_of(q)->data;
 
     if (exact)
-        quantize<T><<<blocks, 256, 0, c->stream>>>(to, m->exact, n, divisor, twice, form_of(c, q));
+        quantize<T><<<blocks, 256, 0, c->stream>>>(to, m->exact, n, divisor, twice, layout{w->in, w->in},
+                                                   form_of(c, q));
+    else if (c->fp8 && w->in % 16 == 0)
+        quantize_dense<<<cuda_blocks(c, n, 2048), 256, 0, c->stream>>>((uint8_t *)to, (const bf16 *)m->data,
+                                                                       n, divisor, twice);
     else
-        quantize<T><<<blocks, 256, 0, c->stream>>>(to, (const T *)m->data, n, divisor, twice, form_of(c, q));
+        quantize<T><<<blocks, 256, 0, c->stream>>>(to, (const T *)m->data, n, divisor, twice, layout_of(c, w),
+                                                   form_of(c, q));
     cuda_launched(&c->be, "weight_quantize");
 }
 

@@ -339,9 +339,8 @@ static void free_samples(struct sample *s, size_t n)
     free(s);
 }
 
-/* Median seconds of five passes after one; what: 0 the loss alone, 1 gradient scores, 2 the tower and the
- * walk alone. */
-static double passes(struct model *m, const struct sample *s, size_t n, size_t rows, int what)
+/* Median seconds of five passes after one: gradient scores, or the loss alone. */
+static double passes(struct model *m, const struct sample *s, size_t n, size_t rows, bool scores)
 {
     struct score_range *range = calloc(m->linears, sizeof *range);
     struct score_result *result = calloc(m->linears, sizeof *result);
@@ -354,8 +353,8 @@ static double passes(struct model *m, const struct sample *s, size_t n, size_t r
         range[i] = (struct score_range){.weight_amax = 0.1f, .input_amax = 6};
     for (int i = 0; i < 6; i++) {
         t[i] = now();
-        if (what ? score_gradient(m, range, s, n, rows, result, &nll, &p, &e)
-                 : eval_nll(m, s, n, rows, out, &p, &e))
+        if (scores ? score_gradient(m, range, s, n, rows, result, &nll, &p, &e)
+                   : eval_nll(m, s, n, rows, out, &p, &e))
             fail(e.msg);
         wait();
         t[i] = now() - t[i];
@@ -377,7 +376,7 @@ static void scores_alone(const char *dir, size_t samples, size_t tokens, bool pi
     if (model_open(&m, dir, be, 0, &e))
         fail(e.msg);
     s = make_samples(m.config, samples, tokens, pictures ? 34 : 0, pictures ? 46 : 0);
-    passes(&m, s, samples, samples * tokens * 4, 1);
+    passes(&m, s, samples, samples * tokens * 4, true);
     free_samples(s, samples);
     model_close(&m);
 }
@@ -401,23 +400,29 @@ static void model(const char *dir)
     for (size_t i = 0; i < m.linears; i++)
         bytes += 2.0 * (double)m.linear[i].info->out * (double)m.linear[i].info->in;
     printf("load,%.2f,GB/s\n", 1e-9 * bytes / t);
-    s = make_samples(m.config, 8, 512, 0, 0);
-    printf("forward and loss 8x512,%.0f,tokens/s\n", 4096 / passes(&m, s, 8, 4096, 0));
-    printf("gradient scores 8x512,%.0f,tokens/s\n", 4096 / passes(&m, s, 8, 4096, 1));
-    printf("gradient scores 8x512 in batches of 2048,%.0f,tokens/s\n", 4096 / passes(&m, s, 8, 2048, 1));
-    free_samples(s, 8);
-    s = make_samples(m.config, 390, 21, 0, 0);
+    s = make_samples(m.config, 32, 512, 0, 0);
+    for (size_t n = 8; n <= 32; n += 24) {
+        double tokens = 512.0 * (double)n;
+
+        printf("forward and loss 8x512 of %zu samples,%.0f,tokens/s\n", n,
+               tokens / passes(&m, s, n, 4096, false));
+        printf("gradient scores 8x512 of %zu samples,%.0f,tokens/s\n", n,
+               tokens / passes(&m, s, n, 4096, true));
+    }
+    printf("gradient scores 4x512 of 32 samples,%.0f,tokens/s\n", 16384 / passes(&m, s, 32, 2048, true));
+    free_samples(s, 32);
+    s = make_samples(m.config, 1560, 21, 0, 0);
     printf("forward and loss of 21 tokens in batches of 4096,%.0f,captions/s\n",
-           390 / passes(&m, s, 390, 4096, 0));
+           1560 / passes(&m, s, 1560, 4096, false));
     printf("gradient scores of 21 tokens in batches of 4096,%.0f,captions/s\n",
-           390 / passes(&m, s, 390, 4096, 1));
-    free_samples(s, 390);
+           1560 / passes(&m, s, 1560, 4096, true));
+    free_samples(s, 1560);
     if (m.config->has_vision) {
         s = make_samples(m.config, 8, 448, 34, 46);
         printf("forward and loss picture 476x644 + text 448 tokens,%.1f,samples/s\n",
-               8 / passes(&m, s, 8, 12000, 0));
+               8 / passes(&m, s, 8, 12000, false));
         printf("gradient scores picture 476x644 + text 448 tokens,%.1f,samples/s\n",
-               8 / passes(&m, s, 8, 12000, 1));
+               8 / passes(&m, s, 8, 12000, true));
         free_samples(s, 8);
     }
     model_close(&m);
