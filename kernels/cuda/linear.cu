@@ -147,7 +147,7 @@ static void multiply_to(struct cuda *c, struct product *p, const struct target *
     p->m = p->d_stride = t->padded;
     p->n = t->rows;
     p->bias = by_epilogue ? padded_bias(c, t) : NULL;
-    p->out = t->type;
+    p->out = t->accumulate && t->out != t->padded ? CUDA_R_32F : t->type; /* rounded once, after the sum */
     if (t->out == t->padded && !left) {
         p->d = t->y;
         p->accumulate = t->accumulate;
