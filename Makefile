@@ -1,4 +1,5 @@
-# make help.  Knobs: CC= CFLAGS= LDFLAGS= MARCH= CUDA=auto|0|1 SANITIZE=address,undefined B= PREFIX= DESTDIR=
+# make help.  Knobs: CC= CFLAGS= LDFLAGS= MARCH= CUDA=auto|0|1 CUDA_GENCODE= SANITIZE=address,undefined
+# B= PREFIX= DESTDIR=
 CFLAGS   ?= -O3 -g
 MARCH    ?= native
 CUDA     ?= auto
@@ -15,6 +16,11 @@ ifeq ($(CUDA),1)
 endif
 WITH_CUDA := $(if $(filter 0,$(CUDA)),,$(HAVE_CUDA))
 BACKENDS  := cpu$(if $(WITH_CUDA), and cuda)
+# sm_80 code runs on 8.x; the PTX of 9.0 is compiled by the driver for whatever comes after.
+CUDA_GENCODE ?= $(foreach a,80 89 90,-gencode arch=compute_$a,code=sm_$a) \
+             -gencode arch=compute_90,code=compute_90
+CUDA_HOME := $(if $(WITH_CUDA),$(patsubst %/bin/nvcc,%,$(shell command -v nvcc)))
+CUDA_LIB  := $(dir $(firstword $(wildcard $(CUDA_HOME)/lib*/libcudart_static.a)))
 
 PKGS      := jansson msgpack sqlite3 libpng libjpeg libpcre2-8
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
@@ -23,29 +29,42 @@ WARN      := -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototyp
 SAN       := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 # No contraction: a*b+c rounds twice wherever the source says so, whichever compiler and CPU.
 CC_ALL     = $(CC) -std=c11 -D_GNU_SOURCE -I. -I$B -MMD -MP $(WARN) -march=$(MARCH) -ffp-contract=off -fopenmp \
-             $(SAN) $(PKG_CFLAGS) $(CFLAGS)
+             $(SAN) $(PKG_CFLAGS) $(if $(WITH_CUDA),-DWITH_CUDA) $(CFLAGS)
+NVCC_ALL   = nvcc -std=c++17 -O3 -I. -MMD -MP $(CUDA_GENCODE) \
+             -Xcompiler -Wall,-Wextra,-fopenmp,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics \
+             -DCUDA_LIBRARIES='"$(CUDA_LIB:%/=%)"' $(NVCCFLAGS)
 LD_ALL     = $(CC) -fopenmp $(SAN) $(LDFLAGS)
-LIBS       = -Wl,--as-needed $(PKG_LIBS) -lm
+CUDA_LIBS  = $(if $(WITH_CUDA),-L$(CUDA_LIB) -lcudart_static -lrt -ldl -lpthread)
+LIBS       = -Wl,--as-needed $(PKG_LIBS) $(CUDA_LIBS) -lm
 
 TOOLS     := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
 UNITS     := $(patsubst %.c,$B/%,$(wildcard tests/unit/*.c))
+GOLDENS   := $(addprefix $B/tests/unit/,forward scores)
 BENCHES   := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
 FUZZERS   := $(patsubst %.c,$B/%,$(filter-out %/driver.c,$(wildcard tests/fuzz/*.c)))
-OBJ       := $(patsubst %,$B/%.o,$(wildcard common/*/*.c kernels/*.c kernels/cpu/*.c))
+GPU_TESTS := $(if $(WITH_CUDA),$(patsubst %.c,$B/%,$(wildcard tests/gpu/*.c)))
+GPU_BENCH := $(patsubst %.c,$B/%,$(wildcard tests/bench/gpu/*.c))
+OBJ       := $(patsubst %,$B/%.o,$(wildcard common/*/*.c kernels/*.c kernels/cpu/*.c) \
+             $(if $(WITH_CUDA),$(wildcard kernels/cuda/*.cu)))
 MAN       := $(wildcard man/*.[157])
 CI_SKIPS  ?=
 
-export CONFIG = $(CC_ALL) | $(LD_ALL) | $(PKG_LIBS)
+export CONFIG = $(CC_ALL) | $(LD_ALL) | $(PKG_LIBS) | $(if $(WITH_CUDA),$(NVCC_ALL))
 stamp      = @mkdir -p $B; printf '%s\n' $(1) | cmp -s - $@ || printf '%s\n' $(1) >$@
 
 all: $(TOOLS:%=$B/tools/%)           ## build every tool into build/tools
 	@echo "octet $(VERSION): $(words $(TOOLS)) tools in $B/tools, backends: $(BACKENDS)"
 
 check: all $(UNITS) $(FUZZERS)       ## every test: unit, command line, man pages; no GPU, no network
-	B=$B OMP_WAIT_POLICY=passive prove -j2 --timer $(UNITS) $(FUZZERS) tests/*.t tests/cli/*.t
+	B=$B OMP_WAIT_POLICY=passive CUDA_VISIBLE_DEVICES= prove -j2 --timer $(UNITS) $(FUZZERS) tests/*.t tests/cli/*.t
 
 check-peers: all                     ## transformers and compressed-tensors, from PyPI, load our checkpoints and agree
 	B=$B tests/peers/run.sh
+
+check-gpu: $(GPU_TESTS) $(GOLDENS)   ## every operation against the CPU's, and the golden models, on the GPU
+	$(if $(WITH_CUDA),,$(error check-gpu needs a build with the CUDA backend: nvcc on PATH, no SANITIZE))
+	prove --timer $(GPU_TESTS)
+	TEST_DEVICE=cuda,fp32 prove --timer $(GOLDENS)
 
 deps:                                ## install what building, running and testing need (Debian, apt)
 	pipelines/deps.sh
@@ -55,6 +74,9 @@ sweep: all                           ## calibrate, score, export and measure: MO
 
 bench: all $(BENCHES)                ## measure speed; never passes or fails on time (tests/bench)
 	B=$B tests/bench/run.sh
+
+bench-gpu: $(GPU_BENCH)              ## speed of DEVICE= (default cuda), and with MODEL= of whole passes
+	@$B/tests/bench/gpu/speed $(or $(DEVICE),cuda) $(MODEL)
 
 fuzz:                                ## made-up input for every reader (clang, libclang-rt-dev): FUZZ_SECONDS= each, FUZZ=NAME
 	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined B=$B/fuzz \
@@ -80,7 +102,7 @@ help:                                ## this list
 
 $B/liboctet.a: $(OBJ)
 	@rm -f $@; ar rcs $@ $^
-$(TOOLS:%=$B/tools/%) $(UNITS) $(BENCHES): $B/%: $B/%.c.o $B/liboctet.a
+$(TOOLS:%=$B/tools/%) $(UNITS) $(BENCHES) $(GPU_TESTS) $(GPU_BENCH): $B/%: $B/%.c.o $B/liboctet.a
 	@echo '  LD   $@'; $(LD_ALL) -o $@ $< $B/liboctet.a $(LIBS)
 $(FUZZERS): $B/%: $B/%.c.o $B/tests/fuzz/driver.c.o $B/liboctet.a
 	@echo '  LD   $@'; $(LD_ALL) -o $@ $^ $(LIBS)
@@ -88,11 +110,13 @@ $(FUZZERS:=.fuzz): $B/%.fuzz: $B/%.c.o $B/liboctet.a
 	@echo '  LD   $@'; $(LD_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 $B/%.c.o: %.c $B/config | $B/version.h
 	@mkdir -p $(@D); echo '  CC   $<'; $(CC_ALL) -c -o $@ $<
+$B/%.cu.o: %.cu $B/config
+	@mkdir -p $(@D); echo '  NVCC $<'; $(NVCC_ALL) -c -o $@ $<
 $B/config: FORCE ; $(call stamp,"$$CONFIG")
 $B/version.h: FORCE ; $(call stamp,'#define VERSION "$(VERSION)"' '#define BACKENDS "$(BACKENDS)"')
 
 # FORCE must be phony: .SECONDARY alone would skip the stamps.
-.PHONY: all check check-peers deps sweep bench fuzz fuzz-run install uninstall clean help FORCE
+.PHONY: all check check-gpu check-peers deps sweep bench bench-gpu fuzz fuzz-run install uninstall clean help FORCE
 .SECONDARY:
 -include $(OBJ:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%) \
-    $(FUZZERS:$B/%=%) tests/fuzz/driver)
+    $(FUZZERS:$B/%=%) $(GPU_TESTS:$B/%=%) $(GPU_BENCH:$B/%=%) tests/fuzz/driver)

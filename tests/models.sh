@@ -87,7 +87,8 @@ contract_options() {
     like "$tool: a bad option" 2 'unknown or ambiguous option .*--frobnicate' "$(cmd $M $S) --frobnicate"
     like "$tool: -o without its value" 2 "needs a value" "$(cmd $M $S) -o"
     case $("$tool" --version) in
-    *cuda*) skip "$tool: --device cuda" 'this build has the CUDA backend' ;;
+    *cuda*) like "$tool: --device cuda without a GPU" 4 '--device cuda: .*; use --device cpu$' \
+        "$(cmd $M $S) --device cuda" ;;
     *) like "$tool: a device that this build does not have" 2 \
         '^[a-z-]+: --device cuda: this build has no CUDA backend; use --device cpu$' "$(cmd $M $S) --device cuda" ;;
     esac

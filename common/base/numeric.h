@@ -11,6 +11,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* The CUDA backend computes with the same definitions on the device. */
+#ifdef __CUDACC__
+#define NUMERIC static inline __host__ __device__
+#else
+#define NUMERIC static inline
+#endif
+
 enum dtype { DT_NONE, DT_F64, DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_I64, DT_I32, DT_I16, DT_I8, DT_U8, DT_BOOL };
 
 /* Bytes of one element; 0 for DT_NONE. */
@@ -21,7 +28,7 @@ static inline size_t dtype_bytes(enum dtype t)
     return bytes[t];
 }
 
-static inline uint32_t f32_bits(float x)
+NUMERIC uint32_t f32_bits(float x)
 {
     uint32_t u;
 
@@ -29,7 +36,7 @@ static inline uint32_t f32_bits(float x)
     return u;
 }
 
-static inline float f32_from_bits(uint32_t u)
+NUMERIC float f32_from_bits(uint32_t u)
 {
     float x;
 
@@ -37,12 +44,12 @@ static inline float f32_from_bits(uint32_t u)
     return x;
 }
 
-static inline float bf16_to_f32(uint16_t h)
+NUMERIC float bf16_to_f32(uint16_t h)
 {
     return f32_from_bits((uint32_t)h << 16);
 }
 
-static inline uint16_t bf16_from_f32(float x)
+NUMERIC uint16_t bf16_from_f32(float x)
 {
     uint32_t u = f32_bits(x);
 
@@ -51,7 +58,7 @@ static inline uint16_t bf16_from_f32(float x)
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-static inline float f16_to_f32(uint16_t h)
+NUMERIC float f16_to_f32(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = h >> 10 & 31, man = h & 0x3ff;
 
@@ -68,7 +75,7 @@ static inline float f16_to_f32(uint16_t h)
  */
 #define E4M3_MAX 448.0f
 
-static inline uint8_t e4m3_from_f32(float x)
+NUMERIC uint8_t e4m3_from_f32(float x)
 {
     uint32_t u = f32_bits(x), a = u & 0x7fffffff;
     uint8_t sign = (uint8_t)(u >> 24 & 0x80);
@@ -86,7 +93,7 @@ static inline uint8_t e4m3_from_f32(float x)
     return sign | (uint8_t)((a >> 20) - (120u << 3));
 }
 
-static inline float e4m3_to_f32(uint8_t c)
+NUMERIC float e4m3_to_f32(uint8_t c)
 {
     uint32_t exp = c >> 3 & 15, man = c & 7;
     float v;

@@ -1,0 +1,168 @@
+/* cuda.cu - the CUDA backend's table of operations, and opening a device */
+#include "kernels/cuda/cuda.cuh"
+
+#include <stdlib.h>
+
+#include "kernels/cuda/lt.cuh"
+
+extern "C" {
+#include "common/base/mem.h"
+}
+
+bool cuda_ok(struct backend *be, cudaError_t status, const char *what)
+{
+    if (status == cudaSuccess)
+        return true;
+    err_set(&be->err, RC_SYS, "CUDA: %s: %s", what, cudaGetErrorString(status));
+    return false;
+}
+
+void *cuda_scratch(struct cuda *c, enum cuda_scratch_kind kind, size_t bytes)
+{
+    if (bytes > c->scratch_bytes[kind] || !c->scratch[kind]) {
+        cuda_free(&c->be, c->scratch[kind]);
+        c->scratch[kind] = cuda_alloc(&c->be, bytes);
+        c->scratch_bytes[kind] = c->scratch[kind] ? bytes : 0;
+    }
+    return c->scratch[kind];
+}
+
+static void cuda_close(struct backend *be)
+{
+    struct cuda *c = cuda_of(be);
+
+    cudaStreamSynchronize(c->stream);
+    for (int i = 0; i < SCRATCH_KINDS; i++)
+        cuda_free(be, c->scratch[i]);
+    for (int i = 0; i < 2; i++) {
+        if (c->pinned[i])
+            cudaFreeHost(c->pinned[i]);
+        if (c->sent[i])
+            cudaEventDestroy(c->sent[i]);
+    }
+    lt_close(c->lt);
+    if (c->stream) {
+        cudaStreamSynchronize(c->stream);
+        cudaStreamDestroy(c->stream);
+    }
+    free(c);
+}
+
+static void fill_table(struct backend *be)
+{
+    be->close = cuda_close;
+    be->alloc = cuda_alloc;
+    be->free = cuda_free;
+    be->upload = cuda_upload;
+    be->download = cuda_download;
+    be->upload_act = cuda_upload_act;
+    be->download_act = cuda_download_act;
+    be->zero = cuda_zero;
+    be->copy = cuda_copy;
+    be->weight_load = cuda_weight_load;
+    be->weight_load_fp8 = cuda_weight_load_fp8;
+    be->weight_quantize = cuda_weight_quantize;
+    be->weight_free = cuda_weight_free;
+    be->linear = cuda_linear;
+    be->linear_dx = cuda_linear_dx;
+    be->linear_f32 = cuda_linear_f32;
+    be->rmsnorm = cuda_rmsnorm;
+    be->rmsnorm_dx = cuda_rmsnorm_dx;
+    be->rope = cuda_rope;
+    be->attention = cuda_attention;
+    be->attention_dx = cuda_attention_dx;
+    be->add = cuda_add;
+    be->swiglu = cuda_swiglu;
+    be->swiglu_dx = cuda_swiglu_dx;
+    be->gelu = cuda_gelu;
+    be->gelu_dx = cuda_gelu_dx;
+    be->gather = cuda_gather;
+    be->scatter = cuda_scatter;
+    be->embed = cuda_embed;
+    be->nll = cuda_nll;
+    be->nll_dx = cuda_nll_dx;
+    be->compare = cuda_compare;
+    be->amax = cuda_amax;
+    be->score = cuda_score;
+}
+
+int cuda_devices(const char **why)
+{
+    int n = 0;
+    cudaError_t status = cudaGetDeviceCount(&n);
+
+    cudaGetLastError(); /* the failure is told here, not by the next call */
+    if (why && status == cudaErrorInsufficientDriver)
+        *why = "the NVIDIA driver is missing or older than this build's CUDA asks for";
+    else if (why && (status == cudaErrorNoDevice || (status == cudaSuccess && n == 0)))
+        *why = "there is no NVIDIA GPU";
+    else if (why && status != cudaSuccess)
+        *why = cudaGetErrorString(status);
+    return status == cudaSuccess ? n : 0;
+}
+
+/* Freed memory stays with the process: a walk's buffers come and go with each batch. */
+static bool keep_pool(struct cuda *c)
+{
+    cudaMemPool_t pool;
+    uint64_t all = UINT64_MAX;
+    int has = 0;
+
+    if (cudaDeviceGetAttribute(&has, cudaDevAttrMemoryPoolsSupported, c->device) != cudaSuccess || !has)
+        return false;
+    return cudaDeviceGetDefaultMemPool(&pool, c->device) == cudaSuccess &&
+           cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all) == cudaSuccess;
+}
+
+struct backend *be_open_cuda(int index, enum cuda_math math, struct err *e)
+{
+    const char *why = NULL;
+    int n = cuda_devices(&why), major = 0, minor = 0;
+    struct cuda *c;
+
+    if (n == 0) {
+        err_set(e, RC_SYS, "--device cuda: %s; use --device cpu", why);
+        return NULL;
+    }
+    if (index < 0 || index >= n) {
+        err_set(e, RC_USAGE, "--device cuda:%d: this machine has %d GPU%s, 0%s", index, n, n > 1 ? "s" : "",
+                n > 1 ? " and up" : "");
+        return NULL;
+    }
+    c = (struct cuda *)mem_zalloc(1, sizeof *c, e);
+    if (!c)
+        return NULL;
+    c->device = index;
+    if (!cuda_ok(&c->be, cudaSetDevice(index), "cannot use the device") ||
+        !cuda_ok(&c->be, cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index),
+                 "device") ||
+        !cuda_ok(&c->be, cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index),
+                 "device") ||
+        !cuda_ok(&c->be, cudaDeviceGetAttribute(&c->sms, cudaDevAttrMultiProcessorCount, index), "device"))
+        goto fail;
+    if (major < 8) {
+        err_set(&c->be.err, RC_SYS,
+                "--device cuda:%d: a GPU of compute capability 8.0 or later is needed, this one has %d.%d; "
+                "use --device "
+                "cpu",
+                index, major, minor);
+        goto fail;
+    }
+    c->be.name = "cuda";
+    c->bf16_act = math != CUDA_FP32;
+    c->be.act_bytes = c->bf16_act ? sizeof(bf16) : sizeof(float);
+    c->fp8 = math == CUDA_BF16 && 10 * major + minor >= 89;
+    c->pool = keep_pool(c);
+    fill_table(&c->be);
+    if (!cuda_ok(&c->be, cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking),
+                 "cannot make a stream"))
+        goto fail;
+    c->lt = lt_open(&c->be);
+    if (!c->lt)
+        goto fail;
+    return &c->be;
+fail:
+    be_check(&c->be, e);
+    cuda_close(&c->be);
+    return NULL;
+}

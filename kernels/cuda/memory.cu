@@ -1,0 +1,108 @@
+/* memory.cu - device memory, and copies to and from it */
+#include "kernels/cuda/cuda.cuh"
+
+void *cuda_alloc(struct backend *be, size_t bytes)
+{
+    struct cuda *c = cuda_of(be);
+    void *p = NULL;
+    size_t free_bytes = 0, all_bytes = 0;
+    cudaError_t status;
+
+    if (be->err.rc != RC_OK)
+        return NULL;
+    status = c->pool ? cudaMallocAsync(&p, bytes ? bytes : 1, c->stream) : cudaMalloc(&p, bytes ? bytes : 1);
+    if (status == cudaErrorMemoryAllocation) {
+        cudaGetLastError(); /* told here */
+        cudaMemGetInfo(&free_bytes, &all_bytes);
+        err_set(&be->err, RC_SYS,
+                "out of GPU memory: cannot allocate %zu bytes, %zu of %zu are free; --max-memory keeps fewer "
+                "weights "
+                "there",
+                bytes, free_bytes, all_bytes);
+        return NULL;
+    }
+    return cuda_ok(be, status, "cannot allocate memory") ? p : NULL;
+}
+
+void cuda_free(struct backend *be, void *p)
+{
+    struct cuda *c = cuda_of(be);
+    cudaError_t status;
+
+    if (!p)
+        return;
+    status = c->pool ? cudaFreeAsync(p, c->stream) : cudaFree(p);
+    cuda_ok(be, status, "cannot free memory");
+}
+
+/* The host's memory is the caller's again on return: it is pageable, which CUDA stages before it returns. */
+void cuda_upload(struct backend *be, void *dst, const void *host, size_t bytes)
+{
+    struct cuda *c = cuda_of(be);
+
+    if (!cuda_idle(be, bytes))
+        cuda_ok(be, cudaMemcpyAsync(dst, host, bytes, cudaMemcpyHostToDevice, c->stream), "upload");
+}
+
+void cuda_download(struct backend *be, void *host, const void *src, size_t bytes)
+{
+    struct cuda *c = cuda_of(be);
+
+    if (!cuda_idle(be, bytes) &&
+        cuda_ok(be, cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, c->stream), "download"))
+        cuda_ok(be, cudaStreamSynchronize(c->stream), "an operation before a download");
+}
+
+void cuda_zero(struct backend *be, void *dst, size_t bytes)
+{
+    struct cuda *c = cuda_of(be);
+
+    if (!cuda_idle(be, bytes))
+        cuda_ok(be, cudaMemsetAsync(dst, 0, bytes, c->stream), "zero");
+}
+
+void cuda_copy(struct backend *be, void *dst, const void *src, size_t bytes)
+{
+    struct cuda *c = cuda_of(be);
+
+    if (!cuda_idle(be, bytes))
+        cuda_ok(be, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, c->stream), "copy");
+}
+
+template <typename To, typename From> static __global__ void convert(To *to, const From *from, size_t n)
+{
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
+        to[i] = from_f32<To>(to_f32(from[i]));
+}
+
+void cuda_upload_act(struct backend *be, void *dst, const float *host, size_t n)
+{
+    struct cuda *c = cuda_of(be);
+    float *stage;
+
+    if (!c->bf16_act) {
+        cuda_upload(be, dst, host, n * sizeof *host);
+        return;
+    }
+    if (cuda_idle(be, n) || !(stage = (float *)cuda_scratch(c, SCRATCH_STAGE, n * sizeof *stage)))
+        return;
+    cuda_upload(be, stage, host, n * sizeof *stage);
+    convert<<<cuda_blocks(c, n, 256), 256, 0, c->stream>>>((bf16 *)dst, stage, n);
+    cuda_launched(be, "upload_act");
+}
+
+void cuda_download_act(struct backend *be, float *host, const void *src, size_t n)
+{
+    struct cuda *c = cuda_of(be);
+    float *stage;
+
+    if (!c->bf16_act) {
+        cuda_download(be, host, src, n * sizeof *host);
+        return;
+    }
+    if (cuda_idle(be, n) || !(stage = (float *)cuda_scratch(c, SCRATCH_STAGE, n * sizeof *stage)))
+        return;
+    convert<<<cuda_blocks(c, n, 256), 256, 0, c->stream>>>(stage, (const bf16 *)src, n);
+    if (cuda_launched(be, "download_act"))
+        cuda_download(be, host, stage, n * sizeof *host);
+}

@@ -1,0 +1,214 @@
+/*
+ * products.c - weights and linear modules, CUDA against the CPU
+ *
+ * FP8 codes are seen through products: with the unit matrix for x and an input scale of 1, fp32 output is
+ * exactly code * scale, one nonzero term a sum.
+ */
+#include "common/base/fp8.h"
+#include "tests/gpu/twin.h"
+
+static void linear(size_t rows, size_t in, size_t out)
+{
+    float *host = host_room(out * in);
+    struct twin x = randoms(rows * in, 1), dy = randoms(rows * out, 1), bias = randoms(out, 1),
+                y = blank(rows * out), dx = blank(rows * in), sum = randoms(rows * in, 1),
+                f = random_f32(rows * out, 1);
+    struct weight a = {0}, b = {0};
+    uint64_t first, second;
+    double d[4];
+
+    for (size_t i = 0; i < out * in; i++)
+        host[i] = held((float)uniform());
+    cpu->weight_load(cpu, &a, out, in, host, DT_F32);
+    gpu->weight_load(gpu, &b, out, in, host, DT_F32);
+    for (int with_bias = 1; with_bias >= 0; with_bias--) {
+        a.bias = with_bias ? bias.cpu : NULL;
+        b.bias = with_bias ? bias.gpu : NULL;
+        cpu->linear(cpu, y.cpu, x.cpu, rows, &a);
+        gpu->linear(gpu, y.gpu, x.gpu, rows, &b);
+        cpu->linear_f32(cpu, f.cpu, x.cpu, rows, &a);
+        gpu->linear_f32(gpu, f.gpu, x.gpu, rows, &b);
+        d[0] = apart(y);
+        d[1] = apart_f32(f, rows * out);
+        CHECK(d[0] <= either(5e-6, 3e-3) && d[1] <= 5e-6, "linear [%zu, %zu] -> %zu%s: %.2g, fp32 out %.2g",
+              rows, in, out, with_bias ? " + bias" : "", d[0], d[1]);
+    }
+    first = bits_of(y.gpu, rows * out * gpu->act_bytes);
+    gpu->linear(gpu, y.gpu, x.gpu, rows, &b);
+    second = bits_of(y.gpu, rows * out * gpu->act_bytes);
+    cpu->linear_dx(cpu, dx.cpu, dy.cpu, rows, &a, false);
+    gpu->linear_dx(gpu, dx.gpu, dy.gpu, rows, &b, false);
+    cpu->linear_dx(cpu, sum.cpu, dy.cpu, rows, &a, true);
+    gpu->linear_dx(gpu, sum.gpu, dy.gpu, rows, &b, true);
+    d[2] = apart(dx);
+    d[3] = apart(sum);
+    CHECK(d[2] <= either(5e-6, 3e-3) && d[3] <= either(5e-6, 3e-3) && first == second,
+          "linear_dx written %.2g and accumulated %.2g; twice the same bits", d[2], d[3]);
+    cpu->weight_free(cpu, &a);
+    gpu->weight_free(gpu, &b);
+    free(host);
+    done();
+}
+
+/* Bits of a weight's codes times its scale, [in, out]. */
+static size_t other_codes(const struct weight *a, const struct weight *b)
+{
+    size_t in = a->in, out = a->out, bad = 0;
+    float *unit = host_room(in * in), *got = host_room(in * out);
+    const float *want = a->data;
+    struct twin x, y;
+
+    memset(unit, 0, in * in * sizeof *unit);
+    for (size_t i = 0; i < in; i++)
+        unit[i * in + i] = 1;
+    x = twin_from(unit, in * in);
+    y = random_f32(in * out, 1);
+    gpu->linear_f32(gpu, y.gpu, x.gpu, in, b);
+    gpu->download(gpu, got, y.gpu, in * out * sizeof *got);
+    for (size_t j = 0; j < out; j++)
+        for (size_t i = 0; i < in; i++)
+            bad += got[i * out + j] != want[j * in + i];
+    free(unit);
+    free(got);
+    return bad;
+}
+
+/* Every finite bf16 number as a weight, under several scales and both roundings; codes from files too. */
+static void codes(void)
+{
+    enum { SIDE = 256, N = SIDE * SIDE };
+    float *host = host_room(N);
+    uint8_t *raw = malloc(N);
+    struct weight a = {0}, b = {0}, qa = {0}, qb = {0};
+
+    for (uint32_t i = 0; i < N; i++) {
+        host[i] = bf16_to_f32((uint16_t)i);
+        if (!(fabsf(host[i]) <= 1e37f))
+            host[i] = 0.37f;
+    }
+    for (int k = 0; k < 6; k++) {
+        float scale = (float)ldexp(1 + 0.13 * k, 3 * k - 12);
+        enum rounding r = k % 2 ? ROUND_MODELOPT : ROUND_EXACT;
+        uint16_t *half = malloc(N * sizeof *half);
+
+        for (uint32_t i = 0; i < N; i++)
+            half[i] = bf16_from_f32(host[i]);
+        cpu->weight_load(cpu, &a, SIDE, SIDE, half, DT_BF16);
+        gpu->weight_load(gpu, &b, SIDE, SIDE, half, DT_BF16);
+        cpu->weight_quantize(cpu, &qa, &a, DT_BF16, scale, 1, r);
+        gpu->weight_quantize(gpu, &qb, &b, DT_BF16, scale, 1, r);
+        CHECK(other_codes(&qa, &qb) == 0, "codes of every bf16 number, scale %g, %s", scale,
+              rounding_text(r));
+        free(half);
+        done();
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        host[i] = (float)uniform();
+        raw[i] = (uint8_t)(i % 254 < 127 ? i % 254 : i % 254 + 1); /* no NaN */
+    }
+    cpu->weight_load(cpu, &a, SIDE, SIDE, host, DT_F32);
+    gpu->weight_load(gpu, &b, SIDE, SIDE, host, DT_F32);
+    cpu->weight_quantize(cpu, &qa, &a, DT_F32, 1 / 448.0f, 1, ROUND_EXACT);
+    gpu->weight_quantize(gpu, &qb, &b, DT_F32, 1 / 448.0f, 1, ROUND_EXACT);
+    CHECK(other_codes(&qa, &qb) == 0, "codes of fp32 weights, which bf16 would change");
+    done();
+    cpu->weight_load_fp8(cpu, &qa, 99, 33, raw, 0.3f, 1);
+    gpu->weight_load_fp8(gpu, &qb, 99, 33, raw, 0.3f, 1);
+    CHECK(other_codes(&qa, &qb) == 0, "codes from a file, [99, 33]");
+    cpu->weight_free(cpu, &a);
+    gpu->weight_free(gpu, &b);
+    cpu->weight_free(cpu, &qa);
+    gpu->weight_free(gpu, &qb);
+    free(host);
+    free(raw);
+    done();
+}
+
+/* fp16 and unaligned bf16 and fp32 hosts, by way of the embedding. */
+static void loading(void)
+{
+    enum { OUT = 33, IN = 257, N = OUT * IN };
+    static const enum dtype types[] = {DT_F32, DT_BF16, DT_F16};
+    unsigned char *host = malloc(4 * N + 1);
+    int32_t row[OUT];
+    struct weight a = {0}, b = {0};
+
+    for (int i = 0; i < OUT; i++)
+        row[i] = i;
+    for (int k = 0; k < 3; k++) {
+        struct twin ids = plain(row, sizeof row), y = blank(N);
+
+        for (size_t i = 0; i < N; i++)
+            if (types[k] == DT_F32)
+                memcpy(host + 1 + 4 * i, &(float){held((float)uniform())}, 4);
+            else /* fp16 numbers of few bits, so that bf16 holds them */
+                memcpy(host + 1 + 2 * i, &(uint16_t){(uint16_t)(i % 119 * 256)}, 2);
+        cpu->weight_load(cpu, &a, OUT, IN, host + 1, types[k]);
+        gpu->weight_load(gpu, &b, OUT, IN, host + 1, types[k]);
+        cpu->embed(cpu, y.cpu, &a, ids.cpu, OUT);
+        gpu->embed(gpu, y.gpu, &b, ids.gpu, OUT);
+        CHECK(apart(y) == 0, "unaligned weights of type %d load exactly", (int)types[k]);
+        done();
+    }
+    cpu->weight_free(cpu, &a);
+    gpu->weight_free(gpu, &b);
+    free(host);
+}
+
+/* Both round x to the same codes; what is left is the order of the sums and the output's type. */
+static void linear_fp8(size_t rows, size_t in, size_t out)
+{
+    float *host = host_room(out * in);
+    struct twin x = randoms(rows * in, 2), bias = randoms(out, 1), y = blank(rows * out),
+                f = random_f32(rows * out, 1);
+    struct weight a = {0}, b = {0}, qa = {0}, qb = {0};
+    double d, e;
+
+    for (size_t i = 0; i < out * in; i++)
+        host[i] = held((float)uniform());
+    cpu->weight_load(cpu, &a, out, in, host, DT_F32);
+    gpu->weight_load(gpu, &b, out, in, host, DT_F32);
+    a.bias = bias.cpu;
+    b.bias = bias.gpu;
+    cpu->weight_quantize(cpu, &qa, &a, DT_F32, 1 / 448.0f, 1.9f / 448, ROUND_EXACT);
+    gpu->weight_quantize(gpu, &qb, &b, DT_F32, 1 / 448.0f, 1.9f / 448, ROUND_EXACT);
+    cpu->linear(cpu, y.cpu, x.cpu, rows, &qa);
+    gpu->linear(gpu, y.gpu, x.gpu, rows, &qb);
+    cpu->linear_f32(cpu, f.cpu, x.cpu, rows, &qa);
+    gpu->linear_f32(gpu, f.gpu, x.gpu, rows, &qb);
+    d = apart(y);
+    e = apart_f32(f, rows * out);
+    /* FP8 tensor cores align a step's products to the largest and keep 13 bits below it or more. */
+    CHECK(d <= either(5e-6, 3e-3) && e <= (math == CUDA_BF16 ? 5e-4 : 5e-6),
+          "FP8 linear [%zu, %zu] -> %zu: %.2g, fp32 out %.2g", rows, in, out, d, e);
+    cpu->weight_free(cpu, &qa);
+    gpu->weight_free(gpu, &qb);
+    cpu->weight_free(cpu, &a);
+    gpu->weight_free(gpu, &b);
+    free(host);
+    done();
+}
+
+static void everything(void)
+{
+    static const size_t shapes[][3] = {
+        {0, 5, 5},      {1, 1, 1},         {1, 192, 512},     {3, 33, 31},       {5, 31, 33},
+        {31, 32, 33},   {32, 33, 31},      {33, 31, 32},      {257, 192, 64},    {257, 96, 252},
+        {257, 252, 96}, {40, 1176, 96},    {33, 192, 1024},   {5, 0, 3},         {9, 600, 2000},
+        {97, 8, 1},     {100, 1280, 3420}, {100, 3420, 1280}, {64, 2048, 11008}, {64, 11008, 2048}};
+
+    loading();
+    codes();
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        if (getenv("TEST_SMALL") && shapes[i][1] * shapes[i][2] > 1 << 20)
+            continue;
+        linear(shapes[i][0], shapes[i][1], shapes[i][2]);
+        if (shapes[i][1])
+            linear_fp8(shapes[i][0], shapes[i][1], shapes[i][2]);
+    }
+}
+
+int main(void)
+{
+    return each_math(everything);
+}
