@@ -69,8 +69,10 @@ check-gpu: $(GPU_TESTS) $(GOLDENS)   ## every operation against the CPU's, and t
 deps:                                ## install what building, running and testing need (Debian, apt)
 	pipelines/deps.sh
 
+# Points of a small model run side by side; several of a large one might not fit into memory.
+JOBS      ?= $(shell [ "$$(du -skL $(or $(MODEL),data/tiny-qwen2_5-vl) 2>/dev/null | cut -f1)0" -lt 10000000 ] && nproc || echo 1)
 sweep: all                           ## calibrate, score, export and measure: MODEL= DATA= COVERAGE= OUT= (pipelines/sweep.mk)
-	@$(MAKE) --no-print-directory -f pipelines/sweep.mk TOOLS=$B/tools sweep
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/sweep.mk TOOLS=$B/tools sweep
 
 bench: all $(BENCHES)                ## measure speed; never passes or fails on time (tests/bench)
 	B=$B tests/bench/run.sh

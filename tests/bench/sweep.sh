@@ -12,7 +12,8 @@ seconds() { # seconds CMD...: wall time
     "$@" >/dev/null 2>"$W/err" || { cat "$W/err" >&2; exit 1; }
     echo "$EPOCHREALTIME - $t" | awk '{ printf "%.2f", $1 - $3 }'
 }
-ours=$(seconds make -s --no-print-directory -f pipelines/sweep.mk TOOLS="$B/tools" OUT="$W/out" COVERAGE=10..100 SAMPLES=40 sweep)
+make -s all >/dev/null
+ours=$(seconds make -s sweep OUT="$W/out" COVERAGE=10..100 SAMPLES=40)
 echo "sweep_10_points,$ours,s"
 samples=tests/golden/tiny-describe.samples.msgpack
 PATH=$(cd "$B" && pwd)/tools:$PATH
