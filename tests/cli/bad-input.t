@@ -71,6 +71,10 @@ generate -o	generate -q -m $TINY -n 2 -o OUT hello
 END
 mkdir "$W/limit" "$W/disk"
 while IFS=$'\t' read -r name command; do
+    if ldd "$B/tools/${name%% *}" | grep -q libomp; then
+        skip "$name: no room" "LLVM's OpenMP itself writes a file; the full disk below holds for these, too"
+        continue
+    fi
     # The limit holds for regular files, so messages go through a pipe.
     like "$name: no room" 4 "^${name%% *}: .*limit/out.*(File too large|No space left on device)" \
         "{ (ulimit -f 0; ${command//OUT/$W/limit/out}) 2>&1 1>&3 | cat >&2; } 3>&1"
