@@ -4,7 +4,7 @@
 # Runs apt-get as root or through sudo, and only for what is missing.
 set -eu
 packages='gcc make pkg-config libjansson-dev libmsgpack-dev libsqlite3-dev libpng-dev libjpeg62-turbo-dev libpcre2-dev
-    jq perl clang libclang-rt-dev libomp-dev mandoc shellcheck sqlite3 git ca-certificates'
+    jq perl clang libclang-rt-dev libomp-dev mandoc bsdextrautils shellcheck sqlite3 git ca-certificates'
 missing=
 for p in $packages; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
