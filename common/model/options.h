@@ -21,7 +21,7 @@ struct run_options {
 #define RUN_DEVICE(o)                                                                                        \
     {                                                                                                        \
         .kind = OPT_STR, .name = "device", .to = &(o).device, .arg = "NAME",                                 \
-        .help = "auto, cpu or cuda[:N] (default auto)"                                                       \
+        .help = "auto, cpu or cuda[:N][,fp32] (default auto)"                                                       \
     }
 #define RUN_MEMORY(o)                                                                                        \
     {                                                                                                        \
