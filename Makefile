@@ -47,7 +47,6 @@ GPU_BENCH := $(patsubst %.c,$B/%,$(wildcard tests/bench/gpu/*.c))
 OBJ       := $(patsubst %,$B/%.o,$(wildcard common/*/*.c kernels/*.c kernels/cpu/*.c) \
              $(if $(WITH_CUDA),$(wildcard kernels/cuda/*.cu)))
 MAN       := $(wildcard man/*.[157])
-CI_SKIPS  ?=
 
 export CONFIG = $(CC_ALL) | $(LD_ALL) | $(PKG_LIBS) | $(if $(WITH_CUDA),$(NVCC_ALL))
 stamp      = @mkdir -p $B; printf '%s\n' $(1) | cmp -s - $@ || printf '%s\n' $(1) >$@

@@ -8,8 +8,10 @@ shift
 previous=
 for p; do
     if [ -n "$previous" ]; then
-        echo "top$previous top$p: $(diff-ckpt "$out/top$previous/checkpoint" "$out/top$p/checkpoint" \
-            --expect "$out/top$previous/scheme.json" --expect "$out/top$p/scheme.json" | tail -n 1)"
+        # Not in a pipe, and not within echo: the status of diff-ckpt is what counts.
+        text=$(diff-ckpt "$out/top$previous/checkpoint" "$out/top$p/checkpoint" \
+            --expect "$out/top$previous/scheme.json" --expect "$out/top$p/scheme.json")
+        echo "top$previous top$p: $(echo "$text" | tail -n 1)"
     fi
     previous=$p
 done

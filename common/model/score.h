@@ -28,7 +28,7 @@ struct score_result {
 int score_gradient(struct model *m, const struct score_range *range, const struct sample *sample, size_t n, size_t rows,
                    struct score_result *out, double *nll, struct progress *p, struct err *e);
 
-/* Modules [first, first + n) of `member` are one group; kl [groups] receives the sums.  Groups must be in stage order. */
+/* Modules that are quantized together, all of one stage; kl [groups] receives the sums.  Groups must be in stage order. */
 struct score_group {
     struct linear *member[3];
     size_t members;

@@ -34,6 +34,12 @@ done
 is "all 45 pairs of checkpoints differ in exactly the modules in which their schemes do" "45 0" "$pairs $bad"
 run "diff-ckpt --expect $W/a/top10/scheme.json --expect $W/a/top20/scheme.json $W/a/top10/checkpoint $W/a/top10/checkpoint"
 is "the same checkpoint twice does not pass for two" 1 "$status"
+mkdir "$W/bad" && cp -r "$W"/a/top[123]0 "$W/bad/"
+run "pipelines/neighbours.sh $W/bad 10 20 30"
+is "neighbours.sh passes what differs as it should" "0 2" "$status $(wc -l <"$W/.out")"
+rm -r "$W/bad/top20/checkpoint" && cp -r "$W/bad/top10/checkpoint" "$W/bad/top20/checkpoint"
+run "pipelines/neighbours.sh $W/bad 10 20 30"
+is "and stops a sweep whose checkpoints are copies" 1 "$status"
 
 # An export measures what its scheme measures, to the last bit.
 figures='.candidates[] | del(.name, .scheme, .scheme_digest, .tensors, .model_digest)'
