@@ -15,13 +15,21 @@
 
 enum stage_kind { STAGE_PATCH, STAGE_VISION, STAGE_MERGER, STAGE_TEXT, STAGE_HEAD };
 
+/* A format and its ranges for a linear module. */
+struct linear_form {
+    enum scheme_format format;
+    float amax, input_amax; /* amax: FP8 only; input_amax 0 and dynamic: see scheme.h */
+    bool dynamic;
+    struct smooth smooth; /* INT8; its arrays are borrowed and outlive the use */
+};
+
 struct linear {
     const struct linear_info *info;
     size_t index;          /* into model.linear */
-    struct weight weight;  /* as in the file: dense, or FP8 in a quantized checkpoint */
-    struct weight rounded; /* its FP8 form, when `quantized` asks for it */
+    struct weight weight;  /* as in the file: dense, or FP8 or INT8 in a quantized checkpoint */
+    struct weight rounded; /* its 8-bit form, when `quantized` asks for it */
     bool quantized;        /* run with `rounded` */
-    float amax, input_amax; /* ranges of that form */
+    struct linear_form form;
 };
 
 /* Linears and norms of a stage by their role; those that a stage does not have are NULL. */
@@ -62,10 +70,9 @@ int model_enter(struct model *m, struct stage *s, struct err *e);
 int model_enter_embed(struct model *m, struct err *e);
 
 /*
- * Run a linear in FP8 with these ranges from now on, or unquantized again.  -1 for a module whose file weight is FP8
- * already.
+ * Run a linear in 8 bits from now on, or unquantized again.  -1 for a module whose file weight is quantized already.
  */
-int model_quantize(struct model *m, struct linear *l, float amax, float input_amax, struct err *e);
+int model_quantize(struct model *m, struct linear *l, const struct linear_form *form, struct err *e);
 void model_unquantize(struct model *m, struct linear *l);
 
 /* Drop the weights of all stages but the head from the device; a walk brings them back. */

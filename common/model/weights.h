@@ -17,9 +17,12 @@
 struct linear_info {
     char *name; /* canonical module name, "language_model.layers.0.self_attn.q_proj" */
     size_t out, in;
-    const struct st_tensor *weight;  /* BF16, F16, F32, or F8_E4M3 in a quantized checkpoint */
+    const struct st_tensor *weight;  /* BF16, F16, F32, or F8_E4M3 or I8 in a quantized checkpoint */
     const struct st_tensor *bias;    /* NULL when it has none */
-    float weight_scale, input_scale; /* F8_E4M3 only */
+    float weight_scale, input_scale; /* F8_E4M3; I8: input_scale, 0 when activations are dynamic */
+    float *row_scale;                /* I8: [out], owned */
+    float *pre_scale;                /* I8 with a pre_quant_scale: [in], owned; else NULL */
+    float k_scale, v_scale;          /* of a k_proj, a v_proj whose attention has an FP8 KV cache; else 0 */
 };
 
 /* A tensor under its canonical name. */
@@ -37,7 +40,7 @@ struct weights {
     struct weights_name *name;  /* sorted */
     size_t names;
     size_t scales_applied; /* FP8 weights with both their scales */
-    size_t kv_scales; /* k_scale and v_scale tensors: checked, not applied (attention is not quantized) */
+    size_t kv_scales; /* k_scale and v_scale tensors: of all attention layers of the language model, or none */
     bool stray_head;
 };
 

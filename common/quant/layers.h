@@ -21,16 +21,22 @@ struct layer_module {
     float weight_amax; /* largest |w| of the tensor; < 0: not known */
     float input_amax;  /* largest |x| that entered it; < 0: no data reached it, or not known */
     size_t tokens;     /* rows of data that entered it */
+    float *input_channels;  /* [cols]: largest |x| of every input channel; NULL: not measured */
+    float *weight_channels; /* [cols]: largest |w| of every column of the weight; NULL: not measured */
+    float kv_amax;     /* k_proj, v_proj: largest |k| after the rotation, |v|, in the KV cache; < 0: not measured */
     size_t group;      /* index into layers.group */
     json_t *json;      /* its object as it was read, NULL when built; keys that are not ours stay there */
 };
 
 /* One way to store a group.  Cheapest first; the last one is NONE, 16 bits, score 0. */
 struct layer_choice {
-    char *label;   /* as in the documents: "FP8(effective-bits: 8.0)" */
+    char *label;   /* as in the documents: "FP8(effective-bits: 8.0)", "INT8(effective-bits: 8.0)" */
     double bits;   /* a weight: what stands in the label */
     double score;  /* damage: finite, >= 0 */
     uint64_t cost; /* weights of the group * bits / 16, rounded up */
+    double gradient;     /* score by the gradient method: sum of (g*D)^2 */
+    double kl;           /* score by the KL method: sum over all positions, in nats */
+    double predicted_kl; /* half the sum over tokens of (sum_j g*D)^2, in nats over all loss tokens */
 };
 
 /* Optional numbers are NAN when absent. */
@@ -44,10 +50,8 @@ struct layer_group {
     struct layer_choice *choice;
     size_t n_choices;
     size_t weights;      /* elements: the cost of NONE; from the shapes when not scored */
-    double importance;   /* the largest score; what groups are ranked by */
-    double gradient;     /* score by the gradient method: sum of (g*D)^2 */
-    double kl;           /* score by the KL method: sum over all positions, in nats */
-    double predicted_kl; /* half the sum over tokens of (sum_j g*D)^2, in nats over all loss tokens */
+    double importance;   /* the score of its best 8-bit choice; what groups are ranked by */
+    double alpha;        /* SmoothQuant's, with the least output error on the data; NAN: not searched */
     bool has_tokens;     /* false in manifests, which do not say */
     size_t tokens;       /* rows of data that reached it: the smallest of its members */
     size_t rank;         /* 1-based; 0: not ranked */
@@ -64,6 +68,8 @@ struct layers {
     char *rounding;                      /* "exact" or "modelopt"; NULL: not known */
     char *fused_ranges;                  /* "shared" or "own" during scoring; NULL: not known */
     char *method;                        /* "gradient" or "kl_div"; NULL: not known */
+    char *activations;                   /* of INT8 candidates: "static" or "dynamic"; NULL: none were scored */
+    double alpha;                        /* SmoothQuant's when they were scored; NAN: without; -1: each group's own */
     struct layer_module *module;
     size_t n_modules, cap_modules;
     struct layer_group *group; /* in the order of their first members */
@@ -100,13 +106,25 @@ int layers_add(struct layers *l, const char *name, size_t rows, size_t cols, siz
 int layers_set_ranges(struct layers *l, size_t module, float weight_amax, float input_amax, size_t tokens,
                       struct err *e);
 
+/* [cols] each, copied. */
+int layers_set_channels(struct layers *l, size_t module, const float *input, const float *weight, struct err *e);
+/* Of a k_proj or v_proj. */
+int layers_set_kv(struct layers *l, size_t module, float amax, struct err *e);
+int layers_set_alpha(struct layers *l, size_t group, double alpha, struct err *e);
+
 /*
- * The FP8 score of a group and the NONE choice beside it; a ranking is dropped.  method "gradient" or
- * "kl_div" says which of the two numbers the choices carry; the other one and predicted_kl may be NAN, and to
+ * How INT8 candidates were scored: "static" or "dynamic" activations, SmoothQuant's alpha (0..1; NAN: without; -1: each
+ * group's own).
+ */
+int layers_set_int8(struct layers *l, const char *activations, double alpha, struct err *e);
+
+/*
+ * The score of a group in a format ("FP8", "INT8"), and the NONE choice beside it; a ranking is dropped.  method "gradient"
+ * or "kl_div" says which of the two numbers the choices carry; the other one and predicted_kl may be NAN, and to
  * keep what a document had, pass it again.  Fails when a number is infinite or negative, or when the chosen
  * one is NAN: the message names the group.
  */
-int layers_set_score(struct layers *l, size_t group, const char *method, double gradient, double kl,
+int layers_set_score(struct layers *l, size_t group, const char *format, const char *method, double gradient, double kl,
                      double predicted_kl, struct err *e);
 
 /* Positions by canonical name; -1: there is none. */

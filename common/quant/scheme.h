@@ -16,15 +16,27 @@
 #define SCHEME_SCHEMA "octet-scheme"
 enum { SCHEME_MAJOR = 1 };
 
-enum scheme_format { FORMAT_NONE, FORMAT_FP8 }; /* FORMAT_NONE: stays in 16 bits */
+enum scheme_format { FORMAT_NONE, FORMAT_FP8, FORMAT_INT8 }; /* FORMAT_NONE: stays in 16 bits */
 
-const char *scheme_format_text(enum scheme_format f);             /* "none", "fp8" */
+const char *scheme_format_text(enum scheme_format f);             /* "none", "fp8", "int8" */
 int scheme_format_parse(const char *text, enum scheme_format *f); /* -1: no such format */
 
 struct scheme_module {
     char *name; /* canonical */
     enum scheme_format format;
-    float weight_amax, input_amax; /* finite, >= 0 */
+    float weight_amax, input_amax; /* finite, >= 0; INT8: rows have their own weight range, and input_amax is that of the
+                                      smoothed input */
+    bool dynamic; /* INT8: the range of every token is taken when it runs; input_amax is 0 */
+    /* SmoothQuant; NULL: none.  [channels], the module's input features; see struct smooth in int8.h. */
+    size_t channels;
+    float *pre_scale, *own_scale;
+    bool folded;
+};
+
+/* Ranges of an attention layer's KV cache in FP8: K after the rotation. */
+struct scheme_kv {
+    char *layer; /* canonical: "language_model.layers.0" */
+    float k_amax, v_amax;
 };
 
 struct scheme_unranked {
@@ -58,6 +70,8 @@ struct scheme {
     bool ranged; /* modules below are complete; false: names only (coverage files, manifests) */
     struct scheme_module *module; /* in the order of the LAYERS document */
     size_t n_modules;
+    struct scheme_kv *kv; /* of every attention layer of the language model, in order; n_kv 0: a 16-bit KV cache */
+    size_t n_kv;
     json_t *modules_by_name; /* private: canonical name to position */
 };
 

@@ -1,0 +1,46 @@
+/*
+ * int8.h - INT8 arithmetic on arrays: one definition for scoring, evaluation and export
+ *
+ * Symmetric: w ~ code * scale with a scale for every output channel (row of W), scale = amax / 127; activations have one
+ * scale for a tensor (static) or one for every token (dynamic).  SmoothQuant moves range from activations to weights: X is
+ * multiplied, column by column, by a pre_quant_scale and W divided by it.
+ */
+#ifndef COMMON_BASE_INT8_H
+#define COMMON_BASE_INT8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/fp8.h"
+#include "common/base/numeric.h"
+
+/*
+ * The scale of a range, which is finite and not negative.  ROUND_EXACT: amax / 127; ROUND_MODELOPT: amax * fp32(1/127), as
+ * ModelOpt's CUDA arithmetic has it.  amax 0, or so small that the scale would vanish: 1.
+ */
+float int8_scale(float amax, enum rounding r);
+
+/* code[i] = clamp(rint(x[i] / scale), -128, 127), halves to even.  x has no NaN. */
+void int8_encode(int8_t *code, const float *x, size_t n, float scale);
+
+/* x[i] = code[i] * scale. */
+void int8_decode(float *x, const int8_t *code, size_t n, float scale);
+
+/*
+ * SmoothQuant's scales of one module, borrowed.  pre [in]: what X is multiplied by, one for all members of a fused group
+ * (q/k/v, gate/up).  own [in]: the module's own before the group took its mean, which ROUND_MODELOPT depends on; NULL: the
+ * same.  folded: the norm before the module carries pre, X comes multiplied.
+ */
+struct smooth {
+    const float *pre, *own;
+    bool folded;
+};
+
+/*
+ * One row of a weight smoothed: y[c] = w[c] / pre[c].  ROUND_EXACT: the fp32 quotient.  ROUND_MODELOPT on a bf16 weight
+ * (`from`): bf16(w * (1 / own)), and where own differs from pre, bf16(that * own / pre).
+ */
+void int8_smooth(float *y, const float *w, size_t n, const struct smooth *s, enum dtype from, enum rounding r);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * smooth.h - SmoothQuant: how much of an input channel's range moves into the weights
+ *
+ * Of a module: s[c] = wmax[c]^(1-alpha) / amax[c]^alpha, clamped to [1e-4, 1e4]; a channel without range (of either) gets
+ * 1.  X is multiplied by s, W divided.  alpha 1 levels the activations, alpha 0 the weights.  Members of a fused group see
+ * one input and so take one scale, the mean of theirs.  ROUND_MODELOPT: with the bf16 roundings of ModelOpt.
+ * Source: SmoothQuant (arXiv 2211.10438), ModelOpt 0.47 smoothquant().
+ */
+#ifndef COMMON_QUANT_SMOOTH_H
+#define COMMON_QUANT_SMOOTH_H
+
+#include "common/base/int8.h"
+#include "common/quant/layers.h"
+
+/* A group's scales. */
+struct smooth_group {
+    size_t channels, members;
+    float *pre;       /* [channels]: of the group */
+    float **own;      /* [members][channels]: of each member */
+    float input_amax; /* largest |x| after the multiplication */
+};
+
+/*
+ * From the channel ranges in l; the message of a failure names the module that lacks them and says to run calib-amax
+ * --per-channel.  0 <= alpha <= 1.  Release s afterwards, also after a failure.
+ */
+int smooth_make(struct smooth_group *s, const struct layers *l, size_t group, double alpha, enum rounding r,
+                struct err *e);
+void smooth_release(struct smooth_group *s);
+
+/* Whether the norm before the group can carry its scale: q/k/v and gate/up, vision's qkv and gate/up; not o, down, merger. */
+bool smooth_folds(const struct layers *l, size_t group);
+
+#endif
