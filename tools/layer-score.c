@@ -115,7 +115,7 @@ static int score_by_gradient(struct layers *l, struct model *m, const struct sco
             gradient += score[l->group[g].member[k]].gradient;
             predicted += score[l->group[g].member[k]].predicted_kl;
         }
-        if (layers_set_score(l, g, "gradient", gradient, NAN, predicted, e))
+        if (layers_set_score(l, g, "FP8", "gradient", gradient, NAN, predicted, e))
             goto out;
     }
     ret = 0;
@@ -139,7 +139,7 @@ static int score_by_kl(struct layers *l, struct model *m, const struct score_ran
     if (score_kl(m, range, group, l->n_groups, s->sample, s->n, RUN_ROWS, kl, p, e))
         goto out;
     for (size_t g = 0; g < l->n_groups; g++) /* rounding of the logits can leave a sum just below 0 */
-        if (layers_set_score(l, g, "kl_div", NAN, kl[g] < 0 ? 0 : kl[g], NAN, e))
+        if (layers_set_score(l, g, "FP8", "kl_div", NAN, kl[g] < 0 ? 0 : kl[g], NAN, e))
             goto out;
     ret = 0;
 out:
