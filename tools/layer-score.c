@@ -90,23 +90,24 @@ out:
 /* What each module is quantized with. */
 static struct score_range *score_ranges(const struct layers *l, const struct ranges *r, struct err *e)
 {
-    struct score_range *range = mem_zalloc(l->n_modules, sizeof *range, e);
+    struct score_form *form = mem_zalloc(l->n_modules, sizeof *form, e);
 
-    for (size_t i = 0; range && i < l->n_modules; i++)
-        range[i] = (struct score_range){.weight_amax = layers_weight_amax(l, i, !strcmp(fused, "shared")),
-                                        .input_amax = r->input[i],
-                                        .skip = r->tokens[i] == 0};
-    return range;
+    for (size_t i = 0; form && i < l->n_modules; i++)
+        form[i] = (struct score_form){.form = {.format = FORMAT_FP8,
+                                               .amax = layers_weight_amax(l, i, !strcmp(fused, "shared")),
+                                               .input_amax = r->input[i]},
+                                      .skip = r->tokens[i] == 0};
+    return form;
 }
 
-static int score_by_gradient(struct layers *l, struct model *m, const struct score_range *range,
+static int score_by_gradient(struct layers *l, struct model *m, const struct score_form *form,
                              const struct samples *s, struct progress *p, struct err *e)
 {
     struct score_result *score = mem_zalloc(m->linears, sizeof *score, e);
     double nll;
     int ret = -1;
 
-    if (!score || score_gradient(m, range, s->sample, s->n, RUN_ROWS, score, &nll, p, e))
+    if (!score || score_gradient(m, form, 1, s->sample, s->n, RUN_ROWS, score, &nll, p, e))
         goto out;
     for (size_t g = 0; g < l->n_groups; g++) {
         double gradient = 0, predicted = 0;
@@ -124,7 +125,7 @@ out:
     return ret;
 }
 
-static int score_by_kl(struct layers *l, struct model *m, const struct score_range *range, const struct samples *s,
+static int score_by_kl(struct layers *l, struct model *m, const struct score_form *form, const struct samples *s,
                        struct progress *p, struct err *e)
 {
     struct score_group *group = mem_zalloc(l->n_groups, sizeof *group, e);
@@ -136,7 +137,7 @@ static int score_by_kl(struct layers *l, struct model *m, const struct score_ran
     for (size_t g = 0; g < l->n_groups; g++)
         for (size_t k = 0; k < l->group[g].n_members; k++)
             group[g].member[group[g].members++] = &m->linear[l->group[g].member[k]];
-    if (score_kl(m, range, group, l->n_groups, s->sample, s->n, RUN_ROWS, kl, p, e))
+    if (score_kl(m, form, 1, group, l->n_groups, s->sample, s->n, RUN_ROWS, kl, p, e))
         goto out;
     for (size_t g = 0; g < l->n_groups; g++) /* rounding of the logits can leave a sum just below 0 */
         if (layers_set_score(l, g, "FP8", "kl_div", NAN, kl[g] < 0 ? 0 : kl[g], NAN, e))
@@ -152,7 +153,7 @@ static int run(char *const *operand, size_t n, struct err *e)
 {
     bool gradient = !strcmp(method, "gradient");
     char ranges_hex[SHA256_HEX] = "";
-    struct score_range *range = NULL;
+    struct score_form *form = NULL;
     struct backend *be = NULL;
     struct samples s = {0};
     struct model m = {0};
@@ -181,10 +182,10 @@ static int run(char *const *operand, size_t n, struct err *e)
         ret = -1;
     }
     if (document_make(&l, &m, run_id(model_dir), &s, &r, e) || layers_set_quantization(&l, rounding, fused, e) ||
-        !(range = score_ranges(&l, &r, e)))
+        !(form = score_forms(&l, &r, e)))
         goto out;
     progress_begin(&p, "scoring", gradient ? "samples" : "forwards", gradient ? s.n : s.n * l.n_groups);
-    ret = gradient ? score_by_gradient(&l, &m, range, &s, &p, e) : score_by_kl(&l, &m, range, &s, &p, e);
+    ret = gradient ? score_by_gradient(&l, &m, form, &s, &p, e) : score_by_kl(&l, &m, form, &s, &p, e);
     progress_end(&p);
     if (ret == 0) {
         const struct layers_from from[] = {{"model", m.digest}, {"samples", s.digest}, {"ranges", ranges_hex}};
@@ -192,7 +193,7 @@ static int run(char *const *operand, size_t n, struct err *e)
         ret = layers_write(&l, from, ranges_path ? 3 : 2, output, e);
     }
 out:
-    free(range);
+    free(form);
     layers_release(&l);
     ranges_release(&r);
     samples_release(&s);

@@ -228,6 +228,15 @@ static int project_qkv(struct walk *w, const struct stage *s, struct acts *a, st
                : 0;
 }
 
+/* Keys and values as an FP8 KV cache gives them back: all of them, since engines read what they stored. */
+static void round_kv(struct walk *w, const struct kv_scale *kv, const struct acts *a)
+{
+    struct backend *be = w->m->be;
+
+    be->round_fp8(be, a->kr, a->kr, a->rows * a->kv_dim, kv->k);
+    be->round_fp8(be, a->v, a->v, a->rows * a->kv_dim, kv->v);
+}
+
 /* A block of either tower up to its last product; the caller adds the residual x1 + d. */
 static int block(struct walk *w, const struct stage *s, struct acts *a, const void *x, struct err *e)
 {
@@ -241,6 +250,8 @@ static int block(struct walk *w, const struct stage *s, struct acts *a, const vo
         return -1;
     be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd, false);
     be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd, false);
+    if (w->m->kv && s->kind == STAGE_TEXT)
+        round_kv(w, &w->m->kv[s->block], a);
     if (w->cache && s->kind == STAGE_TEXT)
         kv = kv_cache_append(w->cache, s->block, a->kr, a->v, a->rows);
     be->attention(be, t, a->o, a->lse, a->qr, kv.k, kv.v);
