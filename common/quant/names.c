@@ -135,6 +135,13 @@ bool name_servable(const char *canonical)
     return !after(canonical, "visual.patch_embed.");
 }
 
+bool name_cached(const char *canonical)
+{
+    const char *last = last_part(canonical);
+
+    return after(canonical, "language_model.") && (!strcmp(last, "k_proj") || !strcmp(last, "v_proj"));
+}
+
 /* One character against the set that begins at p[1]; *end: what follows its "]", or NULL when there is none.
  */
 static bool in_set(const char *p, char c, const char **end)

@@ -50,6 +50,9 @@ extern const char *const name_scope_choices[]; /* for OPT_CHOICE */
 /* False for visual.patch_embed.*: a Conv3d, which no engine loads quantized. */
 bool name_servable(const char *canonical);
 
+/* Whether the module's output goes into the KV cache: k_proj and v_proj of the language model. */
+bool name_cached(const char *canonical);
+
 /*
  * Python's fnmatch, case kept: "*" any text, dots and nothing included; "?" one character; "[abc]", "[a-z]",
  * "[!abc]" one of a set; a "[" without "]" is itself.  There is no escape character.

@@ -6,10 +6,10 @@
 #include "common/base/mem.h"
 #include "common/quant/rank.h"
 
-/* NAN when the document does not say. */
+/* Of the best choice; NAN when the document does not say. */
 static double nats_per_token(const struct layers *l, const struct layer_group *g)
 {
-    return l->loss_tokens ? g->predicted_kl / (double)l->loss_tokens : NAN;
+    return l->loss_tokens && g->scored ? layers_best(g)->predicted_kl / (double)l->loss_tokens : NAN;
 }
 
 /* One object as rows of a table, its nested values left out. */

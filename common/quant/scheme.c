@@ -18,7 +18,7 @@ struct pick {
     long *choice; /* per group: index of its choice, DROPPED or UNRANKED */
 };
 
-static const char *const format_text[] = {"none", "fp8"};
+static const char *const format_text[] = {"none", "fp8", "int8"};
 
 const char *scheme_format_text(enum scheme_format f)
 {
@@ -286,7 +286,7 @@ static void put_sums(struct scheme *s, const struct pick *p)
         if (c < 0)
             continue;
         s->score += g->scored ? g->choice[c].score : 0;
-        s->predicted_kl += g->predicted_kl / (double)p->l->loss_tokens;
+        s->predicted_kl += g->scored ? g->choice[c].predicted_kl / (double)p->l->loss_tokens : NAN;
     }
     s->effective_bits = s->weights ? (double)cost / (double)s->weights * 16 : 16;
     s->weight_bytes = (double)cost * 2;
@@ -427,8 +427,14 @@ void scheme_release(struct scheme *s)
                     s->by,       s->scope,        s->rounding,          s->fused_ranges,
                     s->model_id, s->model_digest, s->architecture};
 
-    for (size_t i = 0; i < s->n_modules; i++)
+    for (size_t i = 0; i < s->n_modules; i++) {
         free(s->module[i].name);
+        free(s->module[i].pre_scale);
+        free(s->module[i].own_scale);
+    }
+    for (size_t i = 0; i < s->n_kv; i++)
+        free(s->kv[i].layer);
+    free(s->kv);
     for (size_t i = 0; i < s->n_unranked; i++) {
         free(s->unranked[i].name);
         free(s->unranked[i].reason);

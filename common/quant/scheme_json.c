@@ -153,7 +153,7 @@ static int read_module(struct scheme *s, const char *key, const json_t *o, struc
     }
     if (json_get_str(o, "format", &format, where, e))
         goto out;
-    if (scheme_format_parse(format, &m->format) || m->format == FORMAT_NONE) {
+    if (scheme_format_parse(format, &m->format) || m->format != FORMAT_FP8) {
         err_set(e, RC_DATA, "%s: the format '%s' is not known; this version knows 'fp8'", where, format);
         goto out;
     }
