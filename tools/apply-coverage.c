@@ -42,7 +42,7 @@ static const struct cli_opt opts[] = {
     {OPT_STR, 0, "smooth-quant", &smooth, "ALPHA",
      "smooth INT8 layers: 0 to 1, 'auto' for what calib-amax found, 'none'\n(default: as scored, else none)", 0, 0, NULL},
     {OPT_CHOICE, 0, "smooth-at", &smooth_at, NULL,
-     "only layers whose norm can carry the scale (default), or\nall, where the input enters", 0, 0, smooth_at_choices},
+     "smooth only layers whose norm can carry the scale, or all,\nwhere the input enters (default: as scored, else norm)", 0, 0, smooth_at_choices},
     {OPT_CHOICE, 0, "kv", &kv, NULL, "the KV cache of the language model (default: as the preset or FILE says, else none)", 0,
      0, kv_choices},
     {OPT_FLAG, 0, "needs", &needs, NULL, "print the options of calib-amax that the preset needs, and stop", 0, 0, NULL},
@@ -107,7 +107,7 @@ static int parse_forms(struct scheme_opts *o, const struct preset *p, double *al
         return -1;
     o->alpha = smooth || preset_name ? alpha : NULL;
     o->activations = activations ? activations : p->activations;
-    o->smooth_input = smooth_at ? !strcmp(smooth_at, "input") : p->smooth_input;
+    o->smooth_at = smooth_at ? smooth_at : !preset_name ? NULL : p->smooth_input ? "input" : "norm";
     o->kv = kv ? !strcmp(kv, "fp8") : p->kv;
     o->preset = p->name;
     return 0;

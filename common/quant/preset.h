@@ -25,7 +25,7 @@ struct preset {
     size_t n_disabled;
     char *activations; /* of INT8: "static", "dynamic" */
     double alpha;      /* SmoothQuant's, as layers.alpha */
-    bool smooth_input; /* as scheme_opts.smooth_input */
+    bool smooth_input; /* all INT8 groups; false: those whose norm can carry the scale */
     bool kv;           /* an FP8 KV cache */
     char hex[SHA256_HEX]; /* of the file's bytes; "" when built in */
 };
