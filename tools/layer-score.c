@@ -88,7 +88,7 @@ out:
 }
 
 /* What each module is quantized with. */
-static struct score_range *score_ranges(const struct layers *l, const struct ranges *r, struct err *e)
+static struct score_form *score_forms(const struct layers *l, const struct ranges *r, struct err *e)
 {
     struct score_form *form = mem_zalloc(l->n_modules, sizeof *form, e);
 
