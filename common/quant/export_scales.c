@@ -108,9 +108,6 @@ static int add_kv_scales(struct export_plan *p, const struct scheme_kv *kv, stru
     const struct export_item *k;
     size_t file;
 
-    if (name_scope(kv->layer) == SCOPE_VISION)
-        return err_set(e, RC_DATA, "the scheme has KV ranges for '%s', but the vision tower has no KV cache",
-                       kv->layer);
     if (name_hub(kv->layer, layer, e))
         return -1;
     snprintf(weight, sizeof weight, "%s.self_attn.k_proj.weight", layer);
@@ -142,9 +139,9 @@ static int check_kv(const struct export_plan *p, struct err *e)
         caches += !strcmp(last, "k_proj") && name_cached(module);
     }
     for (size_t i = 0; i < s->n_kv; i++)
-        for (size_t k = 0; k < i; k++)
-            if (!strcmp(s->kv[i].layer, s->kv[k].layer))
-                return err_set(e, RC_DATA, "the scheme has KV ranges for '%s' twice", s->kv[i].layer);
+        if (name_scope(s->kv[i].layer) == SCOPE_VISION)
+            return err_set(e, RC_DATA, "the scheme has KV ranges for '%s', but the vision tower has no KV cache",
+                           s->kv[i].layer);
     if (s->n_kv && s->n_kv != caches)
         return err_set(e, RC_DATA,
                        "the scheme has KV ranges for %zu layers, '%s' has %zu: engines quantize the cache of all layers or "
