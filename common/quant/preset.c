@@ -167,8 +167,8 @@ int preset_apply(const struct preset *p, const struct layers *l, enum scheme_for
 const char *preset_needs(bool kv, double alpha)
 {
     static const char *const needs[2][3] = {
-        {"", "--per-channel", "--per-channel --alpha auto"},
-        {"--kv", "--kv --per-channel", "--kv --per-channel --alpha auto"},
+        {"", "--per-channel", "--per-channel --alpha=auto"},
+        {"--kv", "--kv --per-channel", "--kv --per-channel --alpha=auto"},
     };
 
     return needs[kv][isnan(alpha) ? 0 : alpha < 0 ? 2 : 1];
