@@ -157,7 +157,8 @@ int scheme_make(struct scheme *s, const struct layers *l, const struct scheme_op
         .l = l,
         .o = o,
         .activations = activations(l, o),
-        .alpha = o->alpha ? *o->alpha : l->activations ? l->alpha : NAN,
+        .alpha = o->alpha ? *o->alpha : l->alpha,
+        .smooth_input = o->smooth_at ? !strcmp(o->smooth_at, "input") : l->smooth_input,
     };
     int ret = -1;
 

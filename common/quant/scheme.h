@@ -110,7 +110,11 @@ struct scheme_opts {
     enum scheme_format format;
     const char *activations; /* of INT8: "static", "dynamic"; NULL: as the scores were measured, else "static" */
     const double *alpha;     /* SmoothQuant of INT8, as layers.alpha; NULL: as the scores were measured, else without */
-    bool smooth_input;       /* smooth all INT8 groups, where X enters; false: those whose norm can carry it, in the norm */
+    /*
+     * What is smoothed: "norm", the INT8 groups whose norm can carry the scale, which it then does; "input", all of them,
+     * where X enters.  NULL: as the scores were measured, else "norm".
+     */
+    const char *smooth_at;
     bool kv;                 /* an FP8 KV cache */
 };
 

@@ -10,13 +10,14 @@
 /* Whether an INT8 group is smoothed. */
 static bool smoothed(const struct pick *p, size_t group)
 {
-    return !isnan(p->alpha) && (p->o->smooth_input || smooth_folds(p->l, group));
+    return smooth_applies(p->l, group, p->alpha, p->smooth_input);
 }
 
 bool scheme_as_scored(const struct pick *p, size_t group)
 {
     const struct layers *l = p->l;
-    double alpha = smoothed(p, group) ? p->alpha : NAN, scored = l->activations ? l->alpha : NAN;
+    double alpha = smoothed(p, group) ? p->alpha : NAN,
+           scored = smooth_applies(l, group, l->alpha, l->smooth_input) ? l->alpha : NAN;
 
     if (p->group[group].format != FORMAT_INT8 || l->foreign)
         return true;
@@ -52,7 +53,7 @@ static int put_smooth(struct scheme_module *q, const struct scheme *s, const str
         at++;
     q->channels = scales.channels;
     q->input_amax = scales.input_amax;
-    q->folded = !p->o->smooth_input;
+    q->folded = !p->smooth_input;
     q->pre_scale = copy_scales(scales.pre, scales.channels, e);
     if (!q->pre_scale)
         goto out;

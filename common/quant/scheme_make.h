@@ -16,11 +16,12 @@ struct decision {
 struct pick {
     const struct layers *l;
     const struct scheme_opts *o;
-    struct rank rank;       /* its order, and what is not ranked with the reasons */
-    struct decision *group; /* [l->n_groups] */
-    double gap;             /* as in struct scheme */
+    struct rank rank;        /* its order, and what is not ranked with the reasons */
+    struct decision *group;  /* [l->n_groups] */
+    double gap;              /* as in struct scheme */
     const char *activations; /* of INT8 modules */
-    double alpha;            /* as layers.alpha */
+    double alpha;            /* these two as in struct layers */
+    bool smooth_input;
 };
 
 /* Elements of all groups that count: the scored ones, or all when none is. */

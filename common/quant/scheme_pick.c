@@ -138,6 +138,15 @@ static int pick_preset(struct pick *p, struct err *e)
 {
     size_t taken = 0;
 
+    for (size_t i = 0; i < p->rank.n_out; i++) {
+        const struct rank_out *out = &p->rank.out[i];
+
+        if (out->unreached && p->o->preset_format[out->group] != FORMAT_NONE)
+            return err_set(e, RC_DATA,
+                           "the preset '%s' quantizes '%s', but %s has no range of it: run calib-amax on samples that reach "
+                           "it, or leave it out (--exclude)",
+                           p->o->preset, p->l->group[out->group].name, p->l->label);
+    }
     for (size_t i = 0; i < p->rank.n; i++) {
         size_t g = p->rank.order[i];
 

@@ -139,3 +139,8 @@ bool smooth_folds(const struct layers *l, size_t group)
 
     return !strcmp(last, "q_proj") || !strcmp(last, "gate_proj") || !strcmp(last, "qkv");
 }
+
+bool smooth_applies(const struct layers *l, size_t group, double alpha, bool smooth_input)
+{
+    return !isnan(alpha) && (smooth_input || smooth_folds(l, group));
+}

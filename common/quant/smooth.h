@@ -33,4 +33,7 @@ void smooth_release(struct smooth_group *s);
 /* Whether the norm before the group can carry its scale: q/k/v and gate/up, vision's qkv and gate/up; not o, down, merger. */
 bool smooth_folds(const struct layers *l, size_t group);
 
+/* Whether a group in INT8 is smoothed: alpha as layers.alpha; at the input every group can be, in the norm those that fold. */
+bool smooth_applies(const struct layers *l, size_t group, double alpha, bool smooth_input);
+
 #endif

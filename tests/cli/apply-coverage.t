@@ -8,7 +8,7 @@ C=data/published/qwen2_5-fp8-all-baseline.top10.coverage.json
 export L P C
 
 t apply-coverage-help 0 'apply-coverage --help'
-like apply-coverage-bad-option 2 "^apply-coverage: unknown .* '--preset'" 'apply-coverage --preset x $L'
+like apply-coverage-bad-option 2 "^apply-coverage: unknown .* '--frobnicate'" 'apply-coverage --frobnicate $L'
 like apply-coverage-nothing 2 "a coverage from 1 to 100 is missing" 'apply-coverage'
 like apply-coverage-percent 2 "'150' is not a coverage" 'apply-coverage 150 $L'
 like apply-coverage-fraction 2 "'0.5' is not a coverage" 'apply-coverage 0.5 $L'
