@@ -3,7 +3,7 @@
 
 float int8_scale(float amax, enum rounding r)
 {
-    float s = r == ROUND_EXACT ? amax / INT8_MAX_CODE : amax * (1 / INT8_MAX_CODE);
+    float s = r == ROUND_MODELOPT ? amax * (1 / INT8_MAX_CODE) : amax / INT8_MAX_CODE;
 
     return s > 0 ? s : 1;
 }
@@ -37,7 +37,7 @@ static void smooth_twice(float *y, const float *w, size_t n, const float *own, c
 
 void int8_smooth(float *y, const float *w, size_t n, const struct smooth *s, enum dtype from, enum rounding r)
 {
-    if (r == ROUND_MODELOPT && from == DT_BF16)
+    if (r != ROUND_EXACT && from == DT_BF16)
         smooth_twice(y, w, n, s->own ? s->own : s->pre, s->pre);
     else
         for (size_t i = 0; i < n; i++)

@@ -18,8 +18,8 @@
 #define INT8_MAX_CODE 127.0f
 
 /*
- * The scale of a range, which is finite and not negative.  ROUND_EXACT: amax / 127; ROUND_MODELOPT: amax * fp32(1/127), as
- * ModelOpt's CUDA arithmetic has it.  amax 0, or so small that the scale would vanish: 1.
+ * The scale of a range, which is finite and not negative.  amax / 127; ROUND_MODELOPT: amax * fp32(1/127), as ModelOpt's CUDA
+ * arithmetic has it.  amax 0, or so small that the scale would vanish: 1.
  */
 float int8_scale(float amax, enum rounding r);
 
@@ -48,7 +48,7 @@ struct smooth {
 };
 
 /*
- * One row of a weight smoothed: y[c] = w[c] / pre[c]; y may be w.  ROUND_EXACT: the fp32 quotient.  ROUND_MODELOPT on a bf16
+ * One row of a weight smoothed: y[c] = w[c] / pre[c]; y may be w.  ROUND_EXACT: the fp32 quotient.  The others on a bf16
  * weight (`from`): v = bf16(w * (1 / own)), and where bf16(own) is not pre, bf16(v * bf16(own) / pre).  Source: ModelOpt
  * 0.47, apply_pre_quant_scale_and_smooth() and _update_pre_quant_scale().
  */

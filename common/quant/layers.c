@@ -215,11 +215,12 @@ int layers_set_alpha(struct layers *l, size_t group, double alpha, struct err *e
     return 0;
 }
 
-int layers_set_int8(struct layers *l, const char *activations, double alpha, struct err *e)
+int layers_set_int8(struct layers *l, const char *activations, double alpha, bool smooth_input, struct err *e)
 {
     if (!isnan(alpha) && alpha != -1 && !(alpha >= 0 && alpha <= 1))
         return err_set(e, RC_DATA, "%s: SmoothQuant's alpha is %g; it must lie within 0 and 1", l->label, alpha);
     l->alpha = alpha;
+    l->smooth_input = smooth_input;
     return set_text(&l->activations, activations, e);
 }
 

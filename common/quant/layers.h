@@ -74,6 +74,7 @@ struct layers {
     char *method;                        /* "gradient" or "kl_div"; NULL: not known */
     char *activations;                   /* of INT8 candidates: "static" or "dynamic"; NULL: none were scored */
     double alpha;                        /* SmoothQuant's when they were scored; NAN: without; -1: each group's own */
+    bool smooth_input;                   /* all groups were smoothed; false: those whose norm can carry the scale */
     struct layer_module *module;
     size_t n_modules, cap_modules;
     struct layer_group *group; /* in the order of their first members */
@@ -120,10 +121,11 @@ int layers_set_kv(struct layers *l, size_t module, float amax, struct err *e);
 int layers_set_alpha(struct layers *l, size_t group, double alpha, struct err *e);
 
 /*
- * How INT8 candidates were scored: "static" or "dynamic" activations, SmoothQuant's alpha (0..1; NAN: without; -1: each
- * group's own).
+ * How INT8 candidates were scored: "static" or "dynamic" activations; SmoothQuant's alpha (0..1; NAN: without; -1: each
+ * group's own), of all groups (smooth_input) or of those whose norm can carry the scale, the others without; see
+ * smooth_applies().
  */
-int layers_set_int8(struct layers *l, const char *activations, double alpha, struct err *e);
+int layers_set_int8(struct layers *l, const char *activations, double alpha, bool smooth_input, struct err *e);
 
 /*
  * The score of a group in a format ("FP8", "INT8"), beside those of other formats by the same method and the NONE choice; a
@@ -157,7 +159,7 @@ bool layers_scored(const struct layers *l); /* at least one group has choices */
  * Add a shard: the same model over other samples.  Ranges by max, but those that a shard which reached the module did not
  * measure are not known; tokens, samples and scores by sum; the ranking is dropped.  A group's alpha stays where both agree.
  * Keys that this version does not know stay where both documents agree.  -1 when the two differ in model, modules, choices,
- * method, rounding, fused ranges, or in the activations and alphas that INT8 was scored with.
+ * method, rounding, fused ranges, or in the activations and the smoothing that INT8 was scored with.
  */
 int layers_merge(struct layers *l, const struct layers *shard, struct err *e);
 

@@ -34,6 +34,8 @@ static int check_same(const struct layers *a, const struct layers *b, struct err
         what = "the activations that INT8 was scored with";
     else if (a->activations && !same_alpha(a->alpha, b->alpha))
         what = "the alpha that INT8 was scored with";
+    else if (a->activations && !isnan(a->alpha) && a->smooth_input != b->smooth_input)
+        what = "the layers that were smoothed";
     else if (a->n_modules != b->n_modules || a->n_groups != b->n_groups || a->foreign != b->foreign)
         what = "the list of modules";
     for (size_t i = 0; !what && i < a->n_modules; i++) {

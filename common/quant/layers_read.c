@@ -82,7 +82,7 @@ static int read_meta(struct layers *l, struct err *e)
     struct where at_model = where(l, "model", ""), at_samples = where(l, "samples", ""),
                  at_quant = where(l, "quantization", ""), at_scheme = where(l, "scheme", "");
     const char *id = NULL, *digest = NULL, *arch = NULL, *data = NULL, *rounding = NULL, *fused = NULL,
-               *method = NULL, *activations = NULL;
+               *method = NULL, *activations = NULL, *smooth_at = NULL;
     json_t *model, *samples, *quant, *scheme;
 
     if (section(l, "model", &model, e) || section(l, "samples", &samples, e) ||
@@ -101,15 +101,17 @@ static int read_meta(struct layers *l, struct err *e)
     if (quant && (json_or_str(quant, "rounding", &rounding, at_quant.text, e) ||
                   json_or_str(quant, "fused_ranges", &fused, at_quant.text, e) ||
                   json_or_str(quant, "activations", &activations, at_quant.text, e) ||
-                  read_alpha(l, quant, &at_quant, e)))
+                  json_or_str(quant, "smooth_at", &smooth_at, at_quant.text, e) || read_alpha(l, quant, &at_quant, e)))
         return -1;
     if (scheme && json_or_str(scheme, "auto_quantize_method", &method, at_scheme.text, e))
         return -1;
     if (one_of(&at_quant, "rounding", rounding, "exact", "modelopt", e) ||
         one_of(&at_quant, "fused_ranges", fused, "shared", "own", e) ||
         one_of(&at_quant, "activations", activations, "static", "dynamic", e) ||
+        one_of(&at_quant, "smooth_at", smooth_at, "norm", "input", e) ||
         one_of(&at_scheme, "auto_quantize_method", method, "gradient", "kl_div", e))
         return -1;
+    l->smooth_input = smooth_at && !strcmp(smooth_at, "input");
     return copy(&l->model_id, base_name(id), e) || copy(&l->model_digest, digest, e) ||
                    copy(&l->architecture, arch, e) || copy(&l->samples_digest, data, e) ||
                    copy(&l->rounding, rounding, e) || copy(&l->fused_ranges, fused, e) ||

@@ -114,7 +114,8 @@ static int put_meta(json_t *out, const struct layers *l, struct err *e)
             put_text(o, "rounding", l->rounding, e) || put_text(o, "fused_ranges", l->fused_ranges, e))
             return -1;
         if (l->activations &&
-            (put_text(o, "activations", l->activations, e) || json_put(o, "smooth_alpha", alpha_json(l->alpha), e)))
+            (put_text(o, "activations", l->activations, e) || json_put(o, "smooth_alpha", alpha_json(l->alpha), e) ||
+             put_text(o, "smooth_at", isnan(l->alpha) ? NULL : l->smooth_input ? "input" : "norm", e)))
             return -1;
     }
     return 0;
