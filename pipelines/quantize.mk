@@ -11,6 +11,7 @@
 # SAMPLES   pictures to calibrate with; as many captions alone are added
 # EVAL      pictures to evaluate on, and as many captions alone; other pictures than those of the calibration
 # LAYOUT    modelopt or compressed-tensors (default: the one that engines load: compressed-tensors when a layer is INT8)
+# ENGINE    the one that must load the checkpoints (default vllm); check.txt says what all do
 # APPLY     more options of apply-coverage, e.g. APPLY='--smooth-quant 0.5'     EXPORT  more options of export-ckpt
 # SEED, DEVICE, OUT, LAUNCH    as in sweep.mk
 #
@@ -25,6 +26,7 @@ SAMPLES  ?= 40
 EVAL     ?= 40
 SEED     ?= 42
 DEVICE   ?= auto
+ENGINE   ?= vllm
 OUT      ?= out/quantize-$(notdir $(MODEL:%/=%))
 TOOLS    ?= build/tools
 PIPES    := $(dir $(lastword $(MAKEFILE_LIST)))
@@ -74,7 +76,7 @@ $(call at,layout): %/layout: %/scheme.json
 $(call at,checkpoint/config.json): %/checkpoint/config.json: %/scheme.json %/layout
 	export-ckpt -q -f -m $(MODEL) --format $(or $(LAYOUT),$$(cat $*/layout)) $(EXPORT) -o $(@D) $<
 $(call at,check.txt): %/check.txt: %/checkpoint/config.json
-	check-ckpt -f -o $@ $(<D)
+	check-ckpt -f -o $@ $(<D) || check-ckpt --engine $(ENGINE) $(<D) >/dev/null
 $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/reference.states
 	$(RUN) eval-logits -f --ref $(OUT)/reference.states --device $(DEVICE) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples

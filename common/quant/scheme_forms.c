@@ -45,7 +45,7 @@ static int put_smooth(struct scheme_module *q, const struct scheme *s, const str
     int ret = -1;
 
     if (isnan(alpha))
-        return err_set(e, RC_DATA, "%s has no alpha that was searched for '%s': run calib-amax --alpha auto", p->l->label,
+        return err_set(e, RC_DATA, "%s has no alpha that was searched for '%s': run calib-amax --per-channel --alpha auto", p->l->label,
                        g->key);
     if (rounding_parse(s->rounding, &r, e) || smooth_make(&scales, p->l, group, alpha, r, e))
         goto out;
