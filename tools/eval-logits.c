@@ -60,6 +60,7 @@ struct eval {
     struct backend *be;
     struct samples s;
     struct model base; /* the reference, or --base */
+    struct scheme scheme; /* what base runs under, after the reference was made; its forms borrow from it */
     bool has_base;
     struct states ref;
     struct eval_sample *out;
@@ -185,10 +186,11 @@ static int candidate(struct eval *ev, const struct cli_item *c, struct err *e)
     int ret = -1;
 
     if (is_scheme(c)) {
-        if (scheme_read(&scheme, c->value, false, e) == 0 && model_apply(&ev->base, &scheme, e) == 0)
-            ret = compare(ev, &ev->base, run_id(c->value), &scheme, e);
-        scheme_release(&scheme);
-        return ret;
+        if (scheme_read(&scheme, c->value, false, e) == 0)
+            ret = model_apply(&ev->base, &scheme, e);
+        scheme_release(&ev->scheme); /* of the candidate before, which nothing borrows from any more */
+        ev->scheme = scheme;
+        return ret ? -1 : compare(ev, &ev->base, run_id(c->value), &ev->scheme, e);
     }
     if (ev->has_base)
         model_evict(&ev->base);
@@ -284,6 +286,7 @@ out:
     states_release(&ev.ref);
     samples_release(&ev.s);
     model_close(&ev.base);
+    scheme_release(&ev.scheme);
     if (ev.be)
         ev.be->close(ev.be);
     return ret;

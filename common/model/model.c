@@ -373,6 +373,15 @@ static bool is_quantized(const struct st_tensor *t)
     return t->dtype == DT_F8_E4M3 || t->dtype == DT_I8;
 }
 
+bool model_is_quantized(const struct model *m)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < m->linears; i++)
+        any |= is_quantized(m->linear[i].info->weight);
+    return any;
+}
+
 int model_quantize(struct model *m, struct linear *l, const struct linear_form *form, struct err *e)
 {
     struct stage *s = model_stage_of(m, l);
@@ -454,6 +463,9 @@ int model_apply(struct model *m, const struct scheme *s, struct err *e)
                        s->model_digest, m->weights.ckpt.dir, m->digest);
     if (s->rounding && rounding_parse(s->rounding, &rounding, e))
         return err_prefix(e, "scheme %s", s->label);
+    if (rounding == ROUND_MODELOPT_CPU)
+        return err_set(e, RC_DATA, "scheme %s has rounding modelopt-cpu, which is for exports: run it with modelopt or exact",
+                       s->label);
     for (size_t i = 0; i < m->linears; i++)
         model_unquantize(m, &m->linear[i]);
     m->rounding = rounding;

@@ -101,7 +101,7 @@ static void check_ranking(struct reference *r, const char *how)
     struct progress p = {0};
     struct err e = {0};
 
-    if (ranges_measure(&ranges, &r->m, r->s.sample, r->s.n, 2048, &p, &e))
+    if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 2048, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
         form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}}, ranges.tokens[i] == 0};

@@ -65,7 +65,7 @@ static void check_model(struct reference *r, size_t rows)
     struct progress p = {0};
     struct err e = {0};
 
-    if (ranges_measure(&ranges, &r->m, r->s.sample, r->s.n, rows, &p, &e))
+    if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, rows, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
         form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}}, ranges.tokens[i] == 0};
