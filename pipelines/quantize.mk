@@ -16,8 +16,8 @@
 # SEED, DEVICE, OUT, LAUNCH    as in sweep.mk
 #
 # Every stage's result appears whole or not at all, so an interrupted run goes on where it stopped, and a second one does
-# nothing.  Settings that change what is measured are kept in OUT/settings, what the recipes need of calib-amax in OUT/needs;
-# a change of either starts over.
+# nothing.  Settings that change what is measured are kept in OUT/settings, and what recipes have needed of calib-amax in
+# OUT/needs; a change of the one, or an addition to the other, starts over.
 
 MODEL    ?= data/tiny-qwen2_5-vl
 DATA     ?= data/shapes2017
@@ -43,6 +43,7 @@ $(if $(filter $(words $(NAMES)),$(words $(sort $(NAMES)))),,$(error PRESET='$(PR
 needs_of  = $(shell $(TOOLS)/apply-coverage --needs $(APPLY) --preset $(1) || echo error)
 NEEDS    := $(sort $(foreach p,$(PRESET),$(call needs_of,$p)))
 $(if $(filter error,$(NEEDS)),$(error PRESET='$(PRESET)' cannot be used))
+NEEDS    := $(sort $(NEEDS) $(shell cat $(OUT)/needs 2>/dev/null))# what earlier recipes needed stays measured
 
 RUN       = $(LAUNCH)
 SETTINGS := MODEL=$(MODEL) DATA=$(DATA) SAMPLES=$(SAMPLES) EVAL=$(EVAL) SEED=$(SEED) LAYOUT=$(LAYOUT) APPLY=$(APPLY) \
