@@ -198,7 +198,24 @@ def captions():
                                                {"id": 3, "image_id": 4, "caption": "the cat"}]}))
 
 
+def chunked(magic, version, head, chunks, end=True):
+    """A file of common/io/chunks.h; chunks: (kind, payload)."""
+    out = magic + struct.pack("<II", version, 0)
+    digest = hashlib.sha256(out).digest()
+    for kind, payload in [(1, text(head))] + chunks + ([(0, b"")] if end else []):
+        check = hashlib.sha256(digest + struct.pack("<IQ", kind, len(payload))).digest()[:4]
+        body = struct.pack("<I", kind) + check + struct.pack("<Q", len(payload)) + payload
+        digest = hashlib.sha256(digest + body).digest()
+        out += body + digest
+    return out
+
+
 def files():
+    two = [(1, b""), (2, b"payload")]
+    put("chunks", "whole", chunked(b"OCTTEST\n", 1, {"key": "value"}, two))
+    put("chunks", "unfinished", chunked(b"OCTTEST\n", 1, {}, two, False))
+    put("chunks", "torn", chunked(b"OCTTEST\n", 1, {}, two, False)[:-9])
+    put("chunks", "damaged", chunked(b"OCTTEST\n", 1, {}, two).replace(b"load", b"lead"))
     put("safetensors", "none", safetensors({}))
     put("safetensors", "three", safetensors({"a": ("F32", [2, 2], bytes(16)), "scalar": ("BF16", []),
                                              "empty": ("I64", [0, 3])}, {"format": "pt"}))
