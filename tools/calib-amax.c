@@ -32,7 +32,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     struct progress p = {0};
     int ret = -1;
 
-    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || run_samples(&s, &ro, operand, n, e))
+    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || run_samples(&s, &ro, &m, operand, n, e))
         goto out;
     progress_begin(&p, "calibrating", "samples", s.n);
     ret = ranges_measure(&r, &m, s.sample, s.n, RUN_ROWS, &p, e);

@@ -267,7 +267,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     struct eval ev = {0};
     int ret = -1;
 
-    if (check_options(e) || open_base(&ev, e) || run_samples(&ev.s, &ro, operand, n, e) || make_reference(&ev, e) ||
+    if (check_options(e) || open_base(&ev, e) || run_samples(&ev.s, &ro, ev.has_base ? &ev.base : NULL, operand, n, e) || make_reference(&ev, e) ||
         make_room(&ev, e))
         goto out;
     for (size_t i = 0; i < candidates.n; i++)

@@ -182,7 +182,7 @@ static int run(char *const *operand, size_t n, struct err *e)
 
     if (check_options(e) || run_model(&m, &be, &ro, model_dir, e) ||
         (scheme_path && (scheme_read(&scheme, scheme_path, false, e) || model_apply(&m, &scheme, e))) ||
-        run_samples(&s, &ro, operand, n, e) ||
+        run_samples(&s, &ro, &m, operand, n, e) ||
         (bits_per_byte && (!(bytes = mem_zalloc(s.n, sizeof *bytes, e)) || count_bytes(bytes, &s, e))) ||
         !(out = evaluate(&m, &s, e)))
         goto out;

@@ -167,7 +167,7 @@ static int run(char *const *operand, size_t n, struct err *e)
         err_set(e, RC_DATA, "'%s' is quantized already: layers are scored on the unquantized model", model_dir);
         goto out;
     }
-    if (run_samples(&s, &ro, operand, n, e))
+    if (run_samples(&s, &ro, &m, operand, n, e))
         goto out;
     if (ranges_path) {
         if (take_ranges(&r, &m, &s, ranges_path, ranges_hex, e))

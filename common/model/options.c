@@ -5,8 +5,23 @@
 #include <string.h>
 
 #include "common/base/file.h"
+#include "common/model/origin.h"
 
-int run_samples(struct samples *s, const struct run_options *o, char *const *operand, size_t n, struct err *e)
+static int check_origin(const struct samples *s, const struct model *m, struct err *e)
+{
+    struct origin made, has;
+
+    origin_of_samples(&made, s);
+    if (!*made.tokenizer && !*made.processor)
+        return 0;
+    if (origin_of_model(&has, m, e))
+        return -1;
+    return origin_check(&made, "the samples", &has, m->weights.ckpt.dir,
+                        "make them with calib-stream -m of this model, or give --foreign-samples if they do fit it", e);
+}
+
+int run_samples(struct samples *s, const struct run_options *o, const struct model *m, char *const *operand, size_t n,
+                struct err *e)
 {
     size_t shard = 0, shards = 1;
     int end = 0;
@@ -14,7 +29,9 @@ int run_samples(struct samples *s, const struct run_options *o, char *const *ope
     if (o->shard && (sscanf(o->shard, "%zu/%zu%n", &shard, &shards, &end) != 2 || o->shard[end] || shard >= shards ||
                      o->shard[strspn(o->shard, "0123456789/")]))
         return err_set(e, RC_USAGE, "--shard: '%s' is not I/N with 0 <= I < N", o->shard);
-    return samples_load(s, (const char *const *)operand, n, shard, shards, e);
+    if (samples_load(s, (const char *const *)operand, n, shard, shards, e))
+        return -1;
+    return m && !o->foreign ? check_origin(s, m, e) : 0;
 }
 
 int run_output(const char *path, struct err *e)

@@ -9,6 +9,7 @@
 struct run_options {
     const char *device, *shard;
     size_t max_memory;
+    bool foreign; /* samples of another tokenizer or processor are taken all the same */
 };
 
 /* Defaults, to initialise the variable that RUN_OPTIONS names. */
@@ -36,13 +37,21 @@ struct run_options {
          .to = &(o).shard,                                                                                   \
          .arg = "I/N",                                                                                       \
          .help = "take every N-th sample, from the I-th on (0 <= I < N)"},                                   \
-        RUN_MEMORY(o)
+        RUN_MEMORY(o),                                                                                       \
+        {.kind = OPT_FLAG,                                                                                   \
+         .name = "foreign-samples",                                                                          \
+         .to = &(o).foreign,                                                                                 \
+         .help = "take samples that were made for another tokenizer or\nother picture settings"}
 
 /* Rows (tokens, and patches by their share of the work) that go through the model together. */
 enum { RUN_ROWS = 2048 };
 
-/* Read the samples of the operands (none: standard input), this shard's only. */
-int run_samples(struct samples *s, const struct run_options *o, char *const *operand, size_t n, struct err *e);
+/*
+ * Read the samples of the operands (none: standard input), this shard's only.  -1 when their headers say that they were not
+ * made for this model; m NULL: no model looks at them.
+ */
+int run_samples(struct samples *s, const struct run_options *o, const struct model *m, char *const *operand, size_t n,
+                struct err *e);
 
 /* Before hours of work: -1 now when what comes of it could not be written to path (NULL or "-": standard output). */
 int run_output(const char *path, struct err *e);
