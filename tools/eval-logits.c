@@ -5,13 +5,15 @@
 #include <sys/stat.h>
 
 #include "common/base/cli.h"
+#include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/io/doc.h"
 #include "common/model/metrics.h"
 #include "common/model/options.h"
 #include "common/model/table.h"
 
-static const char *ref_path, *save_path, *base_dir, *output, *semantics = "octet";
+static const char *ref_path, *save_path, *save_dtype, *base_dir, *output, *semantics = "octet";
+static const char *const dtype_choices[] = {"bf16", "fp32", NULL};
 static const char *const semantics_choices[] = {"octet", "origin", NULL};
 static struct cli_list candidates;
 static double max_kl = INFINITY, max_ppl_ratio = INFINITY, min_top1;
@@ -24,6 +26,8 @@ static const struct cli_opt opts[] = {
      .help = "the reference: a model directory, or what --save-ref wrote"},
     {.kind = OPT_STR, .name = "save-ref", .to = &save_path, .arg = "STATES",
      .help = "keep the reference's final hidden states in this file"},
+    {.kind = OPT_CHOICE, .name = "ref-dtype", .to = &save_dtype, .choices = dtype_choices,
+     .help = "what --save-ref keeps them in (default bf16, which is exact\non a GPU; fp32 is exact on the CPU)"},
     {.kind = OPT_LIST, .letter = 'm', .name = "model", .to = &candidates, .arg = "DIR",
      .help = "a candidate: a quantized checkpoint (may be given again)"},
     {.kind = OPT_LIST, .name = "scheme", .to = &candidates, .arg = "SCHEME",
@@ -62,6 +66,7 @@ struct eval {
     struct model base; /* the reference, or --base */
     bool has_base;
     struct states ref;
+    struct origin origin; /* of the reference */
     struct eval_sample *out;
     struct row_stats *row; /* of the tokens with loss */
     struct candidate *done;
@@ -100,25 +105,63 @@ static int open_base(struct eval *ev, struct err *e)
     return 0;
 }
 
+static int open_states(struct eval *ev, const char *path, struct err *e)
+{
+    char hex[SHA256_HEX];
+
+    if (states_open(&ev->ref, path, e))
+        return -1;
+    states_samples_digest(&ev->s, hex);
+    if (strcmp(ev->ref.samples, hex))
+        return err_set(e, RC_DATA, "'%s' was made of other samples, or of another shard of them: make it again with "
+                       "--save-ref", path);
+    ev->origin = ev->ref.origin;
+    return 0;
+}
+
+static int save_reference(struct eval *ev, struct err *e)
+{
+    enum dtype dtype = save_dtype && !strcmp(save_dtype, "fp32") ? DT_F32 : DT_BF16;
+    char remark[STATES_REMARK];
+    struct progress p = {0};
+    int ret;
+
+    progress_begin(&p, "reference", "samples", ev->s.n);
+    ret = states_save(save_path, dtype, &ev->base, &ev->s, RUN_ROWS, &p, remark, e);
+    progress_end(&p);
+    if (*remark)
+        cli_note("%s", remark);
+    return ret;
+}
+
+/* A reference that is kept is the file, also for those that were just computed: its figures are the same whoever asks. */
 static int make_reference(struct eval *ev, struct err *e)
 {
     struct progress p = {0};
-    char hex[SHA256_HEX];
     int ret;
 
-    if (!is_dir(ref_path)) {
-        if (states_load(&ev->ref, ref_path, e))
-            return -1;
-        states_samples_digest(ev->s.sample, ev->s.n, ev->s.digest, hex);
-        if (strcmp(ev->ref.samples, hex))
-            return err_set(e, RC_DATA, "'%s' was made of other samples, or of another shard of them: make it again with "
-                           "--save-ref", ref_path);
-        return 0;
-    }
+    if (!is_dir(ref_path))
+        return open_states(ev, ref_path, e);
+    if (save_path)
+        return save_reference(ev, e) || (candidates.n && open_states(ev, save_path, e)) ? -1 : 0;
     progress_begin(&p, "reference", "samples", ev->s.n);
-    ret = states_make(&ev->ref, &ev->base, ev->s.sample, ev->s.n, ev->s.digest, RUN_ROWS, &p, e);
+    ret = states_make(&ev->ref, &ev->base, &ev->s, RUN_ROWS, &p, e);
     progress_end(&p);
-    return ret || !save_path ? ret : states_save(&ev->ref, save_path, e);
+    ev->origin = ev->ref.origin;
+    return ret;
+}
+
+/* A candidate is a form of the reference: the same ids mean the same tokens. */
+static int check_candidate(const struct eval *ev, const struct model *m, struct err *e)
+{
+    struct origin o;
+
+    if (ro.foreign)
+        return 0;
+    if (origin_of_model(&o, m, e))
+        return -1;
+    return origin_check(&ev->origin, "the reference", &o, m->weights.ckpt.dir,
+                        "compare it with a reference that has its tokenizer and settings", e);
 }
 
 /* The head that turns the reference's states into logits: the candidate's own when it is the same tensor. */
@@ -153,7 +196,8 @@ static int record(struct eval *ev, struct model *m, const char *name, const stru
 
     if (candidate_make(c, name, ev->out, ev->s.n, ev->row, m->config->vocab, e))
         return -1;
-    if (!ev->doc && (!(ev->doc = metrics_new(&ev->s, &c->total, e)) || doc_from(ev->doc, "reference", ev->ref.model, e)))
+    if (!ev->doc && (!(ev->doc = metrics_new(&ev->s, &c->total, e)) || doc_from(ev->doc, "reference", ev->ref.model, e) ||
+                     metrics_kept(ev->doc, &ev->ref, ev->out, ev->s.n, e)))
         return -1;
     o = metrics_add(ev->doc, name, m, scheme, &c->total, e);
     if (!o || metrics_against(o, c, e))
@@ -192,7 +236,7 @@ static int candidate(struct eval *ev, const struct cli_item *c, struct err *e)
     }
     if (ev->has_base)
         model_evict(&ev->base);
-    if (model_open(&m, c->value, ev->be, ro.max_memory, e) == 0)
+    if (model_open(&m, c->value, ev->be, ro.max_memory, e) == 0 && check_candidate(ev, &m, e) == 0)
         ret = compare(ev, &m, run_id(c->value), NULL, e);
     model_close(&m);
     return ret;
@@ -251,6 +295,14 @@ static int gate(const struct eval *ev, struct err *e)
     return 0;
 }
 
+/* What is there already may be what is asked for. */
+static int check_save_path(struct err *e)
+{
+    int there = save_path ? file_exists(save_path, e) : 1;
+
+    return there ? (there < 0 ? -1 : 0) : run_output(save_path, e);
+}
+
 static int check_options(struct err *e)
 {
     if (!ref_path)
@@ -259,7 +311,11 @@ static int check_options(struct err *e)
         return err_set(e, RC_USAGE, "there is no candidate: give -m CHECKPOINT or --scheme SCHEME");
     if (table && output && !strcmp(output, "-"))
         return err_set(e, RC_USAGE, "--table goes to standard output: give -o a file for the METRICS document");
-    return run_output(output, e) || (save_path && run_output(save_path, e)) ? -1 : 0;
+    if (save_dtype && !save_path)
+        return err_set(e, RC_USAGE, "--ref-dtype goes with --save-ref");
+    if (save_path && !strcmp(save_path, "-"))
+        return err_set(e, RC_USAGE, "--save-ref needs a file: an interrupted run goes on with it");
+    return run_output(output, e) || check_save_path(e) ? -1 : 0;
 }
 
 static int run(char *const *operand, size_t n, struct err *e)

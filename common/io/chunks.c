@@ -330,8 +330,10 @@ int chunks_create(struct chunks_out *o, const struct chunks_type *t, const char 
     else
         ret = write_all(o, &v, 1, e) || chunks_put(o, HEAD, &part, 1, e) ? -1 : 0;
     o->n = 0;
-    if (ret)
+    if (ret) {
+        unlink(path);
         chunks_close(o);
+    }
 out:
     free(text);
     return ret;

@@ -63,7 +63,7 @@ struct chunks_out {
 
 /*
  * Begin a file, whatever is there; its directory must exist.  While it is open no other process can write to it: a second
- * one is told so.
+ * one is told so.  After a failure there is none.
  */
 int chunks_create(struct chunks_out *o, const struct chunks_type *t, const char *path, const json_t *head, struct err *e);
 

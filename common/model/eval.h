@@ -21,6 +21,8 @@ struct eval_sample {
     size_t same_top;           /* positions where both have the same argmax */
     size_t same_top_answer;    /* those that predict a loss token */
     double dp, dp_sq;          /* over loss tokens: q's probability of the token less p's, and its square */
+    size_t ref_moved;          /* positions whose argmax under a kept reference is not the one that it was kept with */
+    double ref_lse_sq;         /* square of the difference of its log-sum-exp; both are 0 for one in memory */
 };
 
 /*

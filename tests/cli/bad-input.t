@@ -131,7 +131,6 @@ apply-coverage -q 50 data/published/qwen2_5-fp8-all-baseline.json
 export-ckpt -q -m $M --dry-run $W/scheme.json
 eval-ppl -q -m $M $S
 eval-logits -q --ref $M -m $W/ckpt $S
-eval-logits -q --ref $M --save-ref - $S
 diff-ckpt -q --json $M $W/ckpt
 generate -q -m $TINY -n 2 hello
 END
