@@ -61,10 +61,7 @@ static const struct cli tool = {
 };
 
 struct eval {
-    struct backend *be;
-    struct samples s;
-    struct model base; /* the reference, or --base */
-    bool has_base;
+    struct run r; /* its model: the reference, or --base; may have none */
     struct states ref;
     struct origin origin; /* of the reference */
     struct eval_sample *out;
@@ -97,12 +94,7 @@ static int open_base(struct eval *ev, struct err *e)
         return err_set(e, RC_USAGE, "--save-ref needs --ref MODEL: '%s' is not a model directory", ref_path);
     if (base_dir && is_dir(ref_path))
         return err_set(e, RC_USAGE, "--base goes with --ref STATES; here --ref is the base model itself");
-    if (!dir)
-        return (ev->be = be_open(ro.device, e)) ? 0 : -1;
-    if (run_model(&ev->base, &ev->be, &ro, dir, e))
-        return -1;
-    ev->has_base = true;
-    return 0;
+    return run_open(&ev->r, &ro, dir, false, NULL, e);
 }
 
 static int open_states(struct eval *ev, const char *path, struct err *e)
@@ -111,7 +103,7 @@ static int open_states(struct eval *ev, const char *path, struct err *e)
 
     if (states_open(&ev->ref, path, e))
         return -1;
-    states_samples_digest(&ev->s, hex);
+    states_samples_digest(&ev->r.s, hex);
     if (strcmp(ev->ref.samples, hex))
         return err_set(e, RC_DATA, "'%s' was made of other samples, or of another shard of them: make it again with "
                        "--save-ref", path);
@@ -126,8 +118,8 @@ static int save_reference(struct eval *ev, struct err *e)
     struct progress p = {0};
     int ret;
 
-    progress_begin(&p, "reference", "samples", ev->s.n);
-    ret = states_save(save_path, dtype, &ev->base, &ev->s, RUN_ROWS, &p, remark, e);
+    progress_begin(&p, "reference", "samples", ev->r.s.n);
+    ret = states_save(save_path, dtype, &ev->r.m, &ev->r.s, RUN_ROWS, &p, remark, e);
     progress_end(&p);
     if (*remark)
         cli_note("%s", remark);
@@ -144,8 +136,8 @@ static int make_reference(struct eval *ev, struct err *e)
         return open_states(ev, ref_path, e);
     if (save_path)
         return save_reference(ev, e) || (candidates.n && open_states(ev, save_path, e)) ? -1 : 0;
-    progress_begin(&p, "reference", "samples", ev->s.n);
-    ret = states_make(&ev->ref, &ev->base, &ev->s, RUN_ROWS, &p, e);
+    progress_begin(&p, "reference", "samples", ev->r.s.n);
+    ret = states_make(&ev->ref, &ev->r.m, &ev->r.s, RUN_ROWS, &p, e);
     progress_end(&p);
     ev->origin = ev->ref.origin;
     return ret;
@@ -167,21 +159,21 @@ static int check_candidate(const struct eval *ev, const struct model *m, struct 
 /* The head that turns the reference's states into logits: the candidate's own when it is the same tensor. */
 static int reference_head(struct eval *ev, const struct model *m, const struct weight **head, struct err *e)
 {
-    struct stage *s = &ev->base.stage[ev->base.head];
+    struct stage *s = &ev->r.m.stage[ev->r.m.head];
     char hex[SHA256_HEX];
 
     *head = NULL;
     states_head_digest(m, hex);
     if (!strcmp(hex, ev->ref.head) && !m->stage[m->head].head->quantized)
         return 0;
-    if (!ev->has_base)
+    if (!ev->r.has_model)
         return err_set(e, RC_DATA, "the head of '%s' is not the reference's: give the reference's model as --ref or --base",
                        m->weights.ckpt.dir);
-    states_head_digest(&ev->base, hex);
+    states_head_digest(&ev->r.m, hex);
     if (strcmp(hex, ev->ref.head))
         return err_set(e, RC_DATA, "the head of '%s' is not the one that the reference was made with",
-                       ev->base.weights.ckpt.dir);
-    if (model_enter(&ev->base, s, e))
+                       ev->r.m.weights.ckpt.dir);
+    if (model_enter(&ev->r.m, s, e))
         return -1;
     *head = &s->head->weight;
     return 0;
@@ -194,17 +186,17 @@ static int record(struct eval *ev, struct model *m, const char *name, const stru
     double kl, mse;
     json_t *o;
 
-    if (candidate_make(c, name, ev->out, ev->s.n, ev->row, m->config->vocab, e))
+    if (candidate_make(c, name, ev->out, ev->r.s.n, ev->row, m->config->vocab, e))
         return -1;
-    if (!ev->doc && (!(ev->doc = metrics_new(&ev->s, &c->total, e)) || doc_from(ev->doc, "reference", ev->ref.model, e) ||
-                     metrics_kept(ev->doc, &ev->ref, ev->out, ev->s.n, e)))
+    if (!ev->doc && (!(ev->doc = metrics_new(&ev->r.s, &c->total, e)) || doc_from(ev->doc, "reference", ev->ref.model, e) ||
+                     metrics_kept(ev->doc, &ev->ref, ev->out, ev->r.s.n, e)))
         return -1;
     o = metrics_add(ev->doc, name, m, scheme, &c->total, e);
     if (!o || metrics_against(o, c, e))
         return -1;
     if (strcmp(semantics, "origin"))
         return 0;
-    eval_batch_means(ev->out, ev->s.n, (size_t)batch, &kl, &mse);
+    eval_batch_means(ev->out, ev->r.s.n, (size_t)batch, &kl, &mse);
     return metrics_origin(o, kl, mse, (size_t)batch, e);
 }
 
@@ -216,8 +208,8 @@ static int compare(struct eval *ev, struct model *m, const char *name, const str
 
     if (reference_head(ev, m, &head, e))
         return -1;
-    progress_begin(&p, name, "samples", ev->s.n);
-    ret = eval_compare(m, &ev->ref, head, ev->s.sample, ev->s.n, RUN_ROWS, ev->out, ev->row, &p, e);
+    progress_begin(&p, name, "samples", ev->r.s.n);
+    ret = eval_compare(m, &ev->ref, head, ev->r.s.sample, ev->r.s.n, RUN_ROWS, ev->out, ev->row, &p, e);
     progress_end(&p);
     return ret ? -1 : record(ev, m, name, scheme, e);
 }
@@ -229,14 +221,14 @@ static int candidate(struct eval *ev, const struct cli_item *c, struct err *e)
     int ret = -1;
 
     if (is_scheme(c)) {
-        if (scheme_read(&scheme, c->value, false, e) == 0 && model_apply(&ev->base, &scheme, e) == 0)
-            ret = compare(ev, &ev->base, run_id(c->value), &scheme, e);
+        if (scheme_read(&scheme, c->value, false, e) == 0 && model_apply(&ev->r.m, &scheme, e) == 0)
+            ret = compare(ev, &ev->r.m, run_id(c->value), &scheme, e);
         scheme_release(&scheme);
         return ret;
     }
-    if (ev->has_base)
-        model_evict(&ev->base);
-    if (model_open(&m, c->value, ev->be, ro.max_memory, e) == 0 && check_candidate(ev, &m, e) == 0)
+    if (ev->r.has_model)
+        model_evict(&ev->r.m);
+    if (model_open(&m, c->value, ev->r.be, ro.max_memory, e) == 0 && check_candidate(ev, &m, e) == 0)
         ret = compare(ev, &m, run_id(c->value), NULL, e);
     model_close(&m);
     return ret;
@@ -246,10 +238,10 @@ static int make_room(struct eval *ev, struct err *e)
 {
     size_t rows = 0;
 
-    for (size_t i = 0; i < ev->s.n; i++)
-        for (size_t k = 0; k < ev->s.sample[i].tokens; k++)
-            rows += ev->s.sample[i].loss[k];
-    ev->out = mem_zalloc(ev->s.n, sizeof *ev->out, e);
+    for (size_t i = 0; i < ev->r.s.n; i++)
+        for (size_t k = 0; k < ev->r.s.sample[i].tokens; k++)
+            rows += ev->r.s.sample[i].loss[k];
+    ev->out = mem_zalloc(ev->r.s.n, sizeof *ev->out, e);
     ev->row = mem_zalloc(rows, sizeof *ev->row, e);
     ev->done = mem_zalloc(candidates.n, sizeof *ev->done, e);
     return ev->out && ev->row && ev->done ? 0 : -1;
@@ -272,7 +264,7 @@ static int print(struct eval *ev, struct err *e)
     }
     if (resolution_make(&r, ev->done, ev->n_done, e))
         return -1;
-    table_hint(hint, sizeof hint, &r, ev->s.n);
+    table_hint(hint, sizeof hint, &r, ev->r.s.n);
     if (hint[0])
         cli_note("%s", hint);
     return 0;
@@ -323,7 +315,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     struct eval ev = {0};
     int ret = -1;
 
-    if (check_options(e) || open_base(&ev, e) || run_samples(&ev.s, &ro, ev.has_base ? &ev.base : NULL, operand, n, e) || make_reference(&ev, e) ||
+    if (check_options(e) || open_base(&ev, e) || run_load(&ev.r, &ro, operand, n, e) || make_reference(&ev, e) ||
         make_room(&ev, e))
         goto out;
     for (size_t i = 0; i < candidates.n; i++)
@@ -338,10 +330,7 @@ out:
     free(ev.row);
     free(ev.out);
     states_release(&ev.ref);
-    samples_release(&ev.s);
-    model_close(&ev.base);
-    if (ev.be)
-        ev.be->close(ev.be);
+    run_release(&ev.r);
     return ret;
 }
 

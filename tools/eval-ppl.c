@@ -112,16 +112,16 @@ static int put_bits(json_t *o, const struct eval_sample *out, const size_t *byte
                : 0;
 }
 
-static int report(const struct samples *s, const struct model *m, const struct scheme *scheme, const struct eval_sample *out,
-                  const size_t *bytes, struct err *e)
+static int report(const struct run *r, const struct eval_sample *out, const size_t *bytes, struct err *e)
 {
     struct eval_total total;
     json_t *doc = NULL, *o;
     int ret = -1;
 
-    if (eval_sum(&total, out, s->n, e) || !(doc = metrics_new(s, &total, e)) || doc_from(doc, "model", m->digest, e) ||
-        !(o = metrics_add(doc, run_id(model_dir), m, scheme, &total, e)) || (bytes && put_bits(o, out, bytes, s->n, e)) ||
-        (per_sample && save_samples(s, out, bytes, e)))
+    if (eval_sum(&total, out, r->s.n, e) || !(doc = metrics_new(&r->s, &total, e)) ||
+        doc_from(doc, "model", r->m.digest, e) ||
+        !(o = metrics_add(doc, run_id(model_dir), &r->m, r->applied, &total, e)) ||
+        (bytes && put_bits(o, out, bytes, r->s.n, e)) || (per_sample && save_samples(&r->s, out, bytes, e)))
         goto out;
     ret = json_save(output, doc, e);
 out:
@@ -172,29 +172,20 @@ static int check_options(struct err *e)
 
 static int run(char *const *operand, size_t n, struct err *e)
 {
-    struct backend *be = NULL;
-    struct samples s = {0};
-    struct model m = {0};
-    struct scheme scheme = {0};
+    struct run r = {0};
     struct eval_sample *out = NULL;
     size_t *bytes = NULL;
     int ret = -1;
 
-    if (check_options(e) || run_model(&m, &be, &ro, model_dir, e) ||
-        (scheme_path && (scheme_read(&scheme, scheme_path, false, e) || model_apply(&m, &scheme, e))) ||
-        run_samples(&s, &ro, &m, operand, n, e) ||
-        (bits_per_byte && (!(bytes = mem_zalloc(s.n, sizeof *bytes, e)) || count_bytes(bytes, &s, e))) ||
-        !(out = evaluate(&m, &s, e)))
+    if (check_options(e) || run_open(&r, &ro, model_dir, true, scheme_path, e) || run_load(&r, &ro, operand, n, e) ||
+        (bits_per_byte && (!(bytes = mem_zalloc(r.s.n, sizeof *bytes, e)) || count_bytes(bytes, &r.s, e))) ||
+        !(out = evaluate(&r.m, &r.s, e)))
         goto out;
-    ret = report(&s, &m, scheme_path ? &scheme : NULL, out, bytes, e);
+    ret = report(&r, out, bytes, e);
 out:
     free(bytes);
     free(out);
-    scheme_release(&scheme);
-    samples_release(&s);
-    model_close(&m);
-    if (be)
-        be->close(be);
+    run_release(&r);
     return ret;
 }
 

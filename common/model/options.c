@@ -52,6 +52,36 @@ int run_model(struct model *m, struct backend **be, const struct run_options *o,
     return *be ? model_open(m, dir, *be, o->max_memory, e) : -1;
 }
 
+int run_open(struct run *r, const struct run_options *o, const char *dir, bool required, const char *scheme, struct err *e)
+{
+    if (!dir && !required)
+        return (r->be = be_open(o->device, e)) ? 0 : -1;
+    if (run_model(&r->m, &r->be, o, dir, e))
+        return -1;
+    r->has_model = true;
+    if (!scheme)
+        return 0;
+    if (scheme_read(&r->scheme, scheme, false, e) || model_apply(&r->m, &r->scheme, e))
+        return -1;
+    r->applied = &r->scheme;
+    return 0;
+}
+
+int run_load(struct run *r, const struct run_options *o, char *const *operand, size_t n, struct err *e)
+{
+    return run_samples(&r->s, o, r->has_model ? &r->m : NULL, operand, n, e);
+}
+
+void run_release(struct run *r)
+{
+    samples_release(&r->s);
+    scheme_release(&r->scheme);
+    model_close(&r->m);
+    if (r->be)
+        r->be->close(r->be);
+    *r = (struct run){0};
+}
+
 const char *run_id(const char *dir)
 {
     const char *slash = strrchr(dir, '/');

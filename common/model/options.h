@@ -59,6 +59,24 @@ int run_output(const char *path, struct err *e);
 /* Open the backend and the model that -m names; -1 with a usage report when it is missing. */
 int run_model(struct model *m, struct backend **be, const struct run_options *o, const char *dir, struct err *e);
 
+/*
+ * What such a tool holds.  Zero it, open what is needed, and release it at the end, also after a failure.
+ *
+ * run_open(): backend and model, and scheme (a path, or NULL) applied to it.  dir NULL where -m is not required
+ * (`required` false): the backend alone.  run_load(): the samples; they are checked against the model, if there is one.
+ */
+struct run {
+    struct backend *be;
+    struct model m;
+    bool has_model;
+    struct scheme scheme;
+    const struct scheme *applied; /* &scheme, or NULL */
+    struct samples s;
+};
+int run_open(struct run *r, const struct run_options *o, const char *dir, bool required, const char *scheme, struct err *e);
+int run_load(struct run *r, const struct run_options *o, char *const *operand, size_t n, struct err *e);
+void run_release(struct run *r);
+
 /* The last part of a path, for documents that name no directories; "model" when there is none. */
 const char *run_id(const char *dir);
 
