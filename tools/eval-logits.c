@@ -10,6 +10,7 @@
 #include "common/io/doc.h"
 #include "common/model/metrics.h"
 #include "common/model/options.h"
+#include "common/model/resume.h"
 #include "common/model/table.h"
 
 static const char *ref_path, *save_path, *save_dtype, *base_dir, *output, *semantics = "octet";
@@ -63,7 +64,7 @@ static const struct cli tool = {
 struct eval {
     struct run r; /* its model: the reference, or --base; may have none */
     struct states ref;
-    struct origin origin; /* of the reference */
+    struct partial part;
     struct eval_sample *out;
     struct row_stats *row; /* of the tokens with loss */
     struct candidate *done;
@@ -107,7 +108,6 @@ static int open_states(struct eval *ev, const char *path, struct err *e)
     if (strcmp(ev->ref.samples, hex))
         return err_set(e, RC_DATA, "'%s' was made of other samples, or of another shard of them: make it again with "
                        "--save-ref", path);
-    ev->origin = ev->ref.origin;
     return 0;
 }
 
@@ -139,8 +139,21 @@ static int make_reference(struct eval *ev, struct err *e)
     progress_begin(&p, "reference", "samples", ev->r.s.n);
     ret = states_make(&ev->ref, &ev->r.m, &ev->r.s, RUN_ROWS, &p, e);
     progress_end(&p);
-    ev->origin = ev->ref.origin;
     return ret;
+}
+
+/* Look for what an earlier run left beside the output. */
+static int open_partial(struct eval *ev, struct err *e)
+{
+    char identity[SHA256_HEX];
+    const char *text[] = {ev->ref.model, ev->ref.samples, ev->ref.digest};
+
+    partial_identity(identity, ev->r.be, text, sizeof text / sizeof *text);
+    if (partial_open(&ev->part, candidates.n ? output : NULL, identity, e))
+        return -1;
+    if (*ev->part.remark)
+        cli_note("%s", ev->part.remark);
+    return 0;
 }
 
 /* A candidate is a form of the reference: the same ids mean the same tokens. */
@@ -152,7 +165,7 @@ static int check_candidate(const struct eval *ev, const struct model *m, struct 
         return 0;
     if (origin_of_model(&o, m, e))
         return -1;
-    return origin_check(&ev->origin, "the reference", &o, m->weights.ckpt.dir,
+    return origin_check(&ev->ref.origin, "the reference", &o, m->weights.ckpt.dir,
                         "compare it with a reference that has its tokenizer and settings", e);
 }
 
@@ -202,14 +215,22 @@ static int record(struct eval *ev, struct model *m, const char *name, const stru
 
 static int compare(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme, struct err *e)
 {
+    const char *text[] = {m->digest, scheme ? scheme->hex : ""};
+    const struct samples *s = &ev->r.s;
     const struct weight *head;
+    char identity[SHA256_HEX];
     struct progress p = {0};
+    size_t done;
     int ret;
 
-    if (reference_head(ev, m, &head, e))
+    partial_identity(identity, ev->r.be, text, sizeof text / sizeof *text);
+    if (reference_head(ev, m, &head, e) ||
+        resume_candidate(&ev->part, identity, s->sample, s->n, ev->out, ev->row, &done, e))
         return -1;
-    progress_begin(&p, name, "samples", ev->r.s.n);
-    ret = eval_compare(m, &ev->ref, head, ev->r.s.sample, ev->r.s.n, RUN_ROWS, ev->out, ev->row, &p, e);
+    if (*ev->part.remark)
+        cli_note("%s", ev->part.remark);
+    progress_begin(&p, name, "samples", s->n);
+    ret = resume_compare(&ev->part, done, m, &ev->ref, head, s->sample, s->n, RUN_ROWS, ev->out, ev->row, &p, e);
     progress_end(&p);
     return ret ? -1 : record(ev, m, name, scheme, e);
 }
@@ -316,13 +337,17 @@ static int run(char *const *operand, size_t n, struct err *e)
     int ret = -1;
 
     if (check_options(e) || open_base(&ev, e) || run_load(&ev.r, &ro, operand, n, e) || make_reference(&ev, e) ||
-        make_room(&ev, e))
+        open_partial(&ev, e) || make_room(&ev, e))
         goto out;
     for (size_t i = 0; i < candidates.n; i++)
         if (candidate(&ev, &candidates.item[i], e))
             goto out;
-    ret = print(&ev, e) || gate(&ev, e) ? -1 : 0;
+    if (print(&ev, e))
+        goto out;
+    partial_close(&ev.part, true);
+    ret = gate(&ev, e);
 out:
+    partial_close(&ev.part, false);
     json_decref(ev.doc);
     for (size_t i = 0; i < ev.n_done; i++)
         candidate_release(&ev.done[i]);

@@ -210,6 +210,12 @@ void chunks_release(struct chunks *c)
     *c = (struct chunks){0};
 }
 
+void chunks_digest(const struct chunks *c, char hex[SHA256_HEX])
+{
+    for (int i = 0; i < SHA256_BYTES; i++)
+        snprintf(hex + 2 * i, 3, "%02x", c->sum[c->n][i]);
+}
+
 /* ---- writing ---- */
 
 static int open_locked(struct chunks_out *o, const char *path, struct err *e)

@@ -54,6 +54,9 @@ struct chunks {
 int chunks_read(struct chunks *c, const struct chunks_type *t, const char *path, bool whole, struct err *e);
 void chunks_release(struct chunks *c); /* safe on a zeroed struct */
 
+/* The sum of the last chunk, which stands for all before it, in hexadecimal digits. */
+void chunks_digest(const struct chunks *c, char hex[SHA256_HEX]);
+
 struct chunks_out {
     int fd;     /* means nothing when path is NULL */
     char *path;

@@ -58,8 +58,20 @@ static void buffers_release(struct buffers *c)
         free(host[i]);
 }
 
+/* Samples [0, start) are done: the visit begins behind them. */
+static size_t start_of(const struct eval_keep *keep)
+{
+    return keep ? keep->start : 0;
+}
+
+static int keep_batch(struct eval_keep *keep, const struct faults *f, const struct batch *b, size_t first, struct err *e)
+{
+    return keep && f->count == 0 ? keep->batch(keep, first, b->samples, e) : 0;
+}
+
 struct compare {
     struct visit visit;
+    struct eval_keep *keep;
     const struct states *ref;
     const struct weight *ref_head;
     struct eval_sample *out;
@@ -126,6 +138,7 @@ static int compare_batch(struct visit *v, struct walk *w, size_t first, struct e
     size_t vocab = w->m->config->vocab, hidden = c->ref->hidden, sample = 0;
     const struct weight *q_head = linear_weight(w->m->stage[w->m->head].head);
 
+    first += start_of(c->keep);
     for (size_t i = 0, n; i < b->tokens; i += n) {
         n = b->tokens - i < k->rows ? b->tokens - i : k->rows;
         make_reference(k, c->ref, c->ref_head ? c->ref_head : q_head, c->token + i, n);
@@ -150,7 +163,7 @@ static int compare_batch(struct visit *v, struct walk *w, size_t first, struct e
         }
     }
     c->token += b->tokens;
-    return 0;
+    return keep_batch(c->keep, &c->faults, b, first, e);
 }
 
 static void count_tokens(struct eval_sample *out, const struct sample *sample, size_t n)
@@ -163,10 +176,11 @@ static void count_tokens(struct eval_sample *out, const struct sample *sample, s
 }
 
 int eval_compare(struct model *m, const struct states *ref, const struct weight *ref_head, const struct sample *sample,
-                 size_t n, size_t rows, struct eval_sample *out, struct row_stats *row, struct progress *p, struct err *e)
+                 size_t n, size_t rows, struct eval_sample *out, struct row_stats *row, struct eval_keep *keep, struct progress *p,
+                 struct err *e)
 {
-    struct compare c = {.visit.batch = compare_batch, .ref = ref, .ref_head = ref_head, .out = out, .row = row};
-    size_t tokens = 0;
+    struct compare c = {.visit.batch = compare_batch, .keep = keep, .ref = ref, .ref_head = ref_head, .out = out};
+    size_t tokens = 0, start = start_of(keep);
     int ret = -1;
 
     for (size_t i = 0; i < n; i++)
@@ -177,9 +191,15 @@ int eval_compare(struct model *m, const struct states *ref, const struct weight 
     if (m->config->vocab != ref->vocab)
         return err_set(e, RC_DATA, "the vocabulary of '%s' has %zu tokens, the reference's %zu: their distributions cannot be "
                        "compared; a candidate is a form of the reference", m->weights.ckpt.dir, m->config->vocab, ref->vocab);
-    count_tokens(out, sample, n);
+    for (size_t i = 0; i < start; i++) {
+        c.token += sample[i].tokens;
+        row += row ? out[i].loss_tokens : 0;
+    }
+    c.row = row;
+    count_tokens(out + start, sample + start, n - start);
+    progress_add(p, start);
     if (buffers_init(&c.buffers, m, e) == 0)
-        ret = visit_batches(m, sample, n, rows, &c.visit, p, e);
+        ret = visit_batches(m, sample + start, n - start, rows, &c.visit, p, e);
     buffers_release(&c.buffers);
     return ret ? ret : faults_report(&c.faults, m, sample, true, e);
 }
@@ -188,6 +208,7 @@ int eval_compare(struct model *m, const struct states *ref, const struct weight 
 
 struct perplexity {
     struct visit visit;
+    struct eval_keep *keep;
     struct eval_sample *out;
     struct buffers buffers;
     struct faults faults;
@@ -201,6 +222,7 @@ static int nll_batch(struct visit *v, struct walk *w, size_t first, struct err *
     const struct batch *b = w->b;
     size_t vocab = w->m->config->vocab, sample = 0;
 
+    first += start_of(c->keep);
     for (size_t i = 0, n; i < b->loss_rows; i += n) {
         n = b->loss_rows - i < k->rows ? b->loss_rows - i : k->rows;
         be->gather(be, k->norm_q, w->norm, b->d_loss_row + i, n, w->m->config->hidden);
@@ -217,18 +239,20 @@ static int nll_batch(struct visit *v, struct walk *w, size_t first, struct err *
             c->out[first + sample].nll += k->host_nll[r];
         }
     }
-    return 0;
+    return keep_batch(c->keep, &c->faults, b, first, e);
 }
 
 int eval_nll(struct model *m, const struct sample *sample, size_t n, size_t rows, struct eval_sample *out,
-             struct progress *p, struct err *e)
+             struct eval_keep *keep, struct progress *p, struct err *e)
 {
-    struct perplexity c = {.visit.batch = nll_batch, .out = out};
+    struct perplexity c = {.visit.batch = nll_batch, .keep = keep, .out = out};
+    size_t start = start_of(keep);
     int ret = -1;
 
-    count_tokens(out, sample, n);
+    count_tokens(out + start, sample + start, n - start);
+    progress_add(p, start);
     if (buffers_init(&c.buffers, m, e) == 0)
-        ret = visit_batches(m, sample, n, rows, &c.visit, p, e);
+        ret = visit_batches(m, sample + start, n - start, rows, &c.visit, p, e);
     buffers_release(&c.buffers);
     return ret ? ret : faults_report(&c.faults, m, sample, false, e);
 }

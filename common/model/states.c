@@ -154,8 +154,10 @@ int states_open(struct states *s, const char *path, struct err *e)
             goto fail;
         s->first[i + 1] = s->first[i] + n;
     }
-    if (s->first[file.n] == s->tokens)
+    if (s->first[file.n] == s->tokens) {
+        chunks_digest(&file, s->digest);
         return 0;
+    }
     err_set(e, RC_DATA, "'%s' has %zu tokens, and its header promises %zu; %s", path, s->first[file.n], s->tokens,
             states_type.remedy);
 fail:

@@ -22,6 +22,7 @@ struct states {
     char head[SHA256_HEX];          /* of the head's weight tensor, which turns states into logits */
     struct origin origin;           /* of the model; of the samples where it has none */
     bool kept;                      /* they are in a file */
+    char digest[SHA256_HEX];        /* of that file; "" otherwise */
     /* private */
     float *norm;                    /* [tokens, hidden], when they are in memory */
     struct chunks file;
