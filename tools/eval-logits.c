@@ -242,10 +242,11 @@ static int candidate(struct eval *ev, const struct cli_item *c, struct err *e)
     int ret = -1;
 
     if (is_scheme(c)) {
-        if (scheme_read(&scheme, c->value, false, e) == 0 && model_apply(&ev->r.m, &scheme, e) == 0)
-            ret = compare(ev, &ev->r.m, run_id(c->value), &scheme, e);
-        scheme_release(&scheme);
-        return ret;
+        if (scheme_read(&scheme, c->value, false, e) == 0)
+            ret = model_apply(&ev->r.m, &scheme, e);
+        scheme_release(&ev->r.scheme); /* of the candidate before, which nothing borrows from any more */
+        ev->r.scheme = scheme;
+        return ret ? -1 : compare(ev, &ev->r.m, run_id(c->value), &ev->r.scheme, e);
     }
     if (ev->r.has_model)
         model_evict(&ev->r.m);

@@ -9,8 +9,9 @@
 json_t *metrics_new(const struct samples *s, const struct eval_total *t, struct err *e);
 
 /*
- * Append a candidate: name; what its files hold (tensors by dtype); how many linear modules ran in FP8 and how many
- * scales, one of the weight and one of the input each, were applied; and its figures.  scheme: what was applied to m, or
+ * Append a candidate: name; what its files hold (tensors by dtype); how many linear modules ran in FP8 and in INT8, whether
+ * its KV cache was FP8, and how many scales (of weights, of inputs unless they are taken for each token, of keys and of
+ * values) were applied; and its figures.  scheme: what was applied to m, or
  * NULL.  Returns the candidate's object, borrowed, for further keys; NULL: e is set.
  */
 json_t *metrics_add(json_t *doc, const char *name, const struct model *m, const struct scheme *scheme,

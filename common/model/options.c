@@ -75,8 +75,8 @@ int run_load(struct run *r, const struct run_options *o, char *const *operand, s
 void run_release(struct run *r)
 {
     samples_release(&r->s);
-    scheme_release(&r->scheme);
     model_close(&r->m);
+    scheme_release(&r->scheme);
     if (r->be)
         r->be->close(r->be);
     *r = (struct run){0};

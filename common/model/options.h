@@ -69,7 +69,7 @@ struct run {
     struct backend *be;
     struct model m;
     bool has_model;
-    struct scheme scheme;
+    struct scheme scheme; /* what the model runs under: its forms borrow from it */
     const struct scheme *applied; /* &scheme, or NULL */
     struct samples s;
 };

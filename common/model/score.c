@@ -10,9 +10,10 @@
 struct score_tap {
     struct tap tap;
     struct model *m;
-    const struct score_range *range;
-    struct weight *probe; /* [linears]: FP8 forms, made on first use; freed at once under a memory budget */
-    double *sums;         /* device, [linears, 2] */
+    const struct score_form *form; /* [forms, linears] */
+    size_t forms;
+    struct weight *probe; /* [forms, linears]: made on first use; freed at once under a memory budget */
+    double *sums;         /* device, [forms, linears, 2] */
     void *yq;             /* grows to the largest product */
     size_t yq_bytes;
 };
@@ -29,28 +30,36 @@ static void *probe_output(struct score_tap *t, size_t bytes)
     return t->yq;
 }
 
-static int probe(struct tap *tap, struct linear *l, const void *x, const void *y, const void *dy, const float *row_weight,
-                 size_t rows, struct err *e)
+static int probe_form(struct score_tap *t, size_t at, struct linear *l, const void *x, const void *y, const void *dy,
+                      const float *row_weight, size_t rows, struct err *e)
 {
-    struct score_tap *t = (struct score_tap *)tap;
-    const struct score_range *r = &t->range[l->index];
-    struct weight *q = &t->probe[l->index];
+    struct weight *q = &t->probe[at];
     struct backend *be = t->m->be;
     void *yq;
 
-    if (r->skip)
+    if (t->form[at].skip)
         return 0;
     yq = probe_output(t, rows * l->info->out * be->act_bytes);
     if (!yq)
         return be_check(be, e);
     if (!q->data)
-        be->weight_quantize(be, q, &l->weight, l->info->weight->dtype, fp8_scale(r->weight_amax, t->m->rounding),
-                            fp8_scale(r->input_amax, t->m->rounding), t->m->rounding);
+        model_round(t->m, q, l, &t->form[at].form);
     be->linear(be, yq, x, rows, q);
-    be->score(be, t->sums + 2 * l->index, dy, y, yq, row_weight, rows, l->info->out);
+    be->score(be, t->sums + 2 * at, dy, y, yq, row_weight, rows, l->info->out);
     if (t->m->max_bytes)
         be->weight_free(be, q);
     return be_check(be, e);
+}
+
+static int probe(struct tap *tap, struct linear *l, const void *x, const void *y, const void *dy, const float *row_weight,
+                 size_t rows, struct err *e)
+{
+    struct score_tap *t = (struct score_tap *)tap;
+
+    for (size_t f = 0; f < t->forms; f++)
+        if (probe_form(t, f * t->m->linears + l->index, l, x, y, dy, row_weight, rows, e))
+            return -1;
+    return 0;
 }
 
 static int score_batch(struct score_tap *t, const struct sample *sample, size_t n, double *nll, struct err *e)
@@ -72,34 +81,35 @@ static int score_batch(struct score_tap *t, const struct sample *sample, size_t 
     return ret;
 }
 
-int score_gradient(struct model *m, const struct score_range *range, const struct sample *sample, size_t n, size_t rows,
-                   struct score_result *out, double *nll, struct progress *p, struct err *e)
+int score_gradient(struct model *m, const struct score_form *form, size_t forms, const struct sample *sample, size_t n,
+                   size_t rows, struct score_result *out, double *nll, struct progress *p, struct err *e)
 {
-    struct score_tap t = {.tap.backward = probe, .m = m, .range = range};
+    struct score_tap t = {.tap.backward = probe, .m = m, .form = form, .forms = forms};
     struct backend *be = m->be;
-    double *sums = mem_zalloc(m->linears, 2 * sizeof *sums, e);
+    size_t probes = forms * m->linears;
+    double *sums = mem_zalloc(probes, 2 * sizeof *sums, e);
     int ret = -1;
 
     *nll = 0;
-    t.probe = mem_zalloc(m->linears, sizeof *t.probe, e);
-    t.sums = be->alloc(be, m->linears * 2 * sizeof *sums);
+    t.probe = mem_zalloc(probes, sizeof *t.probe, e);
+    t.sums = be->alloc(be, probes * 2 * sizeof *sums);
     if (!sums || !t.probe || !t.sums)
         goto out;
-    be->zero(be, t.sums, m->linears * 2 * sizeof *sums);
+    be->zero(be, t.sums, probes * 2 * sizeof *sums);
     for (size_t i = 0, k; i < n; i += k) {
         k = batch_take(m->config, sample + i, n - i, rows);
         if (score_batch(&t, sample + i, k, nll, e))
             goto out;
         progress_add(p, k);
     }
-    be->download(be, sums, t.sums, m->linears * 2 * sizeof *sums);
-    for (size_t i = 0; i < m->linears; i++)
+    be->download(be, sums, t.sums, probes * 2 * sizeof *sums);
+    for (size_t i = 0; i < probes; i++)
         out[i] = (struct score_result){sums[2 * i], sums[2 * i + 1]};
     ret = 0;
 out:
     if (be_check(be, e))
         ret = -1;
-    for (size_t i = 0; t.probe && i < m->linears; i++)
+    for (size_t i = 0; t.probe && i < probes; i++)
         be->weight_free(be, &t.probe[i]);
     be->free(be, t.yq);
     be->free(be, t.sums);
@@ -151,7 +161,7 @@ out:
 }
 
 /* One group quantized: run the stages from its own to the head again.  Leaves the inputs of later stages changed. */
-static int probe_group(struct walk *w, const struct score_range *range, const struct score_group *g, const void *p_norm,
+static int probe_group(struct walk *w, const struct score_form *form, const struct score_group *g, const void *p_norm,
                        double *kl, struct err *e)
 {
     struct model *m = w->m;
@@ -161,11 +171,8 @@ static int probe_group(struct walk *w, const struct score_range *range, const st
 
     if (stage < w->from) /* this batch does not pass it */
         return 0;
-    for (size_t i = 0; i < g->members && ret == 0; i++) {
-        const struct score_range *r = &range[g->member[i]->index];
-
-        ret = model_quantize(m, g->member[i], r->weight_amax, r->input_amax, e);
-    }
+    for (size_t i = 0; i < g->members && ret == 0; i++)
+        ret = model_quantize(m, g->member[i], &form[g->member[i]->index].form, e);
     if (ret == 0)
         ret = walk_forward(w, stage, e);
     if (ret == 0)
@@ -175,8 +182,17 @@ static int probe_group(struct walk *w, const struct score_range *range, const st
     return ret;
 }
 
-static int kl_batch(struct model *m, const struct score_range *range, const struct score_group *group, size_t groups,
-                    const struct sample *sample, size_t n, double *kl, struct progress *p, struct err *e)
+static bool is_skipped(const struct score_form *form, const struct score_group *g)
+{
+    bool skip = false;
+
+    for (size_t i = 0; i < g->members; i++)
+        skip |= form[g->member[i]->index].skip;
+    return skip;
+}
+
+static int kl_batch(struct model *m, const struct score_form *form, size_t forms, const struct score_group *group,
+                    size_t groups, const struct sample *sample, size_t n, double *kl, struct progress *p, struct err *e)
 {
     struct batch b = {0};
     struct walk w = {0};
@@ -193,15 +209,14 @@ static int kl_batch(struct model *m, const struct score_range *range, const stru
         goto out;
     m->be->copy(m->be, p_norm, w.norm, bytes);
     /* Last group first: a probe spoils only the inputs of later stages. */
-    for (size_t i = groups; i-- > 0;) {
-        bool skip = false;
+    for (size_t i = groups; i-- > 0;)
+        for (size_t f = 0; f < forms; f++) {
+            const struct score_form *of = form + f * m->linears;
 
-        for (size_t k = 0; k < group[i].members; k++)
-            skip |= range[group[i].member[k]->index].skip;
-        if (!skip && probe_group(&w, range, &group[i], p_norm, &kl[i], e))
-            goto out;
-        progress_add(p, n);
-    }
+            if (!is_skipped(of, &group[i]) && probe_group(&w, of, &group[i], p_norm, &kl[f * groups + i], e))
+                goto out;
+            progress_add(p, n);
+        }
     ret = 0;
 out:
     if (be_check(m->be, e))
@@ -212,14 +227,14 @@ out:
     return ret;
 }
 
-int score_kl(struct model *m, const struct score_range *range, const struct score_group *group, size_t groups,
+int score_kl(struct model *m, const struct score_form *form, size_t forms, const struct score_group *group, size_t groups,
              const struct sample *sample, size_t n, size_t rows, double *kl, struct progress *p, struct err *e)
 {
-    for (size_t i = 0; i < groups; i++)
+    for (size_t i = 0; i < forms * groups; i++)
         kl[i] = 0;
     for (size_t i = 0, k; i < n; i += k) {
         k = batch_take(m->config, sample + i, n - i, rows);
-        if (kl_batch(m, range, group, groups, sample + i, k, kl, p, e))
+        if (kl_batch(m, form, forms, group, groups, sample + i, k, kl, p, e))
             return -1;
     }
     return 0;

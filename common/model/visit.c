@@ -15,7 +15,11 @@ int visit_batches(struct model *m, const struct sample *sample, size_t n, size_t
 
         k = batch_take(m->config, sample + i, n - i, rows);
         if (batch_build(&b, m->be, m->config, &m->processor, sample + i, k, e) == 0 &&
-            walk_init(&w, m, &b, v->keep, e) == 0 && walk_forward(&w, 0, e) == 0)
+            walk_init(&w, m, &b, v->keep, e) == 0) {
+            w.tap = v->tap;
+            ret = walk_forward(&w, 0, e);
+        }
+        if (ret == 0 && v->batch)
             ret = v->batch(v, &w, i, e);
         walk_release(&w);
         batch_release(&b);

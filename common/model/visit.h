@@ -7,10 +7,11 @@
 
 /*
  * What to do with a batch once its head's input stands in w->norm; first: index of its first sample.  -1 with e set ends
- * the visits.  With keep, w->input[] holds the input of every stage.
+ * the visits.  NULL: nothing.  With keep, w->input[] holds the input of every stage.  tap: of every walk, or NULL.
  */
 struct visit {
     int (*batch)(struct visit *, struct walk *w, size_t first, struct err *e);
+    struct tap *tap;
     bool keep;
 };
 

@@ -93,7 +93,7 @@ static void check_kl(struct reference *r, const char *how)
 static void check_ranking(struct reference *r, const char *how)
 {
     size_t linears = r->m.linears, n = 0, same = 0;
-    struct score_range *range = calloc(linears, sizeof *range);
+    struct score_form *form = calloc(linears, sizeof *form);
     struct score_result *score = calloc(linears, sizeof *score), *again = calloc(linears, sizeof *again);
     struct groups g = make_groups(&r->m);
     double *mine = calloc(g.n, sizeof *mine), *want = calloc(g.n, sizeof *want), nll;
@@ -101,12 +101,12 @@ static void check_ranking(struct reference *r, const char *how)
     struct progress p = {0};
     struct err e = {0};
 
-    if (ranges_measure(&ranges, &r->m, r->s.sample, r->s.n, 2048, &p, &e))
+    if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 2048, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
-        range[i] = (struct score_range){ranges.weight[i], ranges.input[i], ranges.tokens[i] == 0};
-    if (score_gradient(&r->m, range, r->s.sample, r->s.n, 2048, score, &nll, &p, &e) ||
-        score_gradient(&r->m, range, r->s.sample, r->s.n, 2048, again, &nll, &p, &e))
+        form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}}, ranges.tokens[i] == 0};
+    if (score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, score, &nll, &p, &e) ||
+        score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, again, &nll, &p, &e))
         goto out;
     for (size_t i = 0; i < g.n; i++) {
         double v = json_number_value(
@@ -130,7 +130,7 @@ out:
     free(g.name);
     free(mine);
     free(want);
-    free(range);
+    free(form);
     free(score);
     free(again);
 }

@@ -342,7 +342,7 @@ static void free_samples(struct sample *s, size_t n)
 /* Median seconds of five passes after one: gradient scores, or the loss alone. */
 static double passes(struct model *m, const struct sample *s, size_t n, size_t rows, bool scores)
 {
-    struct score_range *range = calloc(m->linears, sizeof *range);
+    struct score_form *form = calloc(m->linears, sizeof *form);
     struct score_result *result = calloc(m->linears, sizeof *result);
     struct eval_sample *out = calloc(n, sizeof *out);
     struct progress p = {0};
@@ -350,16 +350,16 @@ static double passes(struct model *m, const struct sample *s, size_t n, size_t r
     double t[6], nll;
 
     for (size_t i = 0; i < m->linears; i++)
-        range[i] = (struct score_range){.weight_amax = 0.1f, .input_amax = 6};
+        form[i].form = (struct linear_form){.format = FORMAT_FP8, .amax = 0.1f, .input_amax = 6};
     for (int i = 0; i < 6; i++) {
         t[i] = now();
-        if (scores ? score_gradient(m, range, s, n, rows, result, &nll, &p, &e)
+        if (scores ? score_gradient(m, form, 1, s, n, rows, result, &nll, &p, &e)
                    : eval_nll(m, s, n, rows, out, NULL, &p, &e))
             fail(e.msg);
         wait();
         t[i] = now() - t[i];
     }
-    free(range);
+    free(form);
     free(result);
     free(out);
     qsort(t + 1, 5, sizeof *t, ascending);
