@@ -67,7 +67,7 @@ $(call at,scheme.json): $(OUT)/top%/scheme.json: $(OUT)/ranking.json
 $(call at,checkpoint/config.json): %/checkpoint/config.json: %/scheme.json
 	export-ckpt -q -f -m $(MODEL) $(if $(POOL),--pool $(POOL)) $(EXPORT) -o $(@D) $<
 $(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
-	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --save-ref $@ $^
+	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --ref-dtype fp32 --save-ref $@ $^
 $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/reference.states
 	$(RUN) eval-logits -f --ref $(OUT)/reference.states --device $(DEVICE) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples

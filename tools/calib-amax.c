@@ -71,7 +71,7 @@ static int run(char *const *operand, size_t n, struct err *e)
         err_set(e, RC_USAGE, "--alpha needs the ranges of channels: give --per-channel, too");
         goto out;
     }
-    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || run_samples(&s, &ro, operand, n, e) ||
+    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || run_samples(&s, &ro, &m, operand, n, e) ||
         measure(&r, &m, &s, e) || document_make(&l, &m, run_id(model_dir), &s, &r, e) ||
         (alpha && search(&l, &m, &s, e)))
         goto out;

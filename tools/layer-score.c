@@ -361,7 +361,7 @@ static int run(char *const *operand, size_t n, struct err *e)
         err_set(e, RC_DATA, "'%s' is quantized already: layers are scored on the unquantized model", model_dir);
         goto out;
     }
-    if (run_samples(&s, &ro, operand, n, e) || (ranges_path && layers_read(&from, ranges_path, e)) ||
+    if (run_samples(&s, &ro, &m, operand, n, e) || (ranges_path && layers_read(&from, ranges_path, e)) ||
         make_document(&l, &r, &m, &s, &from, e) || score(&l, &m, &r, &s, e))
         goto out;
     ret = layers_write(&l, (const struct layers_from[]){{"model", m.digest}, {"samples", s.digest}, {"ranges", from.hex}},

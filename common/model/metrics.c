@@ -97,6 +97,25 @@ json_t *metrics_add(json_t *doc, const char *name, const struct model *m, const 
 
 /* ---- against a reference ---- */
 
+int metrics_kept(json_t *doc, const struct states *ref, const struct eval_sample *sample, size_t n, struct err *e)
+{
+    double tokens = 0, moved = 0, lse_sq = 0;
+    json_t *o;
+
+    if (!ref->kept)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        tokens += (double)sample[i].tokens;
+        moved += (double)sample[i].ref_moved;
+        lse_sq += sample[i].ref_lse_sq;
+    }
+    o = put_object(doc, "reference", e);
+    return !o || json_put(o, "dtype", json_string(st_dtype_name(ref->dtype)), e) ||
+                   put_real(o, "argmax_moved", moved / tokens, e) || put_real(o, "lse_rms", sqrt(lse_sq / tokens), e)
+               ? -1
+               : 0;
+}
+
 static int put_interval(json_t *o, const struct boot_interval *interval, struct err *e)
 {
     json_t *both = json_array();

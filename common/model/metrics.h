@@ -21,6 +21,12 @@ json_t *metrics_add(json_t *doc, const char *name, const struct model *m, const 
 int metrics_against(json_t *candidate, const struct candidate *c, struct err *e);
 
 /*
+ * "reference": in what a kept one was kept, and how far it is from what it was before: the share of positions whose argmax
+ * moved, and the root of the mean square by which the log-sum-exp did.  Nothing for one in memory.
+ */
+int metrics_kept(json_t *doc, const struct states *ref, const struct eval_sample *sample, size_t n, struct err *e);
+
+/*
  * kl_last and mse_last of a candidate as the Python system has them, means of batches of so many samples; ours go under
  * "mean_of_samples".  After metrics_against().
  */

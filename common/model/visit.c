@@ -118,3 +118,30 @@ int visit_fault(struct model *m, const struct sample *s, struct visit_fault *f, 
     batch_release(&b);
     return ret;
 }
+
+void faults_add(struct faults *f, size_t sample, size_t position)
+{
+    if (f->count++ == 0) {
+        f->sample = sample;
+        f->position = position;
+    }
+}
+
+int faults_report(const struct faults *f, struct model *m, const struct sample *sample, bool against, struct err *e)
+{
+    const struct sample *s = &sample[f->sample];
+    struct visit_fault fault;
+    char more[64] = "";
+
+    if (f->count == 0)
+        return 0;
+    if (visit_fault(m, s, &fault, e))
+        return -1;
+    if (f->count > 1)
+        snprintf(more, sizeof more, ", and of %zu more positions", f->count - 1);
+    if (fault.module)
+        return err_set(e, RC_DATA, "the logits of '%s' are not finite: sample '%s', position %zu%s; it begins in the %s of %s, "
+                       "row %zu", m->weights.ckpt.dir, s->id, f->position, more, fault.side, fault.module, fault.row);
+    return err_set(e, RC_DATA, "the logits of %s are not finite: sample '%s', position %zu%s",
+                   against ? "the reference" : m->weights.ckpt.dir, s->id, f->position, more);
+}

@@ -216,15 +216,36 @@ def captions():
                                                {"id": 3, "image_id": 4, "caption": "the cat"}]}))
 
 
+def chunked(magic, version, head, chunks, end=True):
+    """A file of common/io/chunks.h; chunks: (kind, payload)."""
+    out = magic + struct.pack("<II", version, 0)
+    digest = hashlib.sha256(out).digest()
+    for kind, payload in [(1, text(head))] + chunks + ([(0, b"")] if end else []):
+        check = hashlib.sha256(digest + struct.pack("<IQ", kind, len(payload))).digest()[:4]
+        body = struct.pack("<I", kind) + check + struct.pack("<Q", len(payload)) + payload
+        digest = hashlib.sha256(digest + body).digest()
+        out += body + digest
+    return out
+
+
 def files():
+    two = [(1, b""), (2, b"payload")]
+    put("chunks", "whole", chunked(b"OCTTEST\n", 1, {"key": "value"}, two))
+    put("chunks", "unfinished", chunked(b"OCTTEST\n", 1, {}, two, False))
+    put("chunks", "torn", chunked(b"OCTTEST\n", 1, {}, two, False)[:-9])
+    put("chunks", "damaged", chunked(b"OCTTEST\n", 1, {}, two).replace(b"load", b"lead"))
     put("safetensors", "none", safetensors({}))
     put("safetensors", "three", safetensors({"a": ("F32", [2, 2], bytes(16)), "scalar": ("BF16", []),
                                              "empty": ("I64", [0, 3])}, {"format": "pt"}))
-    body, digest = struct.pack("<6f", *range(6)), [b"%064d" % i for i in range(3)]
-    total = hashlib.sha256(body + b"".join(digest)).hexdigest().encode()
-    put("states", "states", safetensors({"states": ("F32", [2, 3], body), "model": ("U8", [64], digest[0]),
-                                         "samples": ("U8", [64], digest[1]), "head": ("U8", [64], digest[2]),
-                                         "sum": ("U8", [64], total)}))
+    states = {"schema": "octet-states/2", "version": "1", "arithmetic": "cpu/fp32", "dtype": "BF16", "tokens": 3, "hidden": 2,
+              "vocab": 9, "model": "a" * 64, "head": "b" * 64, "samples": "c" * 64, "tokenizer": None, "processor": "d" * 64}
+    rows = lambda n, width: (2, bytes(width * 2 * n) + struct.pack(f"<{n}f{n}i", *range(n), *range(n)))
+    put("states", "bf16", chunked(b"OCTSTATE", 2, states, [rows(2, 2), rows(1, 2)]))
+    put("states", "fp32", chunked(b"OCTSTATE", 2, states | {"dtype": "F32"}, [rows(3, 4)]))
+    put("states", "short", chunked(b"OCTSTATE", 2, states, [rows(2, 2)]))
+    put("states", "payloads", LINE.join([text(states), rows(2, 2)[1], rows(1, 2)[1]]))
+    put("states", "wide", LINE.join([text(states | {"hidden": 1 << 24})] + [rows(2, 2)[1]]))
+    put("states", "ragged", chunked(b"OCTSTATE", 2, states, [(2, bytes(35))]))
     for order, mark in (("<", b"II"), (">", b"MM")): # TIFF: one directory, its entries sorted by tag
         entries = [(0x0100, 4, 1, 77), (0x0112, 3, 1, 6 if order == "<" else 6 << 16)]
         put("exif", mark.decode(), mark + struct.pack(order + "HIH", 42, 8, len(entries)) +

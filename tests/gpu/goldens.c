@@ -20,7 +20,7 @@ static void check_perplexity(struct reference *r, const char *how)
     double nll = 0, want = 0, tokens = 0, off;
     size_t i;
 
-    if (eval_nll(&r->m, r->s.sample, r->s.n, 2048, out, &p, &e)) {
+    if (eval_nll(&r->m, r->s.sample, r->s.n, 2048, out, NULL, &p, &e)) {
         CHECK(0, "%s: %s", how, e.msg);
         free(out);
         return;

@@ -49,7 +49,7 @@ peer files "$work"/*top*
 logits() { # logits CHECKPOINT DTYPE...
     local checkpoint=$1 dtype
     shift
-    "$B/tools/eval-logits" -q -f --ref "$checkpoint" --save-ref "$work/states" $samples
+    "$B/tools/eval-logits" -q -f --ref "$checkpoint" --ref-dtype fp32 --save-ref "$work/states" $samples
     for dtype; do peer logits "$checkpoint" --states "$work/states" --samples $samples --dtype "$dtype"; done
 }
 logits "$work/lm-top50" float32 bfloat16

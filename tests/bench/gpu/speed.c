@@ -354,7 +354,7 @@ static double passes(struct model *m, const struct sample *s, size_t n, size_t r
     for (int i = 0; i < 6; i++) {
         t[i] = now();
         if (scores ? score_gradient(m, form, 1, s, n, rows, result, &nll, &p, &e)
-                   : eval_nll(m, s, n, rows, out, &p, &e))
+                   : eval_nll(m, s, n, rows, out, NULL, &p, &e))
             fail(e.msg);
         wait();
         t[i] = now() - t[i];
