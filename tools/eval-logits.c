@@ -212,26 +212,36 @@ static int make_room(struct eval *ev, struct err *e)
 }
 
 /* Also a word to people when they would read more into the figures than there is. */
-static int print(struct eval *ev, struct err *e)
+static void speak(const struct eval *ev, const struct pairs *p)
 {
-    struct resolution r;
     char hint[160];
 
-    if (!ev->doc)
-        return 0;
-    if (metrics_pairs(ev->doc, ev->done, ev->n_done, e) || ((!table || output) && json_save(output, ev->doc, e)))
-        return -1;
     if (table) {
         for (size_t i = 0; i < ev->n_done; i++)
             table_candidate(stdout, &ev->done[i]);
-        return table_pairs(stdout, ev->done, ev->n_done, e);
+        table_pairs(stdout, ev->done, p);
+        return;
     }
-    if (resolution_make(&r, ev->done, ev->n_done, e))
-        return -1;
-    table_hint(hint, sizeof hint, &r, ev->s.n);
+    table_hint(hint, sizeof hint, p);
     if (hint[0])
         cli_note("%s", hint);
-    return 0;
+}
+
+static int print(struct eval *ev, struct err *e)
+{
+    struct pairs p;
+    int ret;
+
+    if (!ev->doc)
+        return 0;
+    ret = pairs_make(&p, ev->done, ev->n_done, true, e) || metrics_pairs(ev->doc, ev->done, &p, e) ||
+                  ((!table || output) && json_save(output, ev->doc, e))
+              ? -1
+              : 0;
+    if (ret == 0)
+        speak(ev, &p);
+    pairs_release(&p);
+    return ret;
 }
 
 static int gate(const struct eval *ev, struct err *e)
