@@ -9,6 +9,7 @@
 #include "common/io/doc.h"
 #include "common/model/metrics.h"
 #include "common/model/options.h"
+#include "common/model/persample.h"
 #include "common/model/table.h"
 
 static const char *ref_path, *save_path, *base_dir, *output, *semantics = "octet";
@@ -144,6 +145,15 @@ static int reference_head(struct eval *ev, const struct model *m, const struct w
     return 0;
 }
 
+static int begin_document(struct eval *ev, const struct candidate *c, struct err *e)
+{
+    ev->doc = metrics_new(&ev->s, &c->total, e);
+    return !ev->doc || doc_from(ev->doc, "reference", ev->ref.model, e) ||
+                   persample_put_samples(json_object_get(ev->doc, "samples"), ev->s.sample, c->sample, ev->s.n, e)
+               ? -1
+               : 0;
+}
+
 /* What was measured goes into the document. */
 static int record(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme, struct err *e)
 {
@@ -153,10 +163,10 @@ static int record(struct eval *ev, struct model *m, const char *name, const stru
 
     if (candidate_make(c, name, ev->out, ev->s.n, ev->row, m->config->vocab, e))
         return -1;
-    if (!ev->doc && (!(ev->doc = metrics_new(&ev->s, &c->total, e)) || doc_from(ev->doc, "reference", ev->ref.model, e)))
+    if (!ev->doc && begin_document(ev, c, e))
         return -1;
     o = metrics_add(ev->doc, name, m, scheme, &c->total, e);
-    if (!o || metrics_against(o, c, e))
+    if (!o || metrics_against(o, c, e) || persample_put(o, c->sample, c->total.samples, e))
         return -1;
     if (strcmp(semantics, "origin"))
         return 0;

@@ -27,7 +27,7 @@ static double student(size_t freedom)
 
 /*
  * What a draw sums for each ratio, w being the bottom and d the top less R w: from centred tops a draw's variance comes
- * without cancellation.
+ * without cancellation.  Those of shares, which need none, are left as they are: sums of whole numbers are exact.
  */
 enum column { W, D, WW, WD, DD, COLUMNS };
 
@@ -167,7 +167,7 @@ int boot_intervals(struct boot_interval *out, const struct boot_ratio *ratio, si
     error = value + ratios;
     sum = row + n * width;
     for (size_t r = 0; r < ratios; r++)
-        value[r] = ratio_of(&ratio[r], n);
+        value[r] = ratio[r].form == BOOT_SHARE ? 0 : ratio_of(&ratio[r], n);
     put_rows(row, ratio, value, ratios, n);
     for (size_t i = 0; i < n; i++)
         for (size_t c = 0; c < width; c++)
