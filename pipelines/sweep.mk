@@ -13,6 +13,7 @@
 # SCOPE     all, language or vision     BY  groups or bytes     METHOD  gradient or kl     SEED, DEVICE, OUT
 # APPLY     more options of apply-coverage, e.g. APPLY='--include-unservable --fused-ranges own'
 # POOL      folder where checkpoints share equal tensors by hard links (default OUT/pool; POOL= for none)
+# RESULTS   sqlite database that keeps what was measured (default results.db beside OUT; RESULTS= for none)
 # EXPORT    more options of export-ckpt     LAUNCH  a prefix for what runs the model, e.g. LAUNCH='srun --gpus=1'
 #
 # Every stage's result appears whole or not at all, so an interrupted sweep goes on where it stopped, and a second one does
@@ -30,6 +31,7 @@ METHOD   ?= gradient
 DEVICE   ?= auto
 OUT      ?= out/$(notdir $(MODEL:%/=%))
 POOL     ?= $(OUT)/pool
+RESULTS  ?= $(dir $(OUT:%/=%))results.db
 TOOLS    ?= build/tools
 PIPES    := $(dir $(lastword $(MAKEFILE_LIST)))
 PATH     := $(TOOLS):$(PATH)
@@ -48,7 +50,7 @@ at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
 
 .DELETE_ON_ERROR:
 .PHONY: sweep
-sweep: $(if $(DRY_RUN),$(OUT)/plan.md,$(OUT)/summary.md)
+sweep: $(if $(DRY_RUN),$(OUT)/plan.md,$(OUT)/summary.md $(if $(RESULTS),$(OUT)/stored.txt))
 	@cat $<
 
 # Data: captions of pictures for calibration, and of other pictures for evaluation.
@@ -91,8 +93,15 @@ $(call at,row.json): %/row.json: %/scheme.json %/metrics.json %/check.txt
 $(OUT)/differ.txt: $(call at,checkpoint/config.json)
 	$(PIPES)neighbours.sh $(OUT) $(POINTS) >$@.tmp && mv $@.tmp $@
 
-$(OUT)/summary.json: $(call at,row.json) $(OUT)/differ.txt
-	jq -s -f $(PIPES)summary.jq $(filter %/row.json,$^) >$@.tmp && mv $@.tmp $@
+# Each point against the one before it: which steps are more than chance.
+$(OUT)/pairs.json: $(call at,metrics.json)
+	$(if $(word 2,$^),compare-metrics -q -f --neighbours -o $@ $^,echo '{}' >$@)
+# Digests of what the database has.
+$(OUT)/stored.txt: $(call at,metrics.json)
+	store-metrics -q -d $(RESULTS) $^ >$@.tmp && mv $@.tmp $@
+
+$(OUT)/summary.json: $(call at,row.json) $(OUT)/pairs.json $(OUT)/differ.txt
+	jq -s --slurpfile pairs $(OUT)/pairs.json -f $(PIPES)summary.jq $(filter %/row.json,$^) >$@.tmp && mv $@.tmp $@
 $(OUT)/summary.md: $(OUT)/summary.json
 	jq -r -f $(PIPES)table.jq $< >$@.tmp && mv $@.tmp $@
 $(OUT)/plan.md: $(call at,scheme.json)

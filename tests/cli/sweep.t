@@ -21,6 +21,18 @@ is "checkpoints shrink from point to point" true \
     "$(jq '[.points[].checkpoint_bytes] | . == (sort | reverse) and (unique | length) == 10' "$W/a/summary.json")"
 is "two scales for every quantized module" true "$(jq 'all(.points[]; .scales_applied == 2 * .fp8_modules)' "$W/a/summary.json")"
 
+# Each step is judged, as if all points had been measured in one run; and everything measured is kept.
+run "eval-logits -q --ref data/tiny-qwen2_5-vl $(for p in 10 20 30; do echo -n "-m $W/a/top$p/checkpoint "; done) $W/a/eval-text.samples $W/a/eval.samples"
+is "every step but the first is judged" "[10,null]" "$(jq -c '[.points[] | select(.step == null) | .coverage] + [.points[0].step]' "$W/a/summary.json")"
+is "as in one run" "$(jq -c '[.pairs[0, 2] | [.verdict, .kl_answer.difference, .kl_answer.interval, .samples_needed]]' "$W/.out")" \
+    "$(jq -c '[.points[1, 2].step | [.verdict, .difference, .interval, .samples_needed]]' "$W/a/summary.json")"
+is "and the table says so" "$(jq -r '.points[1:][].step.verdict' "$W/a/summary.json")" \
+    "$(awk -F' [|] ' '/^\| [0-9]/ && NR > 3 { sub(/ .*/, "", $9); print $9 }' "$W/a/summary.md")"
+is "and how many steps are clear" "$(jq -r '.resolution | "\(.samples) samples tell \(.told_apart) of \(.neighbours) steps"' "$W/a/summary.json")" \
+    "$(grep -o '^8 samples tell [0-9] of 9 steps' "$W/a/summary.md")"
+is "all that was measured is in the database" "$(sha256sum "$W"/a/top*/metrics.json | cut -d ' ' -f 1 | sort)" \
+    "$(sqlite3 "$W/results.db" 'SELECT digest FROM document ORDER BY 1')"
+
 bad=0
 pairs=0
 points=(10 20 30 40 50 60 70 80 90 100)
@@ -60,7 +72,12 @@ run "sweep $W/b COVERAGE=10..100 -j2"
 is "side by side, another sweep ends well" 0 "$status"
 is "its files are the same bytes" "" "$(diff -rq "$W/a" "$W/b" | grep -v '/settings')"
 
-run "sweep $W/c COVERAGE=10,50,100 ONLY=50"
+is "and add nothing to the database" "10 results.db" \
+    "$(sqlite3 "$W/results.db" 'SELECT count(*) FROM document') $(cd "$W" && echo results.db*)"
+
+run "sweep $W/c COVERAGE=10,50,100 ONLY=50 RESULTS="
+is "one point has no step" "[null,null]" "$(jq -c '[.points[0].step, .resolution]' "$W/c/summary.json")"
+is "without a database nothing is kept" "" "$(find "$W/c" -name stored.txt)"
 is "ONLY picks points" "50" "$(jq -r '[.points[].coverage] | join(" ")' "$W/c/summary.json")"
 run "sweep $W/c COVERAGE=10..100:45 DRY_RUN=1"
 is "a dry run prints a plan" "5" "$(wc -l <"$W/.out")"
