@@ -121,7 +121,7 @@ static int report(const struct samples *s, const struct model *m, const struct s
 
     if (eval_sum(&total, out, s->n, e) || !(doc = metrics_new(s, &total, e)) || doc_from(doc, "model", m->digest, e) ||
         !(o = metrics_add(doc, run_id(model_dir), m, scheme, &total, e)) || (bytes && put_bits(o, out, bytes, s->n, e)) ||
-        (per_sample && save_samples(s, out, bytes, e)))
+        metrics_perplexity(o, out, s->n, e) || metrics_bootstrap(doc, e) || (per_sample && save_samples(s, out, bytes, e)))
         goto out;
     ret = json_save(output, doc, e);
 out:

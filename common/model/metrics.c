@@ -230,6 +230,20 @@ static int put_uncertainty(json_t *o, const struct candidate_split *s, struct er
     return o ? 0 : -1;
 }
 
+int metrics_perplexity(json_t *o, const struct eval_sample *sample, size_t n, struct err *e)
+{
+    static const enum figure ppl = FIG_PPL;
+    struct boot_interval interval;
+    json_t *figure;
+
+    if (n < 2)
+        return 0;
+    if (candidate_intervals(&interval, &ppl, 1, SPLIT_ALL, sample, n, e) || !(o = put_object(o, "uncertainty", e)))
+        return -1;
+    figure = put_object(o, figure_name[ppl], e);
+    return !figure || put_real(figure, "error", interval.error, e) || put_interval(figure, &interval, e) ? -1 : 0;
+}
+
 int metrics_against(json_t *o, const struct candidate *c, struct err *e)
 {
     const struct eval_total *t = &c->total;

@@ -16,6 +16,9 @@ json_t *metrics_new(const struct samples *s, const struct eval_total *t, struct 
 json_t *metrics_add(json_t *doc, const char *name, const struct model *m, const struct scheme *scheme,
                     const struct eval_total *t, struct err *e);
 
+/* The uncertainty of its perplexity, from what eval_nll() filled in; nothing of one sample. */
+int metrics_perplexity(json_t *candidate, const struct eval_sample *sample, size_t n, struct err *e);
+
 /* The figures against a reference, their uncertainty, and the statistics by split. */
 int metrics_against(json_t *candidate, const struct candidate *c, struct err *e);
 

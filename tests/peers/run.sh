@@ -58,6 +58,10 @@ logits "$work/pool-all-top50" bfloat16
 logits "$work/lm-top100" float32
 logits "$work/all-top100" float32
 
+# What the unit tests hold our perplexity to.
+"$PEERS_PYTHON" $here/perplexity.py tests/golden nested4-gqa8 nested5-sharded tiny-describe \
+    --check tests/golden/eval/torchmetrics.json 2>"$work/talk" || { failed=1; tail -n 20 "$work/talk"; }
+
 # Hidden states of every block, of a copy with 64 weights of a vision block and of a language layer changed.
 copy=$work/quarter
 golden=tests/golden/models/nested4-gqa8
