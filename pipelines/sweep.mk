@@ -9,7 +9,8 @@
 # DATA      COCO layout: annotations/captions_*2017.json, train2017/, val2017/
 # COVERAGE  10..100 (steps of 10), 10..100:5, or 10,50,100; ONLY=10,50 picks some of them
 # SAMPLES   pictures to calibrate and score with; as many captions alone are added (16 pictures are the least that rank well)
-# EVAL      pictures to evaluate on, and as many captions alone; other pictures than those of the calibration
+# EVAL      pictures to evaluate on, one caption each, and as many captions of others alone; no picture of the calibration is
+#           among them (default 100 where the evaluation split has 200 pictures, else SAMPLES)
 # SCOPE     all, language or vision     BY  groups or bytes     METHOD  gradient or kl     SEED, DEVICE, OUT
 # APPLY     more options of apply-coverage, e.g. APPLY='--include-unservable --fused-ranges own'
 # POOL      folder where checkpoints share equal tensors by hard links (default OUT/pool; POOL= for none)
@@ -23,7 +24,11 @@ MODEL    ?= data/tiny-qwen2_5-vl
 DATA     ?= data/shapes2017
 COVERAGE ?= 10..100
 SAMPLES  ?= 40
-EVAL     ?= $(SAMPLES)
+VAL      := $(DATA)/annotations/captions_val2017.json
+ifndef EVAL
+EVAL     := $(or $(shell jq --argjson few '$(SAMPLES)' 'if (.images | length) < 200 then $$few else 100 end' $(VAL) \
+            2>/dev/null),$(SAMPLES))
+endif
 SEED     ?= 42
 SCOPE    ?= all
 BY       ?= groups
@@ -53,18 +58,20 @@ at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
 sweep: $(if $(DRY_RUN),$(OUT)/plan.md,$(OUT)/summary.md $(if $(RESULTS),$(OUT)/stored.txt))
 	@cat $<
 
-# Data: captions of pictures for calibration, and of other pictures for evaluation.
+# Data: captions of pictures for calibration, of other pictures for evaluation, and of others still for texts.
 $(OUT)/calib.db: $(OUT)/settings
 	coco-subset -q -f -n $(SAMPLES) -s $(SEED) --annotations $(DATA)/annotations/captions_train2017.json --calib-db $@
 $(OUT)/eval.jsonl: $(OUT)/calib.db
-	coco-subset -q -f -n $(EVAL) -s $(SEED) --annotations $(DATA)/annotations/captions_val2017.json --disjoint $< --eval $@
+	coco-subset -q -f -n $(EVAL) -s $(SEED) --annotations $(VAL) --one-per-picture --disjoint $< --eval $@
+$(OUT)/eval-text.jsonl: $(OUT)/calib.db $(OUT)/eval.jsonl
+	coco-subset -q -f -n $(EVAL) -s $(SEED) --annotations $(VAL) --one-per-picture $(^:%=--disjoint %) --eval $@
 $(OUT)/calib.samples: $(OUT)/calib.db
 	calib-stream -q -f -m $(MODEL) --style describe --images $(DATA) -o $@ $<
 $(OUT)/calib-text.samples: $(OUT)/calib.db
 	calib-stream -q -f -m $(MODEL) --style text -o $@ $<
 $(OUT)/eval.samples: $(OUT)/eval.jsonl
 	calib-stream -q -f -m $(MODEL) --style describe --images $(DATA) -o $@ $<
-$(OUT)/eval-text.samples: $(OUT)/eval.jsonl
+$(OUT)/eval-text.samples: $(OUT)/eval-text.jsonl
 	calib-stream -q -f -m $(MODEL) --style text -o $@ $<
 
 # Ranking: one scored document for all points.

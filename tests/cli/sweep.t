@@ -21,6 +21,19 @@ is "checkpoints shrink from point to point" true \
     "$(jq '[.points[].checkpoint_bytes] | . == (sort | reverse) and (unique | length) == 10' "$W/a/summary.json")"
 is "two scales for every quantized module" true "$(jq 'all(.points[]; .scales_applied == 2 * .fp8_modules)' "$W/a/summary.json")"
 
+# Calibration, pictures of the evaluation and its texts: no picture is in two of them, and none twice in one of these two.
+ids() { jq -r '.image_relpath | capture("(?<n>[0-9]+)[.]").n | tonumber' "$1" | sort; }
+sqlite3 "$W/a/calib.db" 'SELECT DISTINCT image_id FROM vlm_calib_samples' | sort >"$W/calib.ids"
+is "pictures of calibration, evaluation and texts are disjoint" "4 4 " \
+    "$(ids "$W/a/eval.jsonl" | wc -l) $(ids "$W/a/eval-text.jsonl" | wc -l) $({ cat "$W/calib.ids"; ids "$W/a/eval.jsonl"; ids "$W/a/eval-text.jsonl"; } | sort | uniq -d)"
+is "and are those of the seed" "$(coco-subset -q -a data/shapes2017/annotations/captions_val2017.json --one-per-picture -n 4 \
+    --disjoint "$W/a/calib.db" --eval - | sha256sum)" "$(sha256sum <"$W/a/eval.jsonl")"
+evaluated() { make -n --no-print-directory -f pipelines/sweep.mk TOOLS="$B/tools" OUT="$W/g" "$@" sweep | sed -nE 's/^coco-subset .*-n ([0-9]+) .*--eval .*eval.jsonl/\1/p'; }
+mkdir -p "$W/large/annotations"
+jq '.images |= [.[], .[], .[]]' data/shapes2017/annotations/captions_val2017.json >"$W/large/annotations/captions_val2017.json"
+is "few pictures: as many as for calibration; enough: 100; or as told" "40 100 7" \
+    "$(evaluated) $(evaluated DATA="$W/large") $(evaluated DATA="$W/large" EVAL=7)"
+
 # Each step is judged, as if all points had been measured in one run; and everything measured is kept.
 run "eval-logits -q --ref data/tiny-qwen2_5-vl $(for p in 10 20 30; do echo -n "-m $W/a/top$p/checkpoint "; done) $W/a/eval-text.samples $W/a/eval.samples"
 is "every step but the first is judged" "[10,null]" "$(jq -c '[.points[] | select(.step == null) | .coverage] + [.points[0].step]' "$W/a/summary.json")"
@@ -86,7 +99,7 @@ run "sweep $W/c COVERAGE=50 SCOPE=vision"
 is "new settings start over" "vision" "$(jq -r .scope "$W/c/top50/scheme.json")"
 
 run "make -n --no-print-directory -f pipelines/sweep.mk TOOLS=$B/tools OUT=$W/d SAMPLES=4 COVERAGE=50 sweep"
-is "make -n prints the commands" "12" \
+is "make -n prints the commands" "13" \
     "$(grep -cE '^(coco-subset|calib-stream|layer-score|rank-layers|apply-coverage|export-ckpt|eval-logits) ' "$W/.out")"
 for c in 0..10 abc 10..200 ''; do
     run "sweep $W/e COVERAGE=$c"
