@@ -75,6 +75,8 @@ sweep: all                           ## calibrate, score, export and measure: MO
 
 quantize: all                        ## one or more recipes: calibrate, export, check, measure: MODEL= PRESET= SAMPLES= OUT= (pipelines/quantize.mk)
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/quantize.mk TOOLS=$B/tools quantize
+results: all                         ## every metrics.json below out into out/results.db (RESULTS=)
+	find $(or $(OUT),out) -name metrics.json -exec $B/tools/store-metrics -d $(or $(RESULTS),out/results.db) {} + >$B/stored.txt
 
 bench: all $(BENCHES)                ## measure speed; never passes or fails on time (tests/bench)
 	B=$B tests/bench/run.sh
@@ -120,7 +122,7 @@ $B/config: FORCE ; $(call stamp,"$$CONFIG")
 $B/version.h: FORCE ; $(call stamp,'#define VERSION "$(VERSION)"' '#define BACKENDS "$(BACKENDS)"')
 
 # FORCE must be phony: .SECONDARY alone would skip the stamps.
-.PHONY: all check check-gpu check-peers deps sweep quantize bench bench-gpu fuzz fuzz-run install uninstall clean help FORCE
+.PHONY: all check check-gpu check-peers deps sweep quantize results bench bench-gpu fuzz fuzz-run install uninstall clean help FORCE
 .SECONDARY:
 -include $(OBJ:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%) \
     $(FUZZERS:$B/%=%) $(GPU_TESTS:$B/%=%) $(GPU_BENCH:$B/%=%) tests/fuzz/driver)

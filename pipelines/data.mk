@@ -1,16 +1,25 @@
-# data.mk - samples from COCO annotations: captions of pictures for calibration, and of other pictures for evaluation
+# data.mk - samples from COCO annotations: captions of pictures for calibration, of other pictures for evaluation, and of
+# others still for texts
 #
-# Included by sweep.mk and quantize.mk, which set MODEL, DATA, SAMPLES, EVAL, SEED and OUT, and write OUT/settings.
+# Included by sweep.mk and quantize.mk, which set MODEL, DATA, SAMPLES, SEED and OUT, and write OUT/settings.
+
+VAL      := $(DATA)/annotations/captions_val2017.json
+ifndef EVAL
+EVAL     := $(or $(shell jq --argjson few '$(SAMPLES)' 'if (.images | length) < 200 then $$few else 100 end' $(VAL) \
+            2>/dev/null),$(SAMPLES))
+endif
 
 $(OUT)/calib.db: $(OUT)/settings
 	coco-subset -q -f -n $(SAMPLES) -s $(SEED) --annotations $(DATA)/annotations/captions_train2017.json --calib-db $@
 $(OUT)/eval.jsonl: $(OUT)/calib.db
-	coco-subset -q -f -n $(EVAL) -s $(SEED) --annotations $(DATA)/annotations/captions_val2017.json --disjoint $< --eval $@
+	coco-subset -q -f -n $(EVAL) -s $(SEED) --annotations $(VAL) --one-per-picture --disjoint $< --eval $@
+$(OUT)/eval-text.jsonl: $(OUT)/calib.db $(OUT)/eval.jsonl
+	coco-subset -q -f -n $(EVAL) -s $(SEED) --annotations $(VAL) --one-per-picture $(^:%=--disjoint %) --eval $@
 $(OUT)/calib.samples: $(OUT)/calib.db
 	calib-stream -q -f -m $(MODEL) --style describe --images $(DATA) -o $@ $<
 $(OUT)/calib-text.samples: $(OUT)/calib.db
 	calib-stream -q -f -m $(MODEL) --style text -o $@ $<
 $(OUT)/eval.samples: $(OUT)/eval.jsonl
 	calib-stream -q -f -m $(MODEL) --style describe --images $(DATA) -o $@ $<
-$(OUT)/eval-text.samples: $(OUT)/eval.jsonl
+$(OUT)/eval-text.samples: $(OUT)/eval-text.jsonl
 	calib-stream -q -f -m $(MODEL) --style text -o $@ $<

@@ -9,7 +9,7 @@
 # DATA      COCO layout: annotations/captions_*2017.json, train2017/, val2017/
 # PRESET    names (apply-coverage --preset list) or files NAME.json; each gets a folder of its name in OUT
 # SAMPLES   pictures to calibrate with; as many captions alone are added
-# EVAL      pictures to evaluate on, and as many captions alone; other pictures than those of the calibration
+# EVAL      pictures to evaluate on, one caption each, and as many captions of others alone (default as in sweep.mk)
 # LAYOUT    modelopt or compressed-tensors (default: the one that engines load: compressed-tensors when a layer is INT8)
 # ENGINE    the one that must load the checkpoints (default vllm); check.txt says what all do
 # APPLY     more options of apply-coverage, e.g. APPLY='--smooth-quant 0.5'     EXPORT  more options of export-ckpt
@@ -23,7 +23,6 @@ MODEL    ?= data/tiny-qwen2_5-vl
 DATA     ?= data/shapes2017
 PRESET   ?= fp8-lm
 SAMPLES  ?= 40
-EVAL     ?= 40
 SEED     ?= 42
 DEVICE   ?= auto
 ENGINE   ?= vllm
@@ -33,6 +32,8 @@ PIPES    := $(dir $(lastword $(MAKEFILE_LIST)))
 PATH     := $(TOOLS):$(PATH)
 OMP_WAIT_POLICY ?= passive# threads that wait must not spin: recipes may run side by side
 export PATH OMP_WAIT_POLICY
+.DEFAULT_GOAL := quantize
+include $(PIPES)data.mk
 
 # The folder of a recipe, and the recipe of a folder.
 name_of   = $(patsubst %.json,%,$(notdir $(1)))
@@ -59,13 +60,11 @@ at       = $(NAMES:%=$(OUT)/%/$(1))# the same file of every recipe
 quantize: $(OUT)/recipes.md
 	@cat $<
 
-include $(PIPES)data.mk
-
 # Ranges: one document for all recipes.
 $(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples $(OUT)/needs
 	$(RUN) calib-amax -f -m $(MODEL) --device $(DEVICE) $(NEEDS) -o $@ $(filter %.samples,$^)
 $(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
-	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --save-ref $@ $^
+	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --save-ref $@ --ref-dtype fp32 $^
 
 # Each recipe: a scheme, a checkpoint, what engines say of it, its distance from the unquantized model.
 $(call at,scheme.json): $(OUT)/%/scheme.json: $(OUT)/layers.json

@@ -9,11 +9,13 @@
 # DATA      COCO layout: annotations/captions_*2017.json, train2017/, val2017/
 # COVERAGE  10..100 (steps of 10), 10..100:5, or 10,50,100; ONLY=10,50 picks some of them
 # SAMPLES   pictures to calibrate and score with; as many captions alone are added (16 pictures are the least that rank well)
-# EVAL      pictures to evaluate on, and as many captions alone; other pictures than those of the calibration
+# EVAL      pictures to evaluate on, one caption each, and as many captions of others alone; no picture of the calibration is
+#           among them (default 100 where the evaluation split has 200 pictures, else SAMPLES)
 # SCOPE     all, language or vision     BY  groups or bytes     METHOD  gradient or kl     SEED, DEVICE, OUT
 # SCORE     more options of layer-score, e.g. SCORE='--formats fp8,int8 --activations dynamic'
 # APPLY     more options of apply-coverage, e.g. APPLY='--include-unservable --fused-ranges own'
 # POOL      folder where checkpoints share equal tensors by hard links (default OUT/pool; POOL= for none)
+# RESULTS   sqlite database that keeps what was measured (default results.db beside OUT; RESULTS= for none)
 # EXPORT    more options of export-ckpt     LAUNCH  a prefix for what runs the model, e.g. LAUNCH='srun --gpus=1'
 #
 # Every stage's result appears whole or not at all, so an interrupted sweep goes on where it stopped, and a second one does
@@ -23,7 +25,6 @@ MODEL    ?= data/tiny-qwen2_5-vl
 DATA     ?= data/shapes2017
 COVERAGE ?= 10..100
 SAMPLES  ?= 40
-EVAL     ?= $(SAMPLES)
 SEED     ?= 42
 SCOPE    ?= all
 BY       ?= groups
@@ -31,11 +32,14 @@ METHOD   ?= gradient
 DEVICE   ?= auto
 OUT      ?= out/$(notdir $(MODEL:%/=%))
 POOL     ?= $(OUT)/pool
+RESULTS  ?= $(dir $(OUT:%/=%))results.db
 TOOLS    ?= build/tools
 PIPES    := $(dir $(lastword $(MAKEFILE_LIST)))
 PATH     := $(TOOLS):$(PATH)
 OMP_WAIT_POLICY ?= passive# threads that wait must not spin: points may run side by side
 export PATH OMP_WAIT_POLICY
+.DEFAULT_GOAL := sweep
+include $(PIPES)data.mk
 
 POINTS   := $(shell $(PIPES)points.sh '$(COVERAGE)' '$(ONLY)')
 $(if $(POINTS),,$(error COVERAGE='$(COVERAGE)' ONLY='$(ONLY)' names no coverage point))
@@ -49,10 +53,8 @@ at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
 
 .DELETE_ON_ERROR:
 .PHONY: sweep
-sweep: $(if $(DRY_RUN),$(OUT)/plan.md,$(OUT)/summary.md)
+sweep: $(if $(DRY_RUN),$(OUT)/plan.md,$(OUT)/summary.md $(if $(RESULTS),$(OUT)/stored.txt))
 	@cat $<
-
-include $(PIPES)data.mk
 
 # Ranking: one scored document for all points.
 $(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples
@@ -80,8 +82,15 @@ $(call at,row.json): %/row.json: %/scheme.json %/metrics.json %/check.txt
 $(OUT)/differ.txt: $(call at,checkpoint/config.json)
 	$(PIPES)neighbours.sh $(OUT) $(POINTS) >$@.tmp && mv $@.tmp $@
 
-$(OUT)/summary.json: $(call at,row.json) $(OUT)/differ.txt
-	jq -s -f $(PIPES)summary.jq $(filter %/row.json,$^) >$@.tmp && mv $@.tmp $@
+# Each point against the one before it: which steps are more than chance.
+$(OUT)/pairs.json: $(call at,metrics.json)
+	$(if $(word 2,$^),compare-metrics -q -f --neighbours -o $@ $^,echo '{}' >$@)
+# Digests of what the database has.
+$(OUT)/stored.txt: $(call at,metrics.json)
+	store-metrics -q -d $(RESULTS) $^ >$@.tmp && mv $@.tmp $@
+
+$(OUT)/summary.json: $(call at,row.json) $(OUT)/pairs.json $(OUT)/differ.txt
+	jq -s --slurpfile pairs $(OUT)/pairs.json -f $(PIPES)summary.jq $(filter %/row.json,$^) >$@.tmp && mv $@.tmp $@
 $(OUT)/summary.md: $(OUT)/summary.json
 	jq -L $(PIPES) -r -f $(PIPES)table.jq $< >$@.tmp && mv $@.tmp $@
 $(OUT)/plan.md: $(call at,scheme.json)

@@ -11,6 +11,7 @@
 
 static struct cli_list annotations, disjoint;
 static const char *images, *db_path, *captions_path, *eval_path;
+static bool one_per_picture;
 static long count = -1, seed = 42; /* count -1: DEFAULT_COUNT, or as many as there are */
 
 enum { DEFAULT_COUNT = 4096 };
@@ -23,6 +24,8 @@ static const struct cli_opt opts[] = {
     {OPT_LONG, 'n', "count", &count, "N", "captions to choose, 0 for all (default 4096)", 0, INT_MAX, NULL},
     {OPT_LONG, 's', "seed", &seed, "S", "which ones: Python's random.Random(S).sample() (default 42)", 0, 0x1p53,
      NULL},
+    {OPT_FLAG, 0, "one-per-picture", &one_per_picture, NULL,
+     "choose among the first captions of the pictures, so that\nno picture is chosen twice", 0, 0, NULL},
     {OPT_LIST, 0, "disjoint", &disjoint, "FILE",
      "database, evaluation list or annotations whose pictures\nare kept out; may be given again", 0, 0, NULL},
     {OPT_STR, 0, "calib-db", &db_path, "FILE", "write a calibration database", 0, 0, NULL},
@@ -49,6 +52,8 @@ static int read_all(struct calib *all, struct err *e)
             calib_release(&one);
             return -1;
         }
+        if (one_per_picture)
+            calib_one_per_image(&one, false);
         for (size_t k = 0; k < one.n; k++)
             if (calib_add(all, &one.item[k], e)) {
                 calib_release(&one);

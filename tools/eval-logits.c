@@ -8,8 +8,10 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/io/doc.h"
+#include "common/model/blocks.h"
 #include "common/model/metrics.h"
 #include "common/model/options.h"
+#include "common/model/persample.h"
 #include "common/model/resume.h"
 #include "common/model/table.h"
 
@@ -19,7 +21,7 @@ static const char *const semantics_choices[] = {"octet", "origin", NULL};
 static struct cli_list candidates;
 static double max_kl = INFINITY, max_ppl_ratio = INFINITY, min_top1;
 static long batch = 8;
-static bool table;
+static bool table, with_blocks;
 static struct run_options ro = RUN_DEFAULTS;
 
 static const struct cli_opt opts[] = {
@@ -45,6 +47,8 @@ static const struct cli_opt opts[] = {
      .help = "whose kl_last and mse_last: means of samples, or of\nbatches as the Python system takes them (default octet)"},
     {.kind = OPT_LONG, .name = "batch", .to = &batch, .arg = "N", .min = 1, .max = 1 << 20,
      .help = "samples in a batch of --semantics origin (default 8)"},
+    {.kind = OPT_FLAG, .name = "blocks", .to = &with_blocks,
+     .help = "also compare hidden states, block by block; needs --ref\nMODEL, and room for a second one"},
     {.kind = OPT_FLAG, .name = "table", .to = &table,
      .help = "print a table for people; METRICS only with -o FILE"},
     RUN_OPTIONS(ro),
@@ -66,8 +70,10 @@ struct eval {
     struct states ref;
     struct partial part;
     struct eval_sample *out;
-    struct row_stats *row; /* of the tokens with loss */
+    struct row_stats *row;   /* of the tokens with loss */
     struct candidate *done;
+    struct blocks *blocks;   /* of every one that is done */
+    struct model plain;      /* the reference, without a scheme; opened for --blocks */
     size_t n_done;
     json_t *doc;
 };
@@ -192,6 +198,29 @@ static int reference_head(struct eval *ev, const struct model *m, const struct w
     return 0;
 }
 
+static int begin_document(struct eval *ev, const struct candidate *c, struct err *e)
+{
+    ev->doc = metrics_new(&ev->r.s, &c->total, e);
+    return !ev->doc || doc_from(ev->doc, "reference", ev->ref.model, e) ||
+                   metrics_kept(ev->doc, &ev->ref, ev->out, ev->r.s.n, e) ||
+                   persample_put_samples(json_object_get(ev->doc, "samples"), ev->r.s.sample, c->sample, ev->r.s.n, e)
+               ? -1
+               : 0;
+}
+
+/* Both models run again, batch by batch: blocks are too much to keep of all samples. */
+static int add_blocks(struct eval *ev, struct model *m, json_t *o, struct err *e)
+{
+    struct blocks *b = &ev->blocks[ev->n_done - 1];
+    struct progress p = {0};
+    int ret;
+
+    progress_begin(&p, "blocks", "samples", ev->r.s.n);
+    ret = blocks_compare(b, &ev->plain, m, ev->r.s.sample, ev->r.s.n, RUN_ROWS, &p, e);
+    progress_end(&p);
+    return ret ? -1 : blocks_put(o, b, e);
+}
+
 /* What was measured goes into the document. */
 static int record(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme, struct err *e)
 {
@@ -201,11 +230,11 @@ static int record(struct eval *ev, struct model *m, const char *name, const stru
 
     if (candidate_make(c, name, ev->out, ev->r.s.n, ev->row, m->config->vocab, e))
         return -1;
-    if (!ev->doc && (!(ev->doc = metrics_new(&ev->r.s, &c->total, e)) || doc_from(ev->doc, "reference", ev->ref.model, e) ||
-                     metrics_kept(ev->doc, &ev->ref, ev->out, ev->r.s.n, e)))
+    if (!ev->doc && begin_document(ev, c, e))
         return -1;
     o = metrics_add(ev->doc, name, m, scheme, &c->total, e);
-    if (!o || metrics_against(o, c, e))
+    if (!o || metrics_against(o, c, e) || persample_put(o, c->sample, c->total.samples, e) ||
+        (with_blocks && add_blocks(ev, m, o, e)))
         return -1;
     if (strcmp(semantics, "origin"))
         return 0;
@@ -266,30 +295,46 @@ static int make_room(struct eval *ev, struct err *e)
     ev->out = mem_zalloc(ev->r.s.n, sizeof *ev->out, e);
     ev->row = mem_zalloc(rows, sizeof *ev->row, e);
     ev->done = mem_zalloc(candidates.n, sizeof *ev->done, e);
-    return ev->out && ev->row && ev->done ? 0 : -1;
+    ev->blocks = mem_zalloc(candidates.n, sizeof *ev->blocks, e);
+    if (!ev->out || !ev->row || !ev->done || !ev->blocks)
+        return -1;
+    return with_blocks ? model_open(&ev->plain, ref_path, ev->r.be, ro.max_memory, e) : 0;
 }
 
 /* Also a word to people when they would read more into the figures than there is. */
+static void speak(const struct eval *ev, const struct pairs *p)
+{
+    char hint[160];
+
+    if (table) {
+        for (size_t i = 0; i < ev->n_done; i++) {
+            table_candidate(stdout, &ev->done[i]);
+            if (with_blocks)
+                blocks_table(stdout, &ev->blocks[i]);
+        }
+        table_pairs(stdout, ev->done, p);
+        return;
+    }
+    table_hint(hint, sizeof hint, p);
+    if (hint[0])
+        cli_note("%s", hint);
+}
+
 static int print(struct eval *ev, struct err *e)
 {
-    struct resolution r;
-    char hint[160];
+    struct pairs p;
+    int ret;
 
     if (!ev->doc)
         return 0;
-    if (metrics_pairs(ev->doc, ev->done, ev->n_done, e) || ((!table || output) && json_save(output, ev->doc, e)))
-        return -1;
-    if (table) {
-        for (size_t i = 0; i < ev->n_done; i++)
-            table_candidate(stdout, &ev->done[i]);
-        return table_pairs(stdout, ev->done, ev->n_done, e);
-    }
-    if (resolution_make(&r, ev->done, ev->n_done, e))
-        return -1;
-    table_hint(hint, sizeof hint, &r, ev->r.s.n);
-    if (hint[0])
-        cli_note("%s", hint);
-    return 0;
+    ret = pairs_make(&p, ev->done, ev->n_done, true, e) || metrics_pairs(ev->doc, ev->done, &p, e) ||
+                  ((!table || output) && json_save(output, ev->doc, e))
+              ? -1
+              : 0;
+    if (ret == 0)
+        speak(ev, &p);
+    pairs_release(&p);
+    return ret;
 }
 
 static int gate(const struct eval *ev, struct err *e)
@@ -323,6 +368,9 @@ static int check_options(struct err *e)
         return err_set(e, RC_USAGE, "--ref MODEL|STATES is missing");
     if (candidates.n == 0 && !save_path)
         return err_set(e, RC_USAGE, "there is no candidate: give -m CHECKPOINT or --scheme SCHEME");
+    if (with_blocks && !is_dir(ref_path))
+        return err_set(e, RC_USAGE, "--blocks needs the reference's blocks, which a file of states does not hold: give --ref "
+                       "MODEL");
     if (table && output && !strcmp(output, "-"))
         return err_set(e, RC_USAGE, "--table goes to standard output: give -o a file for the METRICS document");
     if (save_dtype && !save_path)
@@ -350,13 +398,17 @@ static int run(char *const *operand, size_t n, struct err *e)
 out:
     partial_close(&ev.part, false);
     json_decref(ev.doc);
-    for (size_t i = 0; i < ev.n_done; i++)
+    for (size_t i = 0; i < ev.n_done; i++) {
         candidate_release(&ev.done[i]);
+        blocks_release(&ev.blocks[i]);
+    }
+    free(ev.blocks);
     free(ev.done);
     free(ev.row);
     free(ev.out);
     states_release(&ev.ref);
     run_release(&ev.r);
+    model_close(&ev.plain);
     return ret;
 }
 

@@ -122,7 +122,8 @@ static int report(const struct run *r, const struct eval_sample *out, const size
     if (eval_sum(&total, out, r->s.n, e) || !(doc = metrics_new(&r->s, &total, e)) ||
         doc_from(doc, "model", r->m.digest, e) ||
         !(o = metrics_add(doc, run_id(model_dir), &r->m, r->applied, &total, e)) ||
-        (bytes && put_bits(o, out, bytes, r->s.n, e)) || (per_sample && save_samples(&r->s, out, bytes, e)))
+        (bytes && put_bits(o, out, bytes, r->s.n, e)) || metrics_perplexity(o, out, r->s.n, e) ||
+        metrics_bootstrap(doc, e) || (per_sample && save_samples(&r->s, out, bytes, e)))
         goto out;
     ret = json_save(output, doc, e);
 out:

@@ -1,9 +1,4 @@
-/*
- * candidate.h - one candidate's figures with their uncertainty, and how two candidates differ
- *
- * Intervals come from bootstrap.h: the same seed draws the same samples for every candidate of a call, so that what two of
- * them share falls out of their difference.
- */
+/* candidate.h - one candidate's figures with their uncertainty (bootstrap.h) */
 #ifndef COMMON_MODEL_CANDIDATE_H
 #define COMMON_MODEL_CANDIDATE_H
 
@@ -22,6 +17,13 @@ enum figure {
 };
 extern const char *const figure_name[FIGURES]; /* "ppl", ..., "delta_p", "rms_delta_p", "same_top" */
 
+/* What a sample adds to the sums of a figure, and the form of their ratio. */
+struct figure_part {
+    double top, bottom;
+};
+struct figure_part figure_part(enum figure f, const struct eval_sample *s);
+enum boot_form figure_form(enum figure f);
+
 struct candidate {
     char *name;
     struct eval_total total;
@@ -30,30 +32,19 @@ struct candidate {
         bool sampled;       /* there are two samples or more, so that there are intervals */
         struct boot_interval interval[FIGURES];
     } split[SPLITS];
-    double value[FIGURES]; /* over all samples */
-    double *draw;          /* [FIGURES, BOOT_DRAWS] over all samples, for pairs; NULL when not sampled */
+    struct eval_sample *sample; /* [total.samples]: a copy, for pairs.h */
 };
 
 /* From what eval_compare() filled in; row [loss tokens].  Release c afterwards, also after a failure. */
 int candidate_make(struct candidate *c, const char *name, const struct eval_sample *sample, size_t n,
                    const struct row_stats *row, size_t vocab, struct err *e);
+
+/* The same from samples alone: total and sample are filled in, split is not. */
+int candidate_recall(struct candidate *c, const char *name, const struct eval_sample *sample, size_t n, struct err *e);
 void candidate_release(struct candidate *c);
 
-/* What candidate b has more than a, of each figure; paired.  Both must be sampled, over the same samples. */
-struct pair {
-    double difference[FIGURES];
-    struct boot_interval interval[FIGURES];
-    enum verdict { VERDICT_WORSE, VERDICT_BETTER, VERDICT_EQUAL, VERDICT_UNCLEAR } verdict; /* of b, by FIG_KL_ANSWER */
-    size_t samples_needed; /* that would settle an unclear one, see boot_samples(); else 0, also where there is no telling */
-};
-extern const char *const verdict_name[]; /* "worse", "better", "equal", "unclear" */
-
-int pair_make(struct pair *p, const struct candidate *a, const struct candidate *b, struct err *e);
-
-/* Of n candidates in order, how many neighbours differ clearly, and how many samples would tell all of them apart. */
-struct resolution {
-    size_t neighbours, clear, equal, samples_needed; /* samples_needed: 0 when no pair is unclear */
-};
-int resolution_make(struct resolution *r, const struct candidate *c, size_t n, struct err *e);
+/* Intervals [figures] of these figures over samples that are in the split, of which there must be two. */
+int candidate_intervals(struct boot_interval *out, const enum figure *figure, size_t figures, enum split split,
+                        const struct eval_sample *sample, size_t n, struct err *e);
 
 #endif

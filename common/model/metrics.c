@@ -272,6 +272,20 @@ static int put_uncertainty(json_t *o, const struct candidate_split *s, struct er
     return o ? 0 : -1;
 }
 
+int metrics_perplexity(json_t *o, const struct eval_sample *sample, size_t n, struct err *e)
+{
+    static const enum figure ppl = FIG_PPL;
+    struct boot_interval interval;
+    json_t *figure;
+
+    if (n < 2)
+        return 0;
+    if (candidate_intervals(&interval, &ppl, 1, SPLIT_ALL, sample, n, e) || !(o = put_object(o, "uncertainty", e)))
+        return -1;
+    figure = put_object(o, figure_name[ppl], e);
+    return !figure || put_real(figure, "error", interval.error, e) || put_interval(figure, &interval, e) ? -1 : 0;
+}
+
 int metrics_against(json_t *o, const struct candidate *c, struct err *e)
 {
     const struct eval_total *t = &c->total;
@@ -301,51 +315,52 @@ int metrics_origin(json_t *o, double kl_last, double mse_last, size_t batch, str
     return put_real(o, "kl_last", kl_last, e) || put_real(o, "mse_last", mse_last, e) ? -1 : 0;
 }
 
-static int put_pair(json_t *pairs, const struct candidate *a, const struct candidate *b, struct err *e)
+static int put_pair(json_t *pairs, const struct candidate *c, const struct pair *p, struct err *e)
 {
-    static const enum figure figures[] = {FIG_KL_ANSWER, FIG_KL, FIG_PPL_RATIO, FIG_SAME_TOP};
-    struct pair p;
     json_t *o;
 
-    if (pair_make(&p, a, b, e) || json_push(pairs, json_object(), e))
+    if (json_push(pairs, json_object(), e))
         return -1;
     o = json_array_get(pairs, json_array_size(pairs) - 1);
-    if (json_put(o, "a", json_string(a->name), e) || json_put(o, "b", json_string(b->name), e) ||
-        json_put(o, "verdict", json_string(verdict_name[p.verdict]), e) ||
-        (p.samples_needed && put_count(o, "samples_needed", p.samples_needed, e)))
+    if (json_put(o, "a", json_string(c[p->a].name), e) || json_put(o, "b", json_string(c[p->b].name), e) ||
+        json_put(o, "verdict", json_string(verdict_name[p->verdict]), e) ||
+        (p->samples_needed && put_count(o, "samples_needed", p->samples_needed, e)))
         return -1;
-    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
-        enum figure f = figures[i];
-        json_t *d = put_object(o, figure_name[f], e);
+    for (enum pair_index i = 0; i < PAIR_FIGURES; i++) {
+        json_t *d = put_object(o, figure_name[pair_figure[i]], e);
 
-        if (!d || put_real(d, "difference", p.difference[f], e) || put_real(d, "error", p.interval[f].error, e) ||
-            put_interval(d, &p.interval[f], e))
+        if (!d || put_real(d, "difference", p->difference[i], e) || put_real(d, "error", p->interval[i].error, e) ||
+            put_interval(d, &p->interval[i], e))
             return -1;
     }
     return 0;
 }
 
-int metrics_pairs(json_t *doc, const struct candidate *c, size_t n, struct err *e)
+int metrics_bootstrap(json_t *doc, struct err *e)
 {
     json_t *o = put_object(doc, "bootstrap", e);
-    struct resolution r;
 
-    if (!o || put_count(o, "draws", BOOT_DRAWS, e) || put_count(o, "seed", BOOT_SEED, e) ||
-        put_real(o, "level", BOOT_LEVEL, e) || json_put(o, "unit", json_string("sample"), e) ||
-        json_put(doc, "pairs", json_array(), e))
+    return !o || put_count(o, "draws", BOOT_DRAWS, e) || put_count(o, "seed", BOOT_SEED, e) ||
+                   put_real(o, "level", BOOT_LEVEL, e) || json_put(o, "unit", json_string("sample"), e)
+               ? -1
+               : 0;
+}
+
+int metrics_pairs(json_t *doc, const struct candidate *c, const struct pairs *p, struct err *e)
+{
+    json_t *o;
+
+    if (metrics_bootstrap(doc, e) || json_put(doc, "pairs", json_array(), e))
         return -1;
-    for (size_t a = 0; a < n; a++)
-        for (size_t b = a + 1; b < n && c[a].draw; b++)
-            if (put_pair(json_object_get(doc, "pairs"), &c[a], &c[b], e))
-                return -1;
-    if (resolution_make(&r, c, n, e))
-        return -1;
-    if (r.neighbours == 0)
+    for (size_t i = 0; i < p->n; i++)
+        if (put_pair(json_object_get(doc, "pairs"), c, &p->pair[i], e))
+            return -1;
+    if (p->neighbours == 0)
         return 0;
     o = put_object(doc, "resolution", e);
-    return !o || put_count(o, "neighbours", r.neighbours, e) || put_count(o, "told_apart", r.clear, e) ||
-                   put_count(o, "equal", r.equal, e) ||
-                   (r.samples_needed && put_count(o, "samples_needed", r.samples_needed, e))
+    return !o || put_count(o, "neighbours", p->neighbours, e) || put_count(o, "told_apart", p->clear, e) ||
+                   put_count(o, "equal", p->equal, e) ||
+                   (p->samples_needed && put_count(o, "samples_needed", p->samples_needed, e))
                ? -1
                : 0;
 }

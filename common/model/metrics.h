@@ -3,7 +3,7 @@
 #define COMMON_MODEL_METRICS_H
 
 #include "common/io/samples.h"
-#include "common/model/candidate.h"
+#include "common/model/pairs.h"
 
 /* A document with its head, "samples" and an empty "candidates" array.  NULL: e is set. */
 json_t *metrics_new(const struct samples *s, const struct eval_total *t, struct err *e);
@@ -16,6 +16,9 @@ json_t *metrics_new(const struct samples *s, const struct eval_total *t, struct 
  */
 json_t *metrics_add(json_t *doc, const char *name, const struct model *m, const struct scheme *scheme,
                     const struct eval_total *t, struct err *e);
+
+/* The uncertainty of its perplexity, from what eval_nll() filled in; nothing of one sample. */
+int metrics_perplexity(json_t *candidate, const struct eval_sample *sample, size_t n, struct err *e);
 
 /* The figures against a reference, their uncertainty, and the statistics by split. */
 int metrics_against(json_t *candidate, const struct candidate *c, struct err *e);
@@ -32,7 +35,10 @@ int metrics_kept(json_t *doc, const struct states *ref, const struct eval_sample
  */
 int metrics_origin(json_t *candidate, double kl_last, double mse_last, size_t batch, struct err *e);
 
-/* How intervals were made, how every two of n candidates differ, and whether the samples tell neighbours apart. */
-int metrics_pairs(json_t *doc, const struct candidate *c, size_t n, struct err *e);
+/* How intervals were made. */
+int metrics_bootstrap(json_t *doc, struct err *e);
+
+/* The same, how candidates differ, and whether the samples tell neighbours apart. */
+int metrics_pairs(json_t *doc, const struct candidate *c, const struct pairs *p, struct err *e);
 
 #endif

@@ -120,43 +120,39 @@ void table_candidate(FILE *f, const struct candidate *c)
     fputc('\n', f);
 }
 
-void table_hint(char *text, size_t size, const struct resolution *r, size_t samples)
+void table_hint(char *text, size_t size, const struct pairs *p)
 {
     text[0] = 0;
-    if (r->clear + r->equal == r->neighbours)
+    if (p->clear + p->equal == p->neighbours)
         return;
-    if (r->samples_needed)
+    if (p->samples_needed)
         snprintf(text, size, "%zu samples tell %zu of %zu neighbouring candidates apart by their KL; some %zu would tell all",
-                 samples, r->clear, r->neighbours, r->samples_needed);
+                 p->samples, p->clear, p->neighbours, p->samples_needed);
     else
-        snprintf(text, size, "%zu samples tell %zu of %zu neighbouring candidates apart by their KL", samples, r->clear,
-                 r->neighbours);
+        snprintf(text, size, "%zu samples tell %zu of %zu neighbouring candidates apart by their KL", p->samples, p->clear,
+                 p->neighbours);
 }
 
-int table_pairs(FILE *f, const struct candidate *c, size_t n, struct err *e)
+void table_pairs(FILE *f, const struct candidate *c, const struct pairs *p)
 {
     static const char *const words[] = {"is worse than", "is better than", "equals", "is not told apart from"};
-    struct resolution r;
     char hint[160];
 
-    if (n < 2 || !c[0].draw)
-        return 0;
+    if (p->neighbours == 0)
+        return;
     fprintf(f, "====== Neighbours, by mean KLD (paired) ======\n");
-    for (size_t i = 0; i + 1 < n; i++) {
-        struct pair p;
+    for (size_t i = 0; i < p->n; i++) {
+        const struct pair *one = &p->pair[i];
 
-        if (pair_make(&p, &c[i], &c[i + 1], e))
-            return -1;
-        fprintf(f, "%s %s %s: %+.6g [%.6g, %.6g]", c[i + 1].name, words[p.verdict], c[i].name, p.difference[FIG_KL_ANSWER],
-                p.interval[FIG_KL_ANSWER].low, p.interval[FIG_KL_ANSWER].high);
-        if (p.samples_needed)
-            fprintf(f, "; some %zu samples would settle it", p.samples_needed);
+        if (one->b != one->a + 1)
+            continue;
+        fprintf(f, "%s %s %s: %+.6g [%.6g, %.6g]", c[one->b].name, words[one->verdict], c[one->a].name,
+                one->difference[PAIR_KL_ANSWER], one->interval[PAIR_KL_ANSWER].low, one->interval[PAIR_KL_ANSWER].high);
+        if (one->samples_needed)
+            fprintf(f, "; some %zu samples would settle it", one->samples_needed);
         fputc('\n', f);
     }
-    if (resolution_make(&r, c, n, e))
-        return -1;
-    table_hint(hint, sizeof hint, &r, c[0].total.samples);
+    table_hint(hint, sizeof hint, p);
     if (hint[0])
         fprintf(f, "%s\n", hint);
-    return 0;
 }

@@ -152,6 +152,30 @@ like 'eval-logits: overflow in a reference to be kept' 3 "the logits of '.*/huge
     "eval-logits --ref $W/huge1 --save-ref $W/nan.states $S"
 is 'eval-logits: which is not kept' '' "$(cd "$W" && ls -d nan.states* 2>&1 | grep -v 'No such')"
 
+# ---- hidden states, block by block ----
+# A candidate whose difference is no rounding: 64 weights of a vision block and of a language layer are 0.25.
+copy quarter
+for tensor in model.visual.blocks.1.attn.qkv.weight $L.mlp.down_proj.weight; do
+    for _ in {1..64}; do printf '\0\0\200\076'; done | dd of="$W/quarter/model.safetensors" bs=1 \
+        seek="$(tensor_at "$W/quarter/model.safetensors" $tensor)" conv=notrunc status=none
+done
+eval-logits -q --ref $M --blocks -m "$W/quarter" --scheme "$W/all.json" -m $M $S >"$W/blocks.json" 2>&1
+# fp32 sums in another order leave some 1e-6 of differences of 1e-2; where there is none, there is none.
+is 'eval-logits: --blocks has the reference'"'"'s distances' true "$(jq --slurpfile want tests/golden/eval/nested4-gqa8.blocks.json '
+    def near(a; b): (a - b | fabs) <= 1e-4 * (b | fabs) + 1e-9;
+    [.candidates[0].blocks, $want[0]] | (map(map([.name, .rows])) | .[0] == .[1]) and (transpose |
+        all(near(1 - .[0].cosine; 1 - .[1].cosine) and near(.[0].relative_l2; .[1].relative_l2)))' "$W/blocks.json")"
+is 'eval-logits: a scheme is held against the plain model' true \
+    "$(jq '.candidates[1].blocks | length == 8 and all(.relative_l2 > 0 and .cosine < 1)' "$W/blocks.json")"
+is 'eval-logits: blocks of the model itself' '[[1],[0]]' \
+    "$(jq -c '.candidates[2].blocks | [(map(.cosine * 1e12 | round / 1e12) | unique), (map(.relative_l2) | unique)]' "$W/blocks.json")"
+is 'eval-logits: other figures are as without' "$(jq -c ".candidates[3] | $figures" "$W/eval.json")" \
+    "$(jq -c ".candidates[1] | $figures" "$W/blocks.json")"
+is 'eval-logits: texts have no vision blocks' 'language_model.layers.0' \
+    "$(eval-logits --ref $TINY --scheme "$W/tiny10.json" --blocks "$W/single.samples" | jq -r '.candidates[0].blocks[0].name')"
+is 'eval-logits: --table has the blocks' "$(jq -r '.candidates[0].blocks[] | "\(.name) \(.rows)"' "$W/blocks.json")" \
+    "$(eval-logits --ref $M -m "$W/quarter" --blocks --table $S | sed '1,/^====== Hidden states/d' | awk '$2 ~ /^[0-9]+$/ { print $1, $2 }')"
+
 # ---- reference states ----
 save="eval-logits --ref $M --ref-dtype fp32 --save-ref"
 ok 'eval-logits: --save-ref alone writes no document' "$save $W/states $S && test -s $W/states"
@@ -175,6 +199,8 @@ ok 'eval-logits: and the same file' "cmp $W/bf16 $W/again"
 is 'eval-logits: a reference in memory is exact' '[null,0]' "$(eval-logits --ref $TINY -m $TINY $DESCRIBE | jq -c '[.reference, .candidates[0].kl]')"
 like 'eval-logits: a scheme without a model' 2 'give --base MODEL beside --ref STATES' \
     "eval-logits --ref $W/states --scheme $W/top50.json $S"
+like 'eval-logits: states have no blocks' 2 '^eval-logits: --blocks needs the reference.s blocks, .*: give --ref MODEL$' \
+    "eval-logits --ref $W/states --base $M --blocks --scheme $W/top50.json $S"
 like 'eval-logits: two base models' 2 '--base goes with --ref STATES' \
     "eval-logits --ref $M --base $M --scheme $W/top50.json $S"
 like 'eval-logits: --save-ref beside states' 2 '--save-ref needs --ref MODEL' \

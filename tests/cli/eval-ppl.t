@@ -44,6 +44,16 @@ echo 'A red ring.' | calib-stream -q -m $TINY - >"$W/text.samples"
 is 'eval-ppl: bytes of all tokens but the first' 10 \
     "$(eval-ppl -m $TINY --bits-per-byte "$W/text.samples" | jq '.candidates[0].loss_bytes')"
 
+# ---- how far to trust it ----
+eval-logits -q --ref $TINY -m $TINY $DESCRIBE >"$W/against.json"
+is 'eval-ppl: the interval is that of eval-logits' true "$(jq -n --slurpfile a "$W/tiny.json" --slurpfile b "$W/against.json" \
+    '[$a, $b | .[0].candidates[0].uncertainty.ppl | .error, .interval[]] | [.[:3], .[3:]] | transpose | all((.[0] / .[1] - 1 | fabs) < 1e-6)')"
+is 'eval-ppl: it holds the figure' true "$(jq '.candidates[0] | .uncertainty.ppl.interval[0] < .ppl and .ppl < .uncertainty.ppl.interval[1]' "$W/tiny.json")"
+is 'eval-ppl: of windows it is over samples, too' "$(jq -c '.candidates[0].uncertainty' "$W/whole.json")" \
+    "$(eval-ppl -m $M --window 100000 $S | jq -c '.candidates[0].uncertainty')"
+is 'eval-ppl: seed and draws are printed' "$(jq -c .bootstrap "$W/against.json")" "$(jq -c .bootstrap "$W/tiny.json")"
+is 'eval-ppl: one sample has no interval' false "$(eval-ppl -m $TINY "$W/text.samples" | jq '.candidates[0] | has("uncertainty")')"
+
 # ---- windows ----
 yes 'A red ring and a blue disc.' | head -n 12 | tr '\n' ' ' >"$W/long.txt"
 echo >>"$W/long.txt"

@@ -21,6 +21,31 @@ is "checkpoints shrink from point to point" true \
     "$(jq '[.points[].checkpoint_bytes] | . == (sort | reverse) and (unique | length) == 10' "$W/a/summary.json")"
 is "two scales for every quantized module" true "$(jq 'all(.points[]; .scales_applied == 2 * .fp8_modules)' "$W/a/summary.json")"
 
+# Calibration, pictures of the evaluation and its texts: no picture is in two of them, and none twice in one of these two.
+ids() { jq -r '.image_relpath | capture("(?<n>[0-9]+)[.]").n | tonumber' "$1" | sort; }
+sqlite3 "$W/a/calib.db" 'SELECT DISTINCT image_id FROM vlm_calib_samples' | sort >"$W/calib.ids"
+is "pictures of calibration, evaluation and texts are disjoint" "4 4 " \
+    "$(ids "$W/a/eval.jsonl" | wc -l) $(ids "$W/a/eval-text.jsonl" | wc -l) $({ cat "$W/calib.ids"; ids "$W/a/eval.jsonl"; ids "$W/a/eval-text.jsonl"; } | sort | uniq -d)"
+is "and are those of the seed" "$(coco-subset -q -a data/shapes2017/annotations/captions_val2017.json --one-per-picture -n 4 \
+    --disjoint "$W/a/calib.db" --eval - | sha256sum)" "$(sha256sum <"$W/a/eval.jsonl")"
+evaluated() { make -n --no-print-directory -f pipelines/sweep.mk TOOLS="$B/tools" OUT="$W/g" "$@" sweep | sed -nE 's/^coco-subset .*-n ([0-9]+) .*--eval .*eval.jsonl/\1/p'; }
+mkdir -p "$W/large/annotations"
+jq '.images |= [.[], .[], .[]]' data/shapes2017/annotations/captions_val2017.json >"$W/large/annotations/captions_val2017.json"
+is "few pictures: as many as for calibration; enough: 100; or as told" "40 100 7" \
+    "$(evaluated) $(evaluated DATA="$W/large") $(evaluated DATA="$W/large" EVAL=7)"
+
+# Each step is judged, as if all points had been measured in one run; and everything measured is kept.
+run "eval-logits -q --ref data/tiny-qwen2_5-vl $(for p in 10 20 30; do echo -n "-m $W/a/top$p/checkpoint "; done) $W/a/eval-text.samples $W/a/eval.samples"
+is "every step but the first is judged" "[10,null]" "$(jq -c '[.points[] | select(.step == null) | .coverage] + [.points[0].step]' "$W/a/summary.json")"
+is "as in one run" "$(jq -c '[.pairs[0, 2] | [.verdict, .kl_answer.difference, .kl_answer.interval, .samples_needed]]' "$W/.out")" \
+    "$(jq -c '[.points[1, 2].step | [.verdict, .difference, .interval, .samples_needed]]' "$W/a/summary.json")"
+is "and the table says so" "$(jq -r '.points[1:][].step.verdict' "$W/a/summary.json")" \
+    "$(awk -F' [|] ' '/^\| [0-9]/ && NR > 3 { sub(/ .*/, "", $9); print $9 }' "$W/a/summary.md")"
+is "and how many steps are clear" "$(jq -r '.resolution | "\(.samples) samples tell \(.told_apart) of \(.neighbours) steps"' "$W/a/summary.json")" \
+    "$(grep -o '^8 samples tell [0-9] of 9 steps' "$W/a/summary.md")"
+is "all that was measured is in the database" "$(sha256sum "$W"/a/top*/metrics.json | cut -d ' ' -f 1 | sort)" \
+    "$(sqlite3 "$W/results.db" 'SELECT digest FROM document ORDER BY 1')"
+
 bad=0
 pairs=0
 points=(10 20 30 40 50 60 70 80 90 100)
@@ -60,7 +85,12 @@ run "sweep $W/b COVERAGE=10..100 -j2"
 is "side by side, another sweep ends well" 0 "$status"
 is "its files are the same bytes" "" "$(diff -rq "$W/a" "$W/b" | grep -v '/settings')"
 
-run "sweep $W/c COVERAGE=10,50,100 ONLY=50"
+is "and add nothing to the database" "10 results.db" \
+    "$(sqlite3 "$W/results.db" 'SELECT count(*) FROM document') $(cd "$W" && echo results.db*)"
+
+run "sweep $W/c COVERAGE=10,50,100 ONLY=50 RESULTS="
+is "one point has no step" "[null,null]" "$(jq -c '[.points[0].step, .resolution]' "$W/c/summary.json")"
+is "without a database nothing is kept" "" "$(find "$W/c" -name stored.txt)"
 is "ONLY picks points" "50" "$(jq -r '[.points[].coverage] | join(" ")' "$W/c/summary.json")"
 run "sweep $W/c COVERAGE=10..100:45 DRY_RUN=1"
 is "a dry run prints a plan" "5" "$(wc -l <"$W/.out")"
@@ -73,7 +103,7 @@ is "a sweep over two formats ends well" "0 true" "$status $(jq 'all(.points[]; .
 is "both stand in its checkpoints" '["fp8","int8"]' "$(jq -c '[.modules[].format] | unique' "$W/g/top100/scheme.json")"
 
 run "make -n --no-print-directory -f pipelines/sweep.mk TOOLS=$B/tools OUT=$W/d SAMPLES=4 COVERAGE=50 sweep"
-is "make -n prints the commands" "12" \
+is "make -n prints the commands" "13" \
     "$(grep -cE '^(coco-subset|calib-stream|layer-score|rank-layers|apply-coverage|export-ckpt|eval-logits) ' "$W/.out")"
 for c in 0..10 abc 10..200 ''; do
     run "sweep $W/e COVERAGE=$c"

@@ -57,4 +57,24 @@ logits "$work/all-top50" float32 bfloat16
 logits "$work/pool-all-top50" bfloat16
 logits "$work/lm-top100" float32
 logits "$work/all-top100" float32
+
+# What the unit tests hold our perplexity to.
+"$PEERS_PYTHON" $here/perplexity.py tests/golden nested4-gqa8 nested5-sharded tiny-describe \
+    --check tests/golden/eval/torchmetrics.json 2>"$work/talk" || { failed=1; tail -n 20 "$work/talk"; }
+
+# Hidden states of every block, of a copy with 64 weights of a vision block and of a language layer changed.
+copy=$work/quarter
+golden=tests/golden/models/nested4-gqa8
+cp -r $golden "$copy" && chmod -R u+w "$copy"
+"$PEERS_PYTHON" - "$copy/model.safetensors" <<'END'
+import sys
+from safetensors.torch import load_file, save_file
+t = load_file(sys.argv[1])
+for name in "model.visual.blocks.1.attn.qkv.weight", "model.language_model.layers.1.mlp.down_proj.weight":
+    t[name].view(-1)[:64] = 0.25
+save_file(t, sys.argv[1], metadata={"format": "pt"})
+END
+"$B/tools/eval-logits" -q --ref $golden -m "$copy" --blocks -o "$work/blocks.json" $golden.samples.msgpack
+"$PEERS_PYTHON" $here/eval_blocks.py $golden "$copy" $golden.samples.msgpack --check "$work/blocks.json" 2>"$work/talk" ||
+    { failed=1; tail -n 20 "$work/talk"; }
 exit $failed

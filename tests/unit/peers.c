@@ -47,11 +47,12 @@ static const struct st_tensor *find(const struct st_file *f, size_t sample)
     return NULL;
 }
 
-/* One row per token with loss: the reference's logits, and the same rounded to bf16. */
-static size_t add_rows(struct backend *be, const struct st_tensor *t, const struct sample *s, struct row_stats *row)
+/* One row per token with loss: the reference's logits, and the same rounded to bf16.  *nll grows as eval-ppl sums it. */
+static size_t add_rows(struct backend *be, const struct st_tensor *t, const struct sample *s, struct row_stats *row,
+                       double *nll)
 {
     size_t vocab = t->shape[1], n = 0;
-    float *p = malloc(vocab * sizeof *p), *q = malloc(vocab * sizeof *q);
+    float *p = malloc(vocab * sizeof *p), *q = malloc(vocab * sizeof *q), one;
 
     for (size_t i = 0; i + 1 < s->tokens; i++) {
         if (!s->loss[i + 1])
@@ -59,12 +60,27 @@ static size_t add_rows(struct backend *be, const struct st_tensor *t, const stru
         memcpy(p, (const char *)t->data + i * vocab * sizeof *p, vocab * sizeof *p);
         for (size_t v = 0; v < vocab; v++)
             q[v] = bf16_to_f32(bf16_from_f32(p[v]));
+        be->nll(be, &one, NULL, NULL, p, &s->ids[i + 1], 1, vocab);
+        *nll += one;
         row[n].label = s->ids[i + 1];
         be->compare(be, &row[n++], p, q, 1, vocab);
     }
     free(q);
     free(p);
     return n;
+}
+
+/* TorchMetrics' perplexity of the same logits (tests/peers/perplexity.py) is that of eval-ppl and of eval-logits. */
+static void check_perplexity(double ppl, const json_t *statistics, const char *name)
+{
+    struct err e = {0};
+    json_t *want = json_read(GOLDEN "eval/torchmetrics.json", NULL, &e);
+    double theirs = json_number_value(json_object_get(want, name));
+    const json_t *ours = json_object_get(json_object_get(json_object_get(statistics, "all"), "perplexity"), "ppl_ref");
+
+    CHECK(theirs > 1 && unit_near(ppl, theirs, 1e-6, 0), "%s: perplexity %.9g, TorchMetrics' %.9g", name, ppl, theirs);
+    CHECK(theirs > 1 && unit_near(json_number_value(json_object_get(ours, "value")), theirs, 1e-6, 0), "and of a reference");
+    json_decref(want);
 }
 
 static void model(struct backend *be, const char *prefix, const char *name)
@@ -80,6 +96,7 @@ static void model(struct backend *be, const char *prefix, const char *name)
     const struct st_tensor *t;
     size_t n = 0, rows = 0, vocab = 0;
     struct err e = {0};
+    double nll = 0;
 
     snprintf(path[0], sizeof path[0], GOLDEN "%s%s.oracle.safetensors", prefix, name);
     snprintf(path[1], sizeof path[1], GOLDEN "%s%s.samples.msgpack", prefix, name);
@@ -87,7 +104,7 @@ static void model(struct backend *be, const char *prefix, const char *name)
     want = json_read(path[2], NULL, &e);
     if (want && st_open(&f, path[0], &e) == 0 && samples_load(&s, &samples_path, 1, 0, 1, &e) == 0)
         for (; n < 3 && n < s.n && (t = find(&f, n)); n++) {
-            size_t loss = add_rows(be, t, &s.sample[n], row + rows);
+            size_t loss = add_rows(be, t, &s.sample[n], row + rows, &nll);
 
             sample[n] = (struct eval_sample){.tokens = s.sample[n].tokens, .loss_tokens = loss};
             vocab = t->shape[1];
@@ -96,6 +113,7 @@ static void model(struct backend *be, const char *prefix, const char *name)
     CHECK(n == 3 && candidate_make(&c, name, sample, n, row, vocab, &e) == 0 && metrics_against(got, &c, &e) == 0, "%s %s",
           name, e.msg);
     same(want, json_object_get(json_object_get(got, "statistics"), "all"), name);
+    check_perplexity(exp(nll / (double)rows), json_object_get(got, "statistics"), name);
     candidate_release(&c);
     json_decref(got);
     json_decref(want);

@@ -1,8 +1,6 @@
-/* stats.c - every figure against numbers worked out by hand, and intervals against a simulation */
+/* stats.c - every figure against numbers worked out by hand */
 #include "common/model/stats.h"
 
-#include "common/base/mt.h"
-#include "common/model/bootstrap.h"
 #include "tests/unit/unit.h"
 
 enum { ROWS = 12, VOCAB = 4 };
@@ -153,97 +151,6 @@ static void logits(void)
               s.cos == 0.75 && s.cos_centred == 0.25, "logits");
 }
 
-/* ---- intervals ---- */
-
-static double uniform(struct mt *m)
-{
-    return (mt_u32(m) + 0.5) / 4294967296.0;
-}
-
-/* Gamma(4) with mean 1: skewed, as a sample's KL is. */
-static double effect(struct mt *m)
-{
-    return -log(uniform(m) * uniform(m) * uniform(m) * uniform(m)) / 4;
-}
-
-/*
- * 100 samples of 5 to 40 tokens; the KL of candidate b is 1.2 times that of a on average, sample by sample.  An interval
- * of the ratio of sums, and one of the paired difference, must hold the true value 93 to 97 times out of 100.
- */
-static void coverage(void)
-{
-    enum { TRIALS = 1500, SAMPLES = 100, DRAWS = 400 };
-    static double tokens[SAMPLES], a[SAMPLES], b[SAMPLES], sums[DRAWS][3], mean[DRAWS], difference[DRAWS];
-    const double *column[] = {tokens, a, b};
-    size_t mean_hits = 0, difference_hits = 0;
-    double paired = 0, single = 0;
-    struct mt m;
-
-    mt_init(&m, 1);
-    for (size_t t = 0; t < TRIALS; t++) {
-        struct boot_interval i;
-
-        for (size_t k = 0; k < SAMPLES; k++) {
-            double size = effect(&m);
-
-            tokens[k] = 5 + mt_below(&m, 36);
-            a[k] = tokens[k] * size;
-            b[k] = tokens[k] * size * (0.9 + 0.6 * uniform(&m));
-        }
-        boot_sums(sums[0], column, 3, SAMPLES, DRAWS, t);
-        for (size_t d = 0; d < DRAWS; d++) {
-            mean[d] = sums[d][1] / sums[d][0];
-            difference[d] = (sums[d][2] - sums[d][1]) / sums[d][0];
-        }
-        i = boot_interval(mean, DRAWS, SAMPLES);
-        mean_hits += i.low <= 1 && 1 <= i.high;
-        single += i.error;
-        i = boot_interval(difference, DRAWS, SAMPLES);
-        difference_hits += i.low <= 0.2 && 0.2 <= i.high;
-        paired += i.error;
-    }
-    CHECK(mean_hits >= 0.93 * TRIALS && mean_hits <= 0.97 * TRIALS, "95 %% intervals of a mean hold it %.1f %% of the time",
-          100.0 * (double)mean_hits / TRIALS);
-    CHECK(difference_hits >= 0.93 * TRIALS && difference_hits <= 0.97 * TRIALS,
-          "95 %% intervals of a paired difference hold it %.1f %% of the time", 100.0 * (double)difference_hits / TRIALS);
-    CHECK(paired < 0.5 * single, "pairing removes what both candidates share");
-}
-
-static void draws(void)
-{
-    double one[] = {2}, some[] = {0, 3, 0}, x[] = {1, 10, 100}, out[200][2], again[200][2], rank[200];
-    const double *column[] = {some, x}, *single[] = {one, one};
-    size_t zero = 0, odd = 0;
-    struct boot_interval i;
-
-    boot_sums(out[0], column, 2, 3, 200, 7);
-    boot_sums(again[0], column, 2, 3, 200, 7);
-    CHECK(!memcmp(out, again, sizeof out), "one seed, one set of draws");
-    boot_sums(again[0], column, 2, 3, 200, 8);
-    CHECK(memcmp(out, again, sizeof out), "another seed, another");
-    for (size_t d = 0; d < 200; d++) {
-        int hundreds = (int)out[d][1] / 100, tens = (int)out[d][1] / 10 % 10, ones = (int)out[d][1] % 10;
-
-        zero += out[d][0] == 0;
-        odd += hundreds + tens + ones != 3 || out[d][0] != 3 * tens;
-    }
-    CHECK(zero == 0 && odd == 0, "three of three samples a draw, each whole; none without weight");
-    boot_sums(out[0], single, 2, 1, 200, 1);
-    CHECK(out[0][0] == 2 && out[199][1] == 2, "one sample is itself");
-    for (size_t d = 0; d < 200; d++)
-        rank[d] = (double)(199 - d);
-    i = boot_interval(rank, 200, 1000000);
-    CHECK(unit_near(i.low, 0.025 * 199, 1e-4, 0) && unit_near(i.high, 0.975 * 199, 1e-4, 0) &&
-              unit_near(i.error, sqrt((200.0 * 200 - 1) / 12 * 200 / 199), 1e-14, 0), "interval and error");
-    /* t of 20 degrees of freedom is 2.086; times sqrt(21 / 20) it is 2.1375, which leaves 0.01628 below */
-    i = boot_interval(rank, 200, 21);
-    CHECK(unit_near(i.low, 0.01628 * 199, 1e-3, 0) && unit_near(i.high, 199 - 0.01628 * 199, 1e-3, 0),
-          "wider with few samples");
-    /* (1.95996 + 0.84162)^2 = 7.8489 */
-    CHECK(boot_samples(1, 1, 40) == 314 && boot_samples(-2, 1, 40) == 79 && boot_samples(0, 1, 40) == 0 &&
-              boot_samples(0, 0, 40) == 0, "how many samples would do");
-}
-
 int main(void)
 {
     percentiles();
@@ -252,7 +159,5 @@ int main(void)
     divergences();
     probabilities();
     logits();
-    draws();
-    coverage();
     return unit_end();
 }
