@@ -48,7 +48,7 @@ is "options reach the tools" "modelopt false" \
     "$(jq -r .quantization_config.quant_method "$W/b/int8-sq-lm/checkpoint/config.json") $(jq '[.modules[].folded] | any' "$W/b/int8-sq-lm/scheme.json")"
 
 run "make -n --no-print-directory -f pipelines/quantize.mk TOOLS=$B/tools OUT=$W/d PRESET=int8-sq-lm quantize"
-is "make -n prints the commands" "coco-subset 2 calib-stream 4 calib-amax 1 apply-coverage 1 export-ckpt 1 check-ckpt 1 eval-logits 2" \
+is "make -n prints the commands" "coco-subset 3 calib-stream 4 calib-amax 1 apply-coverage 1 export-ckpt 1 check-ckpt 1 eval-logits 2" \
     "$(for c in coco-subset calib-stream calib-amax apply-coverage export-ckpt check-ckpt eval-logits; do
         echo "$c $(grep -c "^$c " "$W/.out")"; done | xargs)"
 is "calib-amax is asked for what the recipe needs" 1 "$(grep -c '^calib-amax .*--per-channel' "$W/.out")"
