@@ -70,8 +70,10 @@ deps:                                ## install what building, running and testi
 
 # Points of a small model run side by side; several of a large one might not fit into memory.
 JOBS      ?= $(shell [ "$$(du -skL $(or $(MODEL),data/tiny-qwen2_5-vl) 2>/dev/null | cut -f1)0" -lt 10000000 ] && nproc || echo 1)
-sweep: all                           ## calibrate, score, export and measure: MODEL= DATA= COVERAGE= OUT= (pipelines/sweep.mk)
-	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/sweep.mk TOOLS=$B/tools sweep
+sweep report: all
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/sweep.mk TOOLS=$B/tools $@
+sweep:                               ## calibrate, score, export and measure: MODEL= DATA= COVERAGE= OUT= (pipelines/sweep.mk)
+report:                              ## the sweep, and plots of it in OUT (gnuplot)
 
 quantize: all                        ## one or more recipes: calibrate, export, check, measure: MODEL= PRESET= SAMPLES= OUT= (pipelines/quantize.mk)
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/quantize.mk TOOLS=$B/tools quantize
@@ -122,7 +124,7 @@ $B/config: FORCE ; $(call stamp,"$$CONFIG")
 $B/version.h: FORCE ; $(call stamp,'#define VERSION "$(VERSION)"' '#define BACKENDS "$(BACKENDS)"')
 
 # FORCE must be phony: .SECONDARY alone would skip the stamps.
-.PHONY: all check check-gpu check-peers deps sweep quantize results bench bench-gpu fuzz fuzz-run install uninstall clean help FORCE
+.PHONY: all check check-gpu check-peers deps sweep report quantize results bench bench-gpu fuzz fuzz-run install uninstall clean help FORCE
 .SECONDARY:
 -include $(OBJ:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%) \
     $(FUZZERS:$B/%=%) $(GPU_TESTS:$B/%=%) $(GPU_BENCH:$B/%=%) tests/fuzz/driver)

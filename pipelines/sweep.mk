@@ -2,6 +2,7 @@
 #
 #   make sweep                                     the bundled model and pictures
 #   make sweep MODEL=DIR DATA=DIR COVERAGE=10..100:5 OUT=DIR
+#   make report                                    the same, and plots of it (kl.svg, report.html; needs gnuplot)
 #   make sweep DRY_RUN=1                           rank, then print what each point would take; write no checkpoint
 #   make -n sweep                                  the commands, to be copied
 #
@@ -52,9 +53,11 @@ $(shell mkdir -p $(OUT) && { echo '$(SETTINGS)' | cmp -s - $(OUT)/settings || ec
 at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
 
 .DELETE_ON_ERROR:
-.PHONY: sweep
+.PHONY: sweep report
 sweep: $(if $(DRY_RUN),$(OUT)/plan.md,$(OUT)/summary.md $(if $(RESULTS),$(OUT)/stored.txt))
 	@cat $<
+report: sweep
+	@$(PIPES)report.sh $(OUT)
 
 # Ranking: one scored document for all points.
 $(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples

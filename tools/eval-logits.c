@@ -407,8 +407,8 @@ out:
     free(ev.row);
     free(ev.out);
     states_release(&ev.ref);
+    model_close(&ev.plain); /* its backend is the run's */
     run_release(&ev.r);
-    model_close(&ev.plain);
     return ret;
 }
 

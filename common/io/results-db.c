@@ -114,7 +114,8 @@ void results_doc_release(struct results_doc *d)
 static int pragma(struct results_db *r, const char *sql, sqlite3_int64 *value, struct err *e)
 {
     sqlite3_stmt *q = NULL;
-    int ret = sqlite3_prepare_v2(r->db, sql, -1, &q, NULL) == SQLITE_OK && sqlite3_step(q) == SQLITE_ROW ? 0 : db_error(r, e);
+    bool good = sqlite3_prepare_v2(r->db, sql, -1, &q, NULL) == SQLITE_OK && sqlite3_step(q) == SQLITE_ROW;
+    int ret = good ? 0 : db_error(r, e);
 
     if (ret == 0)
         *value = sqlite3_column_int64(q, 0);
@@ -217,7 +218,8 @@ static int insert_document(struct results_db *r, const struct results_doc *d, in
     json_t *digest = json_string(d->digest), *source = d->source ? json_string(d->source) : json_null();
     json_t *json = text ? json_string(text) : NULL;
     const json_t *value[] = {digest, source, at(d->json, "tool"), at(d->json, "version"), at(from, "samples"),
-                             at(from, "reference"), at(samples, "count"), at(samples, "tokens"), at(samples, "loss_tokens"), json};
+                             at(from, "reference"), at(samples, "count"), at(samples, "tokens"),
+                             at(samples, "loss_tokens"), json};
     int ret = digest && source && json ? 0 : err_set(e, RC_SYS, "out of memory: cannot keep '%s'", r->path);
 
     if (ret == 0)
@@ -252,7 +254,8 @@ static int insert_pair(struct results_db *r, const json_t *digest, const json_t 
                              json_array_get(interval, 0), json_array_get(interval, 1), at(o, "samples_needed")};
 
     /* Two candidates of one name: the first pair of that name stands here, all of them in the document. */
-    return insert(r, "INSERT OR IGNORE INTO pair VALUES (?, ?, ?, ?, ?, ?, ?, ?)", value, sizeof value / sizeof *value, NULL, e);
+    return insert(r, "INSERT OR IGNORE INTO pair VALUES (?, ?, ?, ?, ?, ?, ?, ?)", value, sizeof value / sizeof *value,
+                  NULL, e);
 }
 
 static int insert_one(struct results_db *r, const struct results_doc *d, size_t *added, struct err *e)

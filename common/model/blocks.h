@@ -16,7 +16,7 @@
 
 /* Means over rows, p being the reference's row and q the candidate's. */
 struct block_distance {
-    char name[48]; /* "visual.patch_embed", "visual.blocks.0", "visual.merger", "language_model.layers.0", "language_model.norm" */
+    char name[48]; /* "visual.patch_embed", "visual.blocks.0", "visual.merger", "language_model.layers.0", ..., ".norm" */
     size_t rows;   /* rows of zeros in p, which have no direction, are left out */
     double cosine, relative_l2; /* p q / (|p| |q|), |q - p| / |p|; 0 without rows */
 };

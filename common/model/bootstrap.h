@@ -10,7 +10,7 @@
  * its own standard error, t* = (R* - R) / s*, which is that of a ratio by linearization, and the percentiles of t* stand
  * where Student's t would.  So the interval leans to the side that skewed samples ask for.  With few samples an s* can be
  * tiny by chance: none counts as less than a tenth of s, and no end is nearer to R than Student's t has it.  In
- * simulations (tests/unit/bootstrap.c) the true figure is inside 94 to 96 times out of 100 with 5 to 100 samples that vary
+ * simulations (tests/unit/bootstrap.c) the true figure is inside 94 to 96 times out of 100 with 5 to 50 samples that vary
  * as Gamma(4) does, and 92 to 95 times where they vary as exponential numbers do.
  *
  * A share, of which few samples may hold all the exceptions, has no useful s*: its interval lies between percentiles of R*,

@@ -150,7 +150,8 @@ int persample_get(const json_t *samples, const json_t *candidate, const char *wh
         return err_set(e, RC_DATA, "%s has no per_sample: measure again with eval-logits", where);
     *n = json_array_size(json_object_get(head, "id"));
     *out = mem_zalloc(*n, sizeof **out, e);
-    if (!*out || get_columns(*out, *n, shared, SHARED, head, where, e) || get_columns(*out, *n, own, OWN, columns, where, e)) {
+    if (!*out || get_columns(*out, *n, shared, SHARED, head, where, e) ||
+        get_columns(*out, *n, own, OWN, columns, where, e)) {
         free(*out);
         *out = NULL;
         return -1;

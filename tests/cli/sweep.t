@@ -88,6 +88,23 @@ is "its files are the same bytes" "" "$(diff -rq "$W/a" "$W/b" | grep -v '/setti
 is "and add nothing to the database" "10 results.db" \
     "$(sqlite3 "$W/results.db" 'SELECT count(*) FROM document') $(cd "$W" && echo results.db*)"
 
+# Plots, where gnuplot is; without it a note.
+mkdir "$W/bin" && for c in sh jq mktemp rm sed awk mv; do ln -s "$(command -v $c)" "$W/bin/$c"; done
+run "PATH=$W/bin pipelines/report.sh $W/a"
+is "without gnuplot there is a note" "0 report: gnuplot is not installed: no plots" "$status $(cat "$W/.err")"
+is "and no plot" "" "$(find "$W/a" -name 'kl.*' -o -name 'report*')"
+if command -v gnuplot >"$W/null"; then
+    run "pipelines/report.sh $W/a"
+    is "a report is drawn" "0 " "$status $(cat "$W/.err")"
+    is "with ten points in either plot, and one in the key" 21 "$(grep -c "xlink:href='#gpPt6' transform" "$W/a/kl.svg")"
+    is "and the table below" "10 1" "$(grep -cE '^<tr><td>[0-9]+</td>' "$W/a/report.html") $(grep -c '<svg' "$W/a/report.html")"
+    is "and nothing else is left" "" "$(find "$W/a" -maxdepth 1 -name 'report.*' ! -name report.html)"
+else
+    skip "a report is drawn" "gnuplot is not installed"
+fi
+run "pipelines/report.sh $W/none"
+is "no sweep, no report" "4 1" "$status $(grep -c "none/summary.json' is missing" "$W/.err")"
+
 run "sweep $W/c COVERAGE=10,50,100 ONLY=50 RESULTS="
 is "one point has no step" "[null,null]" "$(jq -c '[.points[0].step, .resolution]' "$W/c/summary.json")"
 is "without a database nothing is kept" "" "$(find "$W/c" -name stored.txt)"

@@ -131,6 +131,30 @@ def samples():
     put("samples", "none", join(head | {"count": 0}, {"end": 0}))
 
 
+def metrics():
+    n = 3
+    own = {"nll_ref": 1.5, "nll": 1.6, "kl": 0.02, "kl_answer": 0.01, "kl_last": 0, "mse": 0.1, "mse_last": 0.01,
+           "same_top": 4, "same_top_answer": 2, "delta_p": 0.1, "delta_p_sq": 0.01}
+    e = 2.718281828459045
+    candidate = {"name": "top10", "model_digest": "0" * 64, "scheme": "top10", "fp8_modules": 2, "ppl": e ** 0.8,
+                 "ppl_ref": e ** 0.75, "kl": 0.005, "kl_answer": 0.005, "mse": 0.025,
+                 "uncertainty": {"kl_answer": {"error": 0.1, "interval": [0.001, 0.1]}},
+                 "per_sample": {k: [v] * n for k, v in own.items()}}
+    pair = {"a": "top10", "b": "top20", "verdict": "equal", "kl_answer": {"difference": 0, "error": 0, "interval": [0, 0]}}
+    doc = {"schema": "octet-metrics/1", "tool": "eval-logits", "version": "1", "argv": [],
+           "from": {"samples": "1" * 64, "reference": "2" * 64},
+           "samples": {"count": n, "tokens": 4 * n, "loss_tokens": 2 * n,
+                       "per_sample": {"id": ["a", "b", "c"], "picture": [False, True, True], "tokens": [4] * n,
+                                      "loss_tokens": [2] * n}},
+           "candidates": [candidate, candidate | {"name": "top20"}], "pairs": [pair]}
+    put("metrics", "metrics", text(doc))
+    put("metrics", "same-name", text(doc | {"candidates": [candidate] * 2}))
+    put("metrics", "no-loss", text(doc | {"samples": doc["samples"] | {"per_sample": doc["samples"]["per_sample"] |
+                                                                       {"loss_tokens": [0] * n}}}))
+    put("metrics", "perplexity", text(doc | {"from": {"samples": "1" * 64}, "candidates": [
+        {k: candidate[k] for k in ("name", "model_digest", "fp8_modules", "ppl")}]}))
+
+
 def documents():
     full = json.loads(Path("tests/golden/quant/layers.json").read_text())
     put("layers", "layers", text(full))
@@ -261,6 +285,7 @@ def files():
 
 weights()
 samples()
+metrics()
 documents()
 tokenizers()
 captions()

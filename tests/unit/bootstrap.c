@@ -34,7 +34,7 @@ static int covers(struct misses m, double least, double most)
  */
 static void simulate(size_t samples, struct misses *mean, struct misses *difference)
 {
-    enum { MOST = 100, DRAWS = 400, TRIALS = 2000 };
+    enum { MOST = 50, DRAWS = 400, TRIALS = 2000 };
     static double tokens[MOST], a[MOST], more[MOST];
     const struct boot_ratio ratio[] = {{a, tokens, BOOT_SIZE}, {more, tokens, BOOT_REAL}};
     struct boot_interval i[2];
@@ -63,14 +63,14 @@ static void simulate(size_t samples, struct misses *mean, struct misses *differe
 /* Chance moves a coverage of 95 % by 0.5 % (one standard deviation of 2000 trials). */
 static void coverage(void)
 {
-    static const size_t samples[] = {5, 10, 20, 40, 100};
+    static const size_t samples[] = {5, 10, 20, 50};
 
     for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
         struct misses mean, difference;
 
         simulate(samples[i], &mean, &difference);
-        CHECK(covers(mean, 93, 97), "%zu samples: 95 %% intervals of a mean are above it %.1f %%, below it %.1f %% of the time",
-              samples[i], mean.above, mean.below);
+        CHECK(covers(mean, 93, 97), "%zu samples: 95 %% intervals of a mean are above it %.1f %%, below it %.1f %% of the "
+              "time", samples[i], mean.above, mean.below);
         CHECK(covers(difference, 93, 97), "%zu samples: those of a paired difference %.1f %% and %.1f %%", samples[i],
               difference.above, difference.below);
     }
