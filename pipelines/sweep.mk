@@ -51,19 +51,7 @@ at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
 sweep: $(if $(DRY_RUN),$(OUT)/plan.md,$(OUT)/summary.md)
 	@cat $<
 
-# Data: captions of pictures for calibration, and of other pictures for evaluation.
-$(OUT)/calib.db: $(OUT)/settings
-	coco-subset -q -f -n $(SAMPLES) -s $(SEED) --annotations $(DATA)/annotations/captions_train2017.json --calib-db $@
-$(OUT)/eval.jsonl: $(OUT)/calib.db
-	coco-subset -q -f -n $(EVAL) -s $(SEED) --annotations $(DATA)/annotations/captions_val2017.json --disjoint $< --eval $@
-$(OUT)/calib.samples: $(OUT)/calib.db
-	calib-stream -q -f -m $(MODEL) --style describe --images $(DATA) -o $@ $<
-$(OUT)/calib-text.samples: $(OUT)/calib.db
-	calib-stream -q -f -m $(MODEL) --style text -o $@ $<
-$(OUT)/eval.samples: $(OUT)/eval.jsonl
-	calib-stream -q -f -m $(MODEL) --style describe --images $(DATA) -o $@ $<
-$(OUT)/eval-text.samples: $(OUT)/eval.jsonl
-	calib-stream -q -f -m $(MODEL) --style text -o $@ $<
+include $(PIPES)data.mk
 
 # Ranking: one scored document for all points.
 $(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples
@@ -94,6 +82,6 @@ $(OUT)/differ.txt: $(call at,checkpoint/config.json)
 $(OUT)/summary.json: $(call at,row.json) $(OUT)/differ.txt
 	jq -s -f $(PIPES)summary.jq $(filter %/row.json,$^) >$@.tmp && mv $@.tmp $@
 $(OUT)/summary.md: $(OUT)/summary.json
-	jq -r -f $(PIPES)table.jq $< >$@.tmp && mv $@.tmp $@
+	jq -L $(PIPES) -r -f $(PIPES)table.jq $< >$@.tmp && mv $@.tmp $@
 $(OUT)/plan.md: $(call at,scheme.json)
 	$(PIPES)plan.sh $(MODEL) $^ >$@.tmp && mv $@.tmp $@

@@ -224,7 +224,7 @@ static int select_layers(struct scheme_opts *o, char **operand, size_t n, struct
         parse_mode(o, &operand, &n, e))
         goto out;
     if (needs) {
-        printf("%s\n", preset_needs(o->kv, alpha));
+        printf("%s\n", preset_needs(o->kv, alpha, o->activations));
         ret = 0;
         goto out;
     }

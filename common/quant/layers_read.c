@@ -167,12 +167,13 @@ static int read_more_ranges(struct layers *l, size_t index, const json_t *obj, c
 
     if (read_channels(m, obj, "input_amax_per_channel", w, &m->input_channels, e) ||
         read_channels(m, obj, "weight_amax_per_channel", w, &m->weight_channels, e) ||
-        read_amax(obj, "kv_amax", w, &kv, e) || (kv >= 0 && layers_set_kv(l, index, kv, e)) ||
-        json_or_f64(obj, "smooth_alpha", &alpha, w->text, e))
+        read_amax(obj, "kv_amax", w, &kv, e) || json_or_f64(obj, "smooth_alpha", &alpha, w->text, e))
         return -1;
     if (!isnan(g->alpha) && alpha != g->alpha)
         return err_set(e, RC_DATA, "%s: 'smooth_alpha' is not that of '%s'", w->text, g->name);
-    return isnan(alpha) ? 0 : layers_set_alpha(l, m->group, alpha, e);
+    if ((kv >= 0 && layers_set_kv(l, index, kv, e)) || (!isnan(alpha) && layers_set_alpha(l, m->group, alpha, e)))
+        return err_prefix(e, "%s", w->text);
+    return 0;
 }
 
 static int read_module(struct layers *l, const char *name, json_t *obj, struct err *e)

@@ -164,21 +164,23 @@ int preset_apply(const struct preset *p, const struct layers *l, enum scheme_for
     return 0;
 }
 
-const char *preset_needs(bool kv, double alpha)
+const char *preset_needs(bool kv, double alpha, const char *activations)
 {
-    static const char *const needs[2][3] = {
-        {"", "--per-channel", "--per-channel --alpha=auto"},
-        {"--kv", "--kv --per-channel", "--kv --per-channel --alpha=auto"},
+    static const char *const needs[2][4] = {
+        {"", "--per-channel", "--per-channel --alpha=auto", "--per-channel --alpha=auto --activations=dynamic"},
+        {"--kv", "--kv --per-channel", "--kv --per-channel --alpha=auto",
+         "--kv --per-channel --alpha=auto --activations=dynamic"},
     };
 
-    return needs[kv][isnan(alpha) ? 0 : alpha < 0 ? 2 : 1];
+    return needs[kv][isnan(alpha) ? 0 : alpha >= 0 ? 1 : strcmp(activations, "dynamic") ? 2 : 3];
 }
 
 int preset_list(FILE *f, struct err *e)
 {
     fprintf(f, "%-17s  %-62s  %s\n", "preset", "what", "calib-amax");
     for (size_t i = 0; i < N_BUILTIN; i++) {
-        const char *needs = preset_needs(builtin[i].kv, builtin[i].alpha < 0 ? NAN : builtin[i].alpha);
+        double alpha = builtin[i].alpha < 0 ? NAN : builtin[i].alpha;
+        const char *needs = preset_needs(builtin[i].kv, alpha, builtin[i].dynamic ? "dynamic" : "static");
 
         fprintf(f, "%-17s  %-62s  %s\n", builtin[i].name, builtin[i].summary, *needs ? needs : "-");
     }

@@ -48,7 +48,10 @@ bool preset_has(const struct preset *p, enum scheme_format f); /* a rule says f 
 /* The built-in presets as a table for people: name, what it is, what it needs of calib-amax. */
 int preset_list(FILE *f, struct err *e);
 
-/* Options of calib-amax that give the ranges for this KV cache and alpha: "", "--kv", "--per-channel --alpha=auto". */
-const char *preset_needs(bool kv, double alpha);
+/*
+ * Options of calib-amax that give the ranges for this KV cache, alpha and activations of INT8: "", "--kv",
+ * "--per-channel --alpha=auto".
+ */
+const char *preset_needs(bool kv, double alpha, const char *activations);
 
 #endif

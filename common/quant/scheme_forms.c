@@ -37,7 +37,7 @@ static float *copy_scales(const float *scale, size_t n, struct err *e)
 static int put_smooth(struct scheme_module *q, const struct scheme *s, const struct pick *p, size_t module,
                       struct err *e)
 {
-    enum rounding r = strcmp(s->rounding, "modelopt") ? ROUND_EXACT : ROUND_MODELOPT;
+    enum rounding r = ROUND_EXACT;
     size_t group = p->l->module[module].group, at = 0;
     const struct layer_group *g = &p->l->group[group];
     double alpha = p->alpha == -1 ? g->alpha : p->alpha;
@@ -45,9 +45,9 @@ static int put_smooth(struct scheme_module *q, const struct scheme *s, const str
     int ret = -1;
 
     if (isnan(alpha))
-        return err_set(e, RC_DATA, "%s has no alpha that was searched for '%s': run calib-amax --alpha auto", p->l->label,
+        return err_set(e, RC_DATA, "%s has no alpha that was searched for '%s': run calib-amax --per-channel --alpha auto", p->l->label,
                        g->key);
-    if (smooth_make(&scales, p->l, group, alpha, r, e))
+    if (rounding_parse(s->rounding, &r, e) || smooth_make(&scales, p->l, group, alpha, r, e))
         goto out;
     while (g->member[at] != module)
         at++;
@@ -57,7 +57,7 @@ static int put_smooth(struct scheme_module *q, const struct scheme *s, const str
     q->pre_scale = copy_scales(scales.pre, scales.channels, e);
     if (!q->pre_scale)
         goto out;
-    if (r == ROUND_MODELOPT && !(q->own_scale = copy_scales(scales.own[at], scales.channels, e)))
+    if (r != ROUND_EXACT && !(q->own_scale = copy_scales(scales.own[at], scales.channels, e)))
         goto out;
     ret = 0;
 out:

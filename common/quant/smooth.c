@@ -27,7 +27,7 @@ static float channel_scale(float amax, float wmax, double alpha, enum rounding r
 
     if (amax == 0 || wmax == 0)
         return 1;
-    if (r == ROUND_MODELOPT)
+    if (r != ROUND_EXACT)
         s = to_bf16(power(wmax, 1 - alpha)) / power(amax, alpha);
     else
         s = pow(wmax, 1 - alpha) / pow(amax, alpha);
@@ -86,7 +86,7 @@ static int make_mean(struct smooth_group *s, enum rounding r, struct err *e)
         float sum = 0;
 
         for (size_t i = 0; i < s->members; i++)
-            sum += r == ROUND_MODELOPT ? to_bf16(s->own[i][c]) : s->own[i][c];
+            sum += r != ROUND_EXACT ? to_bf16(s->own[i][c]) : s->own[i][c];
         s->pre[c] = to_bf16(sum / (float)s->members);
     }
     return 0;
@@ -117,9 +117,9 @@ int smooth_make(struct smooth_group *s, const struct layers *l, size_t group, do
         return -1;
     for (size_t i = 0; i < g->n_members; i++) {
         const float *amax = l->module[g->member[i]].input_channels;
-        float most = smoothed_range(amax, r == ROUND_MODELOPT ? s->own[i] : s->pre, s->channels);
+        float most = smoothed_range(amax, r != ROUND_EXACT ? s->own[i] : s->pre, s->channels);
 
-        s->input_amax = fmaxf(s->input_amax, r == ROUND_MODELOPT ? to_bf16(most) : most);
+        s->input_amax = fmaxf(s->input_amax, r != ROUND_EXACT ? to_bf16(most) : most);
     }
     return 0;
 }

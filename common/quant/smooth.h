@@ -21,7 +21,7 @@ struct smooth_group {
 };
 
 /*
- * From the channel ranges in l.  ROUND_EXACT computes in fp64; ROUND_MODELOPT as ModelOpt does on a bf16 model: wmax^(1-alpha)
+ * From the channel ranges in l.  ROUND_EXACT computes in fp64; the others as ModelOpt does on a bf16 model: wmax^(1-alpha)
  * rounded to bf16, the quotient in fp32, and input_amax, rounded to bf16, is the largest that a member has under its own
  * scale.  The message of a failure names the module that lacks ranges and says to run calib-amax --per-channel.
  * 0 <= alpha <= 1.  Release s afterwards, also after a failure.

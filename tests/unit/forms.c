@@ -266,7 +266,7 @@ static void smoothing(void)
           "at the input everything is");
     scheme_release(&s);
     o.alpha = &own;
-    CHECK(scheme_make(&s, &l, &o, &e) == -1 && strstr(e.msg, "calib-amax --alpha auto"), "%s", e.msg);
+    CHECK(scheme_make(&s, &l, &o, &e) == -1 && strstr(e.msg, "calib-amax --per-channel --alpha auto"), "%s", e.msg);
     e = (struct err){0};
     for (size_t g = 0; g < GROUPS; g++)
         layers_set_alpha(&l, g, g == Q ? 1 : 0, &e);
