@@ -1,8 +1,8 @@
 /*
  * int8.c - INT8 weights and linear modules, CUDA against the CPU
  *
- * Codes are the same, sums are exact and scales are applied in one order, so that fp32 output has the CPU's bits and bf16
- * output is the CPU's number rounded.
+ * Codes are the same, sums are exact and scales are applied in one order, so that fp32 output has the CPU's
+ * bits and bf16 output is the CPU's number rounded.
  */
 #include "common/base/int8.h"
 #include "tests/gpu/twin.h"
@@ -36,8 +36,10 @@ static size_t other_bits(const void *from_cpu, const void *from_gpu, size_t n)
     return bad;
 }
 
-/* A dense weight on both sides; as bf16 when its numbers are, which takes another path into bf16 activations. */
-static void load(struct weight *a, struct weight *b, const float *host, size_t out, size_t in, enum dtype type)
+/* A dense weight on both sides; as bf16 when its numbers are, which takes another path into bf16 activations.
+ */
+static void load(struct weight *a, struct weight *b, const float *host, size_t out, size_t in,
+                 enum dtype type)
 {
     uint16_t *half = malloc((out * in + 1) * sizeof *half);
     const void *from = type == DT_BF16 ? (const void *)half : host;
@@ -63,7 +65,8 @@ static float *smoothing_scales(size_t n, bool as_bf16)
 static void linear(size_t rows, size_t in, size_t out)
 {
     float *host = host_room(out * in), *pre = smoothing_scales(in, true);
-    struct twin x = randoms(rows * in, 2), bias = randoms(out, 1), y = blank(rows * out), f = random_f32(rows * out, 1);
+    struct twin x = randoms(rows * in, 2), bias = randoms(out, 1), y = blank(rows * out),
+                f = random_f32(rows * out, 1);
     struct weight a = {0}, b = {0}, qa = {0}, qb = {0};
     size_t bad = 0, scales = 0;
 
@@ -85,7 +88,8 @@ static void linear(size_t rows, size_t in, size_t out)
         scales += other_bits(qa.row_scale, qb.row_scale, out);
         bad += other_rounded(y) + other_bits(f.cpu, f.gpu, rows * out);
     }
-    CHECK(bad == 0 && scales == 0, "INT8 linear [%zu, %zu] -> %zu: %zu outputs, %zu scales differ", rows, in, out, bad, scales);
+    CHECK(bad == 0 && scales == 0, "INT8 linear [%zu, %zu] -> %zu: %zu outputs, %zu scales differ", rows, in,
+          out, bad, scales);
     cpu->weight_free(cpu, &qa);
     gpu->weight_free(gpu, &qb);
     cpu->weight_free(cpu, &a);
@@ -135,8 +139,8 @@ static void codes(enum dtype type, size_t out, size_t in)
             cpu->weight_quantize_int8(cpu, &qa, &a, type, smoothed ? &s : NULL, 1, r);
             gpu->weight_quantize_int8(gpu, &qb, &b, type, smoothed ? &s : NULL, 1, r);
             CHECK(other_bits(qa.row_scale, qb.row_scale, out) == 0 && other_codes(&qa, &qb) == 0,
-                  "codes of a %s weight [%zu, %zu], %s%s", type == DT_BF16 ? "bf16" : "fp32", out, in, rounding_text(r),
-                  smoothed ? ", smoothed" : "");
+                  "codes of a %s weight [%zu, %zu], %s%s", type == DT_BF16 ? "bf16" : "fp32", out, in,
+                  rounding_text(r), smoothed ? ", smoothed" : "");
         }
     cpu->weight_load_int8(cpu, &qa, out, in, raw, scale, 1, NULL);
     gpu->weight_load_int8(gpu, &qb, out, in, raw, scale, 1, NULL);
@@ -193,10 +197,11 @@ static void not_a_number(void)
 static void everything(void)
 {
     static const size_t shapes[][3] = {
-        {0, 5, 5},     {1, 1, 1},      {1, 192, 512},   {3, 33, 31},      {5, 31, 33},       {31, 32, 33},
-        {32, 33, 31},  {33, 31, 32},   {257, 192, 64},  {257, 96, 252},   {257, 252, 96},    {40, 1176, 96},
-        {5, 0, 3},     {9, 600, 2000}, {97, 8, 1},      {100, 1280, 3420}, {100, 3420, 1280}, {64, 2048, 11008},
-        {64, 11008, 2048}, {1500, 64, 11008} /* in slices */};
+        {0, 5, 5},         {1, 1, 1},         {1, 192, 512},     {3, 33, 31},
+        {5, 31, 33},       {31, 32, 33},      {32, 33, 31},      {33, 31, 32},
+        {257, 192, 64},    {257, 96, 252},    {257, 252, 96},    {40, 1176, 96},
+        {5, 0, 3},         {9, 600, 2000},    {97, 8, 1},        {100, 1280, 3420},
+        {100, 3420, 1280}, {64, 2048, 11008}, {64, 11008, 2048}, {1500, 64, 11008} /* in slices */};
 
     codes(DT_BF16, 67, 257);
     codes(DT_F32, 64, 256);
