@@ -36,7 +36,8 @@ static void *grow(struct backend *be, void **room, size_t *has, size_t bytes)
 }
 
 /* One module's outputs under every alpha against y. */
-static int compare(struct alpha_tap *t, struct linear *l, const void *x, const void *y, size_t rows, struct err *e)
+static int compare(struct alpha_tap *t, struct linear *l, const void *x, const void *y, size_t rows,
+                   struct err *e)
 {
     const struct layer_module *module = &t->l->module[l->index];
     size_t group = module->group, member = 0, n = rows * l->info->out;
@@ -49,8 +50,10 @@ static int compare(struct alpha_tap *t, struct linear *l, const void *x, const v
         member++;
     for (size_t i = 0; i < ALPHAS; i++) {
         const struct smooth_group *s = &t->smooth[group * ALPHAS + i];
-        struct linear_form form = {.format = FORMAT_INT8, .input_amax = t->dynamic ? 0 : s->input_amax,
-                                   .dynamic = t->dynamic, .smooth = {.pre = s->pre, .own = s->own[member]}};
+        struct linear_form form = {.format = FORMAT_INT8,
+                                   .input_amax = t->dynamic ? 0 : s->input_amax,
+                                   .dynamic = t->dynamic,
+                                   .smooth = {.pre = s->pre, .own = s->own[member]}};
 
         model_round(t->m, &t->probe, l, &form);
         be->linear(be, yq, x, rows, &t->probe);
@@ -144,8 +147,8 @@ out:
     return ret;
 }
 
-int alpha_search(struct layers *l, struct model *m, bool dynamic, const struct sample *sample, size_t n, size_t rows,
-                 struct progress *p, struct err *e)
+int alpha_search(struct layers *l, struct model *m, bool dynamic, const struct sample *sample, size_t n,
+                 size_t rows, struct progress *p, struct err *e)
 {
     struct alpha_tap t = {.tap.forward = see, .m = m, .l = l, .dynamic = dynamic};
     struct visit v = {.tap = &t.tap};

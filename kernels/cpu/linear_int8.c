@@ -1,8 +1,9 @@
 /*
  * linear_int8.c - linear modules in INT8: exact sums of products of codes, then the scales
  *
- * The products run on the fp32 kernel, on codes held as numbers: sums of up to EXACT products of codes, 2^14 each at most,
- * are integers up to 2^24, which fp32 holds.  Those partial sums are added up in 32-bit integers.
+ * The products run on the fp32 kernel, on codes held as numbers: sums of up to EXACT products of codes, 2^14
+ * each at most, are integers up to 2^24, which fp32 holds.  Those partial sums are added up in 32-bit
+ * integers.
  */
 #include "common/base/int8.h"
 #include "kernels/cpu/cpu.h"
@@ -30,8 +31,8 @@ static size_t packed_columns(const struct weight *w)
 }
 
 /*
- * Codes of one row as numbers; the row's scale, which is NaN when the row has a NaN, or without a static scale an infinity:
- * no code can say so.
+ * Codes of one row as numbers; the row's scale, which is NaN when the row has a NaN, or without a static
+ * scale an infinity: no code can say so.
  */
 static float code_row(float *code, const float *x, size_t n, const struct weight *w)
 {
@@ -77,7 +78,8 @@ static void tile(float *y, const float *code, const float *scale, size_t rows, c
     for (size_t k = 0; k < w->in; k += EXACT) {
         struct packed b = {panel + k * GEMM_NR, w->in};
 
-        gemm(part, GEMM_NR, (struct view){code + k, w->in, 1}, b, rows, GEMM_NR, min(EXACT, w->in - k), 1, false, NULL);
+        gemm(part, GEMM_NR, (struct view){code + k, w->in, 1}, b, rows, GEMM_NR, min(EXACT, w->in - k), 1,
+             false, NULL);
         for (size_t i = 0; i < rows * GEMM_NR; i++)
             sum[i] += (int32_t)part[i];
     }
@@ -90,7 +92,8 @@ static void tile(float *y, const float *code, const float *scale, size_t rows, c
 }
 
 /* room: in * packed_columns() floats. */
-static void product(float *y, const float *code, const float *scale, size_t rows, const struct weight *w, float *room)
+static void product(float *y, const float *code, const float *scale, size_t rows, const struct weight *w,
+                    float *room)
 {
     size_t columns = packed_columns(w), in = w->in;
 
@@ -105,7 +108,8 @@ static void product(float *y, const float *code, const float *scale, size_t rows
 #pragma omp for collapse(2) nowait
             for (size_t i = 0; i < rows; i += TILE_ROWS)
                 for (size_t j = j0; j < end; j += GEMM_NR)
-                    tile(y + i * w->out, code + i * in, scale + i, min(TILE_ROWS, rows - i), room + (j - j0) * in, j, w);
+                    tile(y + i * w->out, code + i * in, scale + i, min(TILE_ROWS, rows - i),
+                         room + (j - j0) * in, j, w);
         }
     }
 }

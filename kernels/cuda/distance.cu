@@ -8,7 +8,8 @@ static __global__ void __launch_bounds__(THREADS) parts(double *part, const T *a
 {
     double sum = 0;
 
-    for (size_t i = ((size_t)blockIdx.x * THREADS + threadIdx.x) * N; i < n; i += (size_t)BLOCKS * THREADS * N) {
+    for (size_t i = ((size_t)blockIdx.x * THREADS + threadIdx.x) * N; i < n;
+         i += (size_t)BLOCKS * THREADS * N) {
         pack<T, N> p = *(const pack<T, N> *)(a + i), q = *(const pack<T, N> *)(b + i);
 
 #pragma unroll

@@ -1,9 +1,9 @@
 /*
  * linear_int8.cu - linear modules in INT8: codes of rows, products on the tensor cores, then the scales
  *
- * The products are cuBLASLt's, of int8 into int32, which is the only exact result that it has; scales and bias are a kernel
- * of ours.  The int32 sums are made in slices that stay in the L2 cache until that kernel has read them: in memory they
- * would take as long as the product.
+ * The products are cuBLASLt's, of int8 into int32, which is the only exact result that it has; scales and
+ * bias are a kernel of ours.  The int32 sums are made in slices that stay in the L2 cache until that kernel
+ * has read them: in memory they would take as long as the product.
  */
 #include "kernels/cuda/linear.cuh"
 #include "kernels/cuda/lt.cuh"
@@ -25,8 +25,7 @@ static __device__ float scale_of(float amax, bool modelopt)
 
 /* ---- rows of x ---- */
 
-template <typename T, int N>
-static __device__ pack<float, N> values(const T *x, const float *pre, size_t at)
+template <typename T, int N> static __device__ pack<float, N> values(const T *x, const float *pre, size_t at)
 {
     pack<T, N> p = *(const pack<T, N> *)(x + at);
     pack<float, N> v;
@@ -38,12 +37,14 @@ static __device__ pack<float, N> values(const T *x, const float *pre, size_t at)
 }
 
 /*
- * A block codes one row, x times pre, with its padding 0, and says its scale: the given one or, where that is 0, the one of
- * the row's range.  No code can say NaN, so the scale of a row does that has one, or without a given scale an infinity.
+ * A block codes one row, x times pre, with its padding 0, and says its scale: the given one or, where that is
+ * 0, the one of the row's range.  No code can say NaN: the scale is NaN when the row has one or, without a
+ * given scale, an infinity.
  */
 template <typename T, int N>
 static __global__ void __launch_bounds__(THREADS)
-    code_rows(int8_t *code, float *row_scale, const T *x, const float *pre, size_t in, size_t padded, float scale)
+    code_rows(int8_t *code, float *row_scale, const T *x, const float *pre, size_t in, size_t padded,
+              float scale)
 {
     uint32_t max = 0;
 
@@ -78,44 +79,50 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 template <typename T>
-static void run_code(struct cuda *c, int8_t *code, float *row_scale, const void *x, size_t rows, const struct weight *w)
+static void run_code(struct cuda *c, int8_t *code, float *row_scale, const void *x, size_t rows,
+                     const struct weight *w)
 {
     const int N = wide<T>::N;
     size_t padded = int8_padded(w->in);
     const T *from = (const T *)x;
 
     if (w->in % N == 0 && cuda_aligned(x, 16))
-        code_rows<T, N><<<(unsigned)rows, THREADS, 0, c->stream>>>(code, row_scale, from, w->pre_scale, w->in, padded,
-                                                                  w->input_scale);
+        code_rows<T, N><<<(unsigned)rows, THREADS, 0, c->stream>>>(code, row_scale, from, w->pre_scale, w->in,
+                                                                   padded, w->input_scale);
     else
-        code_rows<T, 1><<<(unsigned)rows, THREADS, 0, c->stream>>>(code, row_scale, from, w->pre_scale, w->in, padded,
-                                                                  w->input_scale);
+        code_rows<T, 1><<<(unsigned)rows, THREADS, 0, c->stream>>>(code, row_scale, from, w->pre_scale, w->in,
+                                                                   padded, w->input_scale);
     cuda_launched(&c->be, "quantizing an input");
 }
 
 /* ---- sums ---- */
 
-/* y = sum * (scale of the row * scale of the column) + bias, rounded as written: the CPU's bits. */
+/* A block finishes a row: y = sum * (scale of the row * scale of the column) + bias, rounded as written: the
+ * CPU's bits. */
 template <typename To, typename B, int N>
-static __global__ void scale_sums(To *y, const int32_t *sum, const float *row_scale, const float *column_scale,
-                                  const B *bias, size_t rows, size_t out, size_t padded)
+static __global__ void __launch_bounds__(THREADS)
+    scale_sums(To *y, const int32_t *sum, const float *row_scale, const float *column_scale, const B *bias,
+               size_t out, size_t padded)
 {
-    size_t units = out / N;
+    float scale = row_scale[blockIdx.x];
 
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < rows * units;
-         i += (size_t)gridDim.x * blockDim.x) {
-        size_t row = i / units, at = i % units * N;
-        pack<int32_t, N> p = *(const pack<int32_t, N> *)(sum + row * padded + at);
-        float scale = row_scale[row];
+    y += blockIdx.x * out;
+    sum += blockIdx.x * padded;
+    for (size_t i = threadIdx.x * N; i < out; i += THREADS * N) {
+        pack<int32_t, N> p = *(const pack<int32_t, N> *)(sum + i);
+        pack<float, N> columns = *(const pack<float, N> *)(column_scale + i);
+        pack<B, N> b = {};
         pack<To, N> r;
 
+        if (bias)
+            b = *(const pack<B, N> *)(bias + i);
 #pragma unroll
         for (int j = 0; j < N; j++) {
-            float v = __fmul_rn((float)p.v[j], __fmul_rn(scale, column_scale[at + j]));
+            float v = __fmul_rn((float)p.v[j], __fmul_rn(scale, columns.v[j]));
 
-            r.v[j] = from_f32<To>(bias ? __fadd_rn(v, to_f32(bias[at + j])) : v);
+            r.v[j] = from_f32<To>(bias ? __fadd_rn(v, to_f32(b.v[j])) : v);
         }
-        *(pack<To, N> *)(y + row * out + at) = r;
+        *(pack<To, N> *)(y + i) = r;
     }
 }
 
@@ -123,16 +130,16 @@ template <typename To, typename B>
 static void run_scale(struct cuda *c, void *to, const int32_t *sum, const float *row_scale, size_t rows,
                       const struct weight *w)
 {
-    size_t padded = int8_padded(w->out), n = rows * w->out;
+    size_t padded = int8_padded(w->out);
     const B *bias = (const B *)w->bias;
     To *y = (To *)to;
 
-    if (w->out % 4 == 0 && cuda_aligned(y, 4 * sizeof(To)))
-        scale_sums<To, B, 4><<<cuda_blocks(c, n / 4, 256), 256, 0, c->stream>>>(y, sum, row_scale, w->row_scale, bias,
-                                                                                rows, w->out, padded);
+    if (w->out % 4 == 0 && cuda_aligned(y, 4 * sizeof(To)) && cuda_aligned(bias, 4 * sizeof(B)))
+        scale_sums<To, B, 4><<<(unsigned)rows, THREADS, 0, c->stream>>>(y, sum, row_scale, w->row_scale, bias,
+                                                                        w->out, padded);
     else
-        scale_sums<To, B, 1><<<cuda_blocks(c, n, 256), 256, 0, c->stream>>>(y, sum, row_scale, w->row_scale, bias, rows,
-                                                                            w->out, padded);
+        scale_sums<To, B, 1><<<(unsigned)rows, THREADS, 0, c->stream>>>(y, sum, row_scale, w->row_scale, bias,
+                                                                        w->out, padded);
     cuda_launched(&c->be, "linear");
 }
 
@@ -150,7 +157,8 @@ void cuda_linear_int8(struct cuda *c, void *y, bool f32, const void *x, size_t r
     size_t k = int8_padded(w->in), padded = int8_padded(w->out), slice = slice_of(rows, padded);
     size_t code_bytes = (rows * k + 255) / 256 * 256, size = f32 ? sizeof(float) : c->be.act_bytes;
     int8_t *code = (int8_t *)cuda_scratch(c, SCRATCH_CODES, code_bytes + rows * sizeof(float));
-    int32_t *sum = (int32_t *)cuda_scratch(c, SCRATCH_WIDE, (slice < rows ? slice : rows) * padded * sizeof *sum);
+    int32_t *sum =
+        (int32_t *)cuda_scratch(c, SCRATCH_WIDE, (slice < rows ? slice : rows) * padded * sizeof *sum);
     float *row_scale = (float *)(void *)(code + code_bytes);
 
     if (cuda_idle(&c->be, rows))
@@ -197,10 +205,12 @@ static __device__ float smoothed(float w, size_t at, struct int8_rounding r)
     return p == r.pre[at] ? v : bf16_to_f32(bf16_from_f32(v * p / r.pre[at]));
 }
 
-/* A block rounds one row of `in` elements, `stride` apart in w and `padded` in code, whose padding is 0 already. */
+/* A block rounds one row of `in` elements, `stride` apart in w and `padded` in code, whose padding is 0
+ * already. */
 template <typename T>
 static __global__ void __launch_bounds__(THREADS)
-    round_row(int8_t *code, float *row_scale, const T *w, size_t in, size_t stride, size_t padded, struct int8_rounding r)
+    round_row(int8_t *code, float *row_scale, const T *w, size_t in, size_t stride, size_t padded,
+              struct int8_rounding r)
 {
     uint32_t max = 0;
     float scale;
@@ -217,10 +227,11 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 template <typename T>
-static void run_round(struct cuda *c, const struct weight *q, const T *from, size_t stride, struct int8_rounding r)
+static void run_round(struct cuda *c, const struct weight *q, const T *from, size_t stride,
+                      struct int8_rounding r)
 {
-    round_row<<<(unsigned)q->out, THREADS, 0, c->stream>>>((int8_t *)cuda_matrix_of(q)->data, q->row_scale, from, q->in,
-                                                          stride, int8_padded(q->in), r);
+    round_row<<<(unsigned)q->out, THREADS, 0, c->stream>>>((int8_t *)cuda_matrix_of(q)->data, q->row_scale,
+                                                           from, q->in, stride, int8_padded(q->in), r);
     cuda_launched(&c->be, "weight_quantize_int8");
 }
 

@@ -1,4 +1,5 @@
-/* int8.c - INT8 arithmetic, its products on the CPU, column ranges, distances and the rounding of a KV cache */
+/* int8.c - INT8 arithmetic, its products on the CPU, column ranges, distances and the rounding of a KV cache
+ */
 #include <omp.h>
 
 #include "tests/unit/kernels.h"
@@ -7,13 +8,16 @@ static void scales(void)
 {
     float x[3] = {-0.9f, 1e-3f, 0.31f};
 
-    CHECK(int8_scale(127, ROUND_EXACT) == 1 && int8_scale(0, ROUND_EXACT) == 1 && int8_scale(0, ROUND_MODELOPT) == 1 &&
-              int8_scale(0x1p-149f, ROUND_EXACT) == 1 && int8_scale(0x1p-140f, ROUND_EXACT) > 0,
+    CHECK(int8_scale(127, ROUND_EXACT) == 1 && int8_scale(0, ROUND_EXACT) == 1 &&
+              int8_scale(0, ROUND_MODELOPT) == 1 && int8_scale(0x1p-149f, ROUND_EXACT) == 1 &&
+              int8_scale(0x1p-140f, ROUND_EXACT) > 0,
           "a scale is positive, of a range of nothing too");
-    CHECK(int8_scale(1.1f, ROUND_EXACT) == 1.1f / 127 && int8_scale(1.1f, ROUND_MODELOPT) == 1.1f * (1 / 127.0f),
+    CHECK(int8_scale(1.1f, ROUND_EXACT) == 1.1f / 127 &&
+              int8_scale(1.1f, ROUND_MODELOPT) == 1.1f * (1 / 127.0f),
           "scales of both roundings");
     int8_smooth(x, x, 3, &(struct smooth){.pre = (float[]){0.5f, 3, 0.7f}}, DT_BF16, ROUND_EXACT);
-    CHECK(x[0] == -0.9f / 0.5f && x[1] == 1e-3f / 3 && x[2] == 0.31f / 0.7f, "smoothing is the fp32 quotient");
+    CHECK(x[0] == -0.9f / 0.5f && x[1] == 1e-3f / 3 && x[2] == 0.31f / 0.7f,
+          "smoothing is the fp32 quotient");
 }
 
 static void codes(void)
@@ -21,8 +25,9 @@ static void codes(void)
     static const struct {
         float x;
         int code;
-    } of[] = {{0.5f, 0},  {1.5f, 2},    {2.5f, 2},     {-0.5f, 0},    {-1.5f, -2},     {126.5f, 126},        {127.4f, 127},
-              {1e9f, 127}, {-128, -128}, {-128.5f, -128}, {-1e9f, -128}, {INFINITY, 127}, {0.49999997f, 0}, {-126.5f, -126}};
+    } of[] = {{0.5f, 0},     {1.5f, 2},       {2.5f, 2},        {-0.5f, 0},     {-1.5f, -2},
+              {126.5f, 126}, {127.4f, 127},   {1e9f, 127},      {-128, -128},   {-128.5f, -128},
+              {-1e9f, -128}, {INFINITY, 127}, {0.49999997f, 0}, {-126.5f, -126}};
     int bad = 0;
     float back[256];
     int8_t code[256];
@@ -75,7 +80,8 @@ static void smoothing(void)
         bad += y[i] != (i % 3 ? v : bf16(v * bf16(own[i]) / pre[i])) || z[i] != w[i] / pre[i];
         twice += y[i] != bf16(w[i] / pre[i]);
     }
-    CHECK(bad == 0 && twice > 0, "ROUND_MODELOPT of bf16: rounded twice, and where the group's scale differs three times");
+    CHECK(bad == 0 && twice > 0,
+          "ROUND_MODELOPT of bf16: rounded twice, and where the group's scale differs three times");
     for (size_t i = bad = 0; i < N; i++)
         pre[i] = ldexpf(1, (int)(i % 9) - 4);
     int8_fold(y, w, pre, N, DT_BF16);
@@ -88,7 +94,8 @@ static void smoothing(void)
     int8_fold(y, w, pre, 1, DT_BF16);
     int8_fold(y + 1, w, pre, 1, DT_F16);
     int8_fold(y + 2, w, pre, 1, DT_F32);
-    CHECK(y[0] == bf16(1.0f / 3) && y[1] == 0x1.554p-2f && y[2] == 1.0f / 3, "a norm is rounded to its file's type");
+    CHECK(y[0] == bf16(1.0f / 3) && y[1] == 0x1.554p-2f && y[2] == 1.0f / 3,
+          "a norm is rounded to its file's type");
 }
 
 static void halves(void)
@@ -101,8 +108,9 @@ static void halves(void)
         bad += x == x ? f16_from_f32(x) != h : (f16_from_f32(x) & 0x7fff) <= 0x7c00;
     }
     CHECK(bad == 0, "every fp16 number goes to fp32 and back");
-    CHECK(f16_from_f32(65519) == 0x7bff && f16_from_f32(65520) == 0x7c00 && f16_from_f32(1 + 0x1p-11f) == 0x3c00 &&
-              f16_from_f32(1 + 0x1.8p-10f) == 0x3c02 && f16_from_f32(0x1p-25f) == 0 && f16_from_f32(0x1.8p-24f) == 2,
+    CHECK(f16_from_f32(65519) == 0x7bff && f16_from_f32(65520) == 0x7c00 &&
+              f16_from_f32(1 + 0x1p-11f) == 0x3c00 && f16_from_f32(1 + 0x1.8p-10f) == 0x3c02 &&
+              f16_from_f32(0x1p-25f) == 0 && f16_from_f32(0x1.8p-24f) == 2,
           "fp16 ties go to even, at 1, below 2^-14 and at the top");
 }
 
@@ -140,7 +148,8 @@ static void reference(float *y, const float *x, size_t rows, const struct weight
 
 static void product_case(size_t rows, size_t in, size_t out)
 {
-    float *x = randoms(rows * in, 2), *host = randoms(out * in, 1), *bias = randoms(out, 1), *pre = randoms(in, 1);
+    float *x = randoms(rows * in, 2), *host = randoms(out * in, 1), *bias = randoms(out, 1),
+          *pre = randoms(in, 1);
     float *want = room(4 * rows * out + 4), *y = room(4 * rows * out + 4);
     struct weight w = {0}, q = {0}, f = {0};
     size_t bad = 0;
@@ -165,7 +174,8 @@ static void product_case(size_t rows, size_t in, size_t out)
         be->linear(be, y, x, rows, &f);
         bad += !same_bits(y, want, 4 * rows * out);
     }
-    CHECK(bad == 0, "INT8 linear [%zu, %zu] -> %zu: exact sums, static and dynamic, smoothed and not", rows, in, out);
+    CHECK(bad == 0, "INT8 linear [%zu, %zu] -> %zu: exact sums, static and dynamic, smoothed and not", rows,
+          in, out);
     be->weight_free(be, &q);
     be->weight_free(be, &f);
     be->weight_free(be, &w);
@@ -206,7 +216,8 @@ static void rows_of_a_weight(void)
     }
     data = q.data;
     be->weight_quantize_int8(be, &q, &w, DT_BF16, NULL, 0, ROUND_EXACT);
-    CHECK(q.data == data && !q.pre_scale && q.input_scale == 0, "again, into the same memory, without smoothing");
+    CHECK(q.data == data && !q.pre_scale && q.input_scale == 0,
+          "again, into the same memory, without smoothing");
     be->weight_quantize(be, &q, &w, DT_BF16, 1, 1, ROUND_EXACT);
     CHECK(q.format == WEIGHT_FP8 && !q.row_scale, "and as FP8, which takes other memory");
     be->weight_free(be, &q);
@@ -261,7 +272,8 @@ static void largest_sums(void)
     be->weight_load_int8(be, &w, OUT, IN, codes_of, scale, 1, NULL);
     reference(want, x, ROWS, &w);
     be->linear(be, y, x, ROWS, &w);
-    CHECK(same_bits(y, want, sizeof y) && y[0] > 0x1p26f, "sums of 11008 of the largest products are exact: %.9g", y[0]);
+    CHECK(same_bits(y, want, sizeof y) && y[0] > 0x1p26f,
+          "sums of 11008 of the largest products are exact: %.9g", y[0]);
     be->weight_free(be, &w);
     done();
 }
@@ -315,7 +327,8 @@ static void distances(size_t n)
 static void threads(void)
 {
     enum { ROWS = 300, IN = 1100, OUT = 200 };
-    float *x = randoms(ROWS * IN, 1), *host = randoms(OUT * IN, 1), *y = room(4 * ROWS * OUT), *first = room(4 * ROWS * OUT);
+    float *x = randoms(ROWS * IN, 1), *host = randoms(OUT * IN, 1), *y = room(4 * ROWS * OUT),
+          *first = room(4 * ROWS * OUT);
     double distance[3] = {0};
     struct weight w = {0}, q = {0};
     int bad = 0;
@@ -336,8 +349,9 @@ static void threads(void)
 
 int main(void)
 {
-    static const size_t shapes[][3] = {{0, 5, 5},   {1, 1, 1},   {1, 2048, 33}, {1, 700, 800}, {2, 0, 3},    {3, 33, 31},
-                                       {31, 32, 33}, {49, 1024, 32}, {50, 1025, 65}, {97, 8, 1}, {130, 2049, 96}};
+    static const size_t shapes[][3] = {{0, 5, 5},      {1, 1, 1},   {1, 2048, 33},  {1, 700, 800},
+                                       {2, 0, 3},      {3, 33, 31}, {31, 32, 33},   {49, 1024, 32},
+                                       {50, 1025, 65}, {97, 8, 1},  {130, 2049, 96}};
 
     if (start())
         return 1;

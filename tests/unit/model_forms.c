@@ -1,7 +1,9 @@
 /*
- * model_forms.c - linear modules in 8-bit forms inside a model: folded smoothing, an FP8 KV cache, ranges for both
+ * model_forms.c - linear modules in 8-bit forms inside a model: folded smoothing, an FP8 KV cache, ranges for
+ * both
  *
- * Scales that are powers of two are exact in every product, so that what must be equal is compared bit for bit.
+ * Scales that are powers of two are exact in every product, so that what must be equal is compared bit for
+ * bit.
  */
 #include "common/model/alpha.h"
 #include "common/model/document.h"
@@ -85,7 +87,8 @@ static void smooth_weight(struct reference *r, struct linear *l, const float *pr
     float *w = weights_f32(&r->m.weights, l->info->weight, &e);
 
     for (size_t o = 0; o < l->info->out; o++)
-        int8_smooth(w + o * l->info->in, w + o * l->info->in, l->info->in, &(struct smooth){.pre = pre}, DT_F32, ROUND_EXACT);
+        int8_smooth(w + o * l->info->in, w + o * l->info->in, l->info->in, &(struct smooth){.pre = pre},
+                    DT_F32, ROUND_EXACT);
     r->be->weight_load(r->be, &l->weight, l->info->out, l->info->in, w, DT_F32);
     free(w);
 }
@@ -100,7 +103,8 @@ static void fold_norm(struct reference *r, void *norm, const struct st_tensor *t
     free(w);
 }
 
-/* Every norm that can carries a scale, the weights after it are divided by it: nothing is quantized, nothing changes. */
+/* Every norm that can carries a scale, the weights after it are divided by it: nothing is quantized, nothing
+ * changes. */
 static void unquantized(struct reference *r, const float *plain, bool powers)
 {
     struct model *m = &r->m;
@@ -123,7 +127,8 @@ static void unquantized(struct reference *r, const float *plain, bool powers)
         }
     }
     if (powers)
-        CHECK(same(r, plain), "%s: the unquantized model with %zu weights smoothed into their norms: the same bits", r->name,
+        CHECK(same(r, plain),
+              "%s: the unquantized model with %zu weights smoothed into their norms: the same bits", r->name,
               folded);
     else /* two roundings more for each of a sum's terms, through the layers as in forward.c */
         CHECK(off(r, plain) <= 1e-5, "%s: with scales of any size, %.2g", r->name, off(r, plain));
@@ -155,11 +160,13 @@ static void folded_forms(struct reference *r, const float *plain)
     CHECK(same(r, want), "%s: a norm that is loaded again carries its scale again", r->name);
     form.smooth.pre = other;
     model_quantize(m, s->v, &form, &e);
-    CHECK(states_of(r, &e) == NULL && strstr(e.msg, "q_proj") && strstr(e.msg, "v_proj") && strstr(e.msg, "--smooth-at input"),
+    CHECK(states_of(r, &e) == NULL && strstr(e.msg, "q_proj") && strstr(e.msg, "v_proj") &&
+              strstr(e.msg, "--smooth-at input"),
           "%s: members that disagree about their norm: %s", r->name, e.msg);
     e = (struct err){0};
     model_unquantize(m, s->v);
-    CHECK(states_of(r, &e) == NULL && strstr(e.msg, "read the same norm"), "%s: or of which one has none", r->name);
+    CHECK(states_of(r, &e) == NULL && strstr(e.msg, "read the same norm"), "%s: or of which one has none",
+          r->name);
     for (size_t i = 0; i < 5; i++)
         model_unquantize(m, group[i]);
     CHECK(same(r, plain), "%s: unquantized again, its norms too", r->name);
@@ -177,8 +184,8 @@ static void int8_scheme(struct reference *r, const float *plain, const struct ra
 
     for (size_t i = 0; i < m->linears; i++)
         if (ranges->tokens[i] && &m->linear[i] != m->stage[m->head].head)
-            s.module[s.n_modules++] =
-                (struct scheme_module){.name = m->linear[i].info->name, .format = FORMAT_INT8, .input_amax = ranges->input[i]};
+            s.module[s.n_modules++] = (struct scheme_module){
+                .name = m->linear[i].info->name, .format = FORMAT_INT8, .input_amax = ranges->input[i]};
     for (int k = 0; k < 3; k++) {
         struct err e = {0};
 
@@ -191,7 +198,8 @@ static void int8_scheme(struct reference *r, const float *plain, const struct ra
         d[k] = off(r, plain);
     }
     CHECK(d[0] > 1e-4 && d[0] < 0.2 && d[1] > 1e-4 && d[1] <= 1.1 * d[0] && d[2] > d[0],
-          "%s: %zu modules in INT8: static %.2g, dynamic %.2g, ranges too small %.2g", r->name, s.n_modules, d[0], d[1], d[2]);
+          "%s: %zu modules in INT8: static %.2g, dynamic %.2g, ranges too small %.2g", r->name, s.n_modules,
+          d[0], d[1], d[2]);
     s.n_modules = 0;
     model_apply(m, &s, &(struct err){0});
     free(s.module);
@@ -205,10 +213,12 @@ struct kv_tap {
     size_t layers, rows;
 };
 
-static int see_kv(struct tap *tap, const struct stage *s, const void *k, const void *v, size_t rows, struct err *e)
+static int see_kv(struct tap *tap, const struct stage *s, const void *k, const void *v, size_t rows,
+                  struct err *e)
 {
     struct kv_tap *t = (struct kv_tap *)tap;
-    float *both[2] = {calloc(rows * s->k->info->out, sizeof(float)), calloc(rows * s->v->info->out, sizeof(float))};
+    float *both[2] = {calloc(rows * s->k->info->out, sizeof(float)),
+                      calloc(rows * s->v->info->out, sizeof(float))};
 
     (void)e;
     t->be->download_act(t->be, both[0], k, rows * s->k->info->out);
@@ -244,8 +254,9 @@ static float *last_logits(struct model *m, const struct sample *whole, size_t st
 }
 
 /*
- * Keys and values that were kept are those that a walk over everything sees.  A step's product runs in another order, and a
- * number on the edge between two codes may take the other: far less than what the codes themselves change.
+ * Keys and values that were kept are those that a walk over everything sees.  A step's product runs in
+ * another order, and a number on the edge between two codes may take the other: far less than what the codes
+ * themselves change.
  */
 static void kept(struct reference *r, const float *unrounded)
 {
@@ -257,8 +268,8 @@ static void kept(struct reference *r, const float *unrounded)
         apart = fmax(apart, fabs((double)steps[i] - whole[i]));
         change = fmax(change, fabs((double)unrounded[i] - whole[i]));
     }
-    CHECK(change > 1e-4 && apart <= 0.05 * change, "%s: decoding over it differs by %.2g from one pass, codes by %.2g", r->name,
-          apart, change);
+    CHECK(change > 1e-4 && apart <= 0.05 * change,
+          "%s: decoding over it differs by %.2g from one pass, codes by %.2g", r->name, apart, change);
     free(whole);
     free(steps);
 }
@@ -293,14 +304,16 @@ static void kv_cache(struct reference *r, const float *plain, const struct range
         snprintf(name, sizeof name, "language_model.layers.%zu", i);
         s.kv[i] = (struct scheme_kv){strdup(name), ranges->kv[at->k->index], ranges->kv[at->v->index]};
     }
-    CHECK(model_apply(m, &s, &e) == 0 && m->kv && m->kv[0].k == fp8_scale(s.kv[0].k_amax, ROUND_EXACT), "%s: a scheme "
-          "with an FP8 KV cache %s", r->name, e.msg);
+    CHECK(model_apply(m, &s, &e) == 0 && m->kv && m->kv[0].k == fp8_scale(s.kv[0].k_amax, ROUND_EXACT),
+          "%s: a scheme "
+          "with an FP8 KV cache %s",
+          r->name, e.msg);
     d = off(r, plain);
     CHECK(d > 1e-4 && d < 0.1, "%s: which moves the output by %.2g", r->name, d);
     kept(r, unrounded);
     s.n_kv--;
-    CHECK(model_apply(m, &s, &e) == -1 && strstr(e.msg, "KV ranges of 'language_model.layers.0'"), "%s: a layer short: %s",
-          r->name, e.msg);
+    CHECK(model_apply(m, &s, &e) == -1 && strstr(e.msg, "KV ranges of 'language_model.layers.0'"),
+          "%s: a layer short: %s", r->name, e.msg);
     s.n_kv = 0;
     e = (struct err){0};
     CHECK(model_apply(m, &s, &e) == 0 && !m->kv && same(r, plain), "%s: and without", r->name);
@@ -310,7 +323,8 @@ static void kv_cache(struct reference *r, const float *plain, const struct range
     free(unrounded);
 }
 
-/* Channels: their maximum is the range, columns are the weight's; every group with data gets an alpha, the best of eleven. */
+/* Channels: their maximum is the range, columns are the weight's; every group with data gets an alpha, the
+ * best of eleven. */
 static void channels(struct reference *r, const struct ranges *ranges)
 {
     struct model *m = &r->m;
@@ -330,7 +344,8 @@ static void channels(struct reference *r, const struct ranges *ranges)
     }
     CHECK(bad == 0, "%s: the largest channel is the range, of inputs and weights", r->name);
     CHECK(document_make(&l, m, "forms", &r->s, ranges, &e) == 0 &&
-              alpha_search(&l, m, false, r->s.sample, r->s.n, 300, &p, &e) == 0, "%s: alphas %s", r->name, e.msg);
+              alpha_search(&l, m, false, r->s.sample, r->s.n, 300, &p, &e) == 0,
+          "%s: alphas %s", r->name, e.msg);
     for (size_t g = 0; g < l.n_groups; g++) {
         bool head = l.group[g].member[0] == m->linears - 1 && m->config->tied;
 
@@ -355,7 +370,8 @@ int main(void)
         if (reference_open(&r, names[i]))
             continue;
         plain = states_of(&r, &e);
-        CHECK(plain && ranges_measure(&ranges, &r.m, RANGES_CHANNELS | RANGES_KV, r.s.sample, r.s.n, 4000, &p, &e) == 0,
+        CHECK(plain && ranges_measure(&ranges, &r.m, RANGES_CHANNELS | RANGES_KV, r.s.sample, r.s.n, 4000, &p,
+                                      &e) == 0,
               "%s runs %s", r.name, e.msg);
         unquantized(&r, plain, true);
         unquantized(&r, plain, false);
