@@ -233,6 +233,7 @@ static const char *text_scheme(const char *groups, const char *modules, const ch
 
 #define O0          "\"language_model.layers.0.self_attn.o_proj\""
 #define D1          "\"language_model.layers.1.mlp.down_proj\""
+#define MERGER      "\"visual.merger.mlp.0\""
 #define FP8(name)   name ":{\"format\":\"fp8\",\"weight_amax\":1,\"input_amax\":1}"
 #define INT8(name)  name ":{\"format\":\"int8\",\"input_amax\":1}"
 #define TOKEN(name) name ":{\"format\":\"int8\",\"dynamic\":true,\"input_amax\":null}"
@@ -265,7 +266,7 @@ static void bad_schemes(void)
 /* FP8, INT8 and INT8 with dynamic inputs in one checkpoint: a group each, and nobody in two. */
 static void mixed(void)
 {
-    const char *s = text_scheme(O0 "," D1 ",\"visual.merger.mlp.0\"", FP8(O0) "," INT8(D1) "," TOKEN("\"visual.merger.mlp.0\""), "");
+    const char *s = text_scheme(O0 "," D1 "," MERGER, FP8(O0) "," INT8(D1) "," TOKEN(MERGER), "");
     struct err e = {0};
     struct ckpt c = {0};
     json_t *groups, *config;
