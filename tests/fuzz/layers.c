@@ -32,8 +32,13 @@ static void make_scheme(const struct layers *l, enum scheme_by by)
     struct err e = {0};
 
     if (by == BY_SELECT) /* what needs most of the ranges */
-        opts = (struct scheme_opts){.by = by, .select = all, .n_select = 1, .format = FORMAT_INT8, .alpha = &own,
-                                    .smooth_at = "input", .kv = true};
+        opts = (struct scheme_opts){.by = by,
+                                    .select = all,
+                                    .n_select = 1,
+                                    .format = FORMAT_INT8,
+                                    .alpha = &own,
+                                    .smooth_at = "input",
+                                    .kv = true};
     if (fuzz_good(scheme_make(&s, l, &opts, &e), &e)) {
         json_t *doc = scheme_to_json(&s, NULL, 0, &e);
 

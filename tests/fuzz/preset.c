@@ -2,8 +2,8 @@
 #include "common/quant/preset.h"
 #include "tests/fuzz/fuzz.h"
 
-static const char *const module[] = {"visual.blocks.0.attn.qkv", "layers.0.self_attn.q_proj", "layers.0.self_attn.k_proj",
-                                     "layers.0.mlp.down_proj", "lm_head"};
+static const char *const module[] = {"visual.blocks.0.attn.qkv", "layers.0.self_attn.q_proj",
+                                     "layers.0.self_attn.k_proj", "layers.0.mlp.down_proj", "lm_head"};
 enum { MODULES = sizeof module / sizeof *module };
 
 static void apply(const struct preset *p)
