@@ -113,8 +113,8 @@ static void warn_of_scales(const struct export_plan *p)
 }
 
 /*
- * Who will not load it.  compressed-tensors is not for TensorRT-LLM in any case, and older engines load its vision layers,
- * too.
+ * Who will not load it.  compressed-tensors is not for TensorRT-LLM in any case, and older engines load its vision
+ * layers, too.
  */
 static void note_engines(const struct export_plan *p)
 {
@@ -131,7 +131,8 @@ static void note_engines(const struct export_plan *p)
         cli_note("no engine loads INT8 in this layout: vLLM, SGLang and transformers load it with --format "
                  "compressed-tensors");
     else if (modelopt && p->scheme->n_kv)
-        cli_note("SGLang 0.5.23 does not load a checkpoint with KV cache scales; vLLM does, and rounds them to 16 bits");
+        cli_note("SGLang 0.5.23 does not load a checkpoint with KV cache scales; vLLM does, and rounds them to 16 "
+                 "bits");
 }
 
 /* Where hard links are impossible, sharing is not what it seems: say what was done instead. */

@@ -36,7 +36,7 @@ static int read_scale(struct weights *w, struct weights_name *n, float *out, str
     return check_scale(w, t, *out, e);
 }
 
-/* n numbers of shape [n] or [n, 1], each finite and above 0; what: F32, or any type of floating point. */
+/* n numbers of shape [n] or [n, 1], each finite and above 0; F32, or any_float. */
 static float *read_vector(struct weights *w, struct weights_name *name, size_t n, bool any_float, struct err *e)
 {
     const struct st_tensor *t = name->tensor;
@@ -108,7 +108,8 @@ int weights_read_scales(struct weights *w, struct linear_info *l, bool dynamic, 
         return -1;
     if (input && dynamic)
         return err_set(e, RC_DATA,
-                       "'%s': '%s' is a scale for inputs that the configuration scales at run time: one of them is wrong",
+                       "'%s': '%s' is a scale for inputs that the configuration scales at run time: one of them is "
+                       "wrong",
                        ckpt_file_of(&w->ckpt, input->tensor), input->tensor->name);
     if (weight && l->weight->dtype == DT_I8) {
         l->row_scale = read_vector(w, weight, l->out, false, e);

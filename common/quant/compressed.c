@@ -252,8 +252,8 @@ static json_t *groups(const struct layout_claim *c, const struct kind *k, size_t
 }
 
 /*
- * Where formats differ, each group says its own, and the whole that of the first: "mixed-precision", which compressed-tensors
- * has for it, makes SGLang before August 2026 load all of it unquantized, without a word.
+ * Where formats differ, each group says its own, and the whole that of the first: "mixed-precision", which
+ * compressed-tensors has for it, makes SGLang before August 2026 load all of it unquantized, without a word.
  */
 json_t *compressed_config(const struct layout_claim *c, struct err *e)
 {

@@ -46,8 +46,8 @@ struct export_opts {
     size_t shard_bytes; /* 0: EXPORT_SHARD_BYTES */
     /*
      * One file for each group of modules that a scheme takes or leaves as one, with their biases, scales and the norm
-     * that may carry their smoothing, and files for the rest: checkpoints of one model then differ in the files of the groups in which their
-     * schemes do.
+     * that may carry their smoothing, and files for the rest: checkpoints of one model then differ in the files of the
+     * groups in which their schemes do.
      */
     bool by_group;
 };

@@ -144,8 +144,8 @@ static int check_kv(const struct export_plan *p, struct err *e)
                            s->kv[i].layer);
     if (s->n_kv && s->n_kv != caches)
         return err_set(e, RC_DATA,
-                       "the scheme has KV ranges for %zu layers, '%s' has %zu: engines quantize the cache of all layers or "
-                       "of none",
+                       "the scheme has KV ranges for %zu layers, '%s' has %zu: engines quantize the cache of all layers "
+                       "or of none",
                        s->n_kv, p->model->dir, caches);
     return 0;
 }

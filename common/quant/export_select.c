@@ -84,7 +84,8 @@ static int check_group(const struct export_plan *p, const struct scheme_module *
                            m->name, sibling);
         if (s->format != m->format || s->dynamic != m->dynamic)
             return err_set(e, RC_DATA,
-                           "the scheme wants '%s' in %s%s and '%s' in %s%s: engines merge the two and need one format",
+                           "the scheme wants '%s' in %s%s and '%s' in %s%s: engines merge the two and need one "
+                           "format",
                            m->name, scheme_format_text(m->format), m->dynamic ? ", dynamic" : "", sibling,
                            scheme_format_text(s->format), s->dynamic ? ", dynamic" : "");
         if (!same_smoothing(s, m))
@@ -108,8 +109,8 @@ static int check_layout(const struct export_plan *p, const struct scheme_module 
                        m->name, l->name);
     if (m->pre_scale && !m->folded && !l->pre_scales)
         return err_set(e, RC_DATA,
-                       "the scheme smooths the input of '%s' by a pre_quant_scale, for which the layout %s has no place: "
-                       "fold it into the norm before with apply-coverage --smooth-at norm",
+                       "the scheme smooths the input of '%s' by a pre_quant_scale, for which the layout %s has no "
+                       "place: fold it into the norm before with apply-coverage --smooth-at norm",
                        m->name, l->name);
     for (size_t i = 0; i < p->scheme->n_modules && !l->mixed; i++) {
         const struct scheme_module *other = &p->scheme->module[i];
@@ -132,7 +133,8 @@ static int fold(struct export_plan *p, const struct scheme_module *m, const stru
 
     if (m->channels != weight->shape[1])
         return err_set(e, RC_DATA,
-                       "the scheme has %zu smoothing scales for '%s', which has %zu inputs: it was made for another model",
+                       "the scheme has %zu smoothing scales for '%s', which has %zu inputs: it was made for another "
+                       "model",
                        m->channels, m->name, weight->shape[1]);
     if (!m->folded)
         return 0;

@@ -1,8 +1,8 @@
 /*
  * tensor.h - whole weight tensors as they lie in a file: their ranges, and their FP8 and INT8 codes
  *
- * The arithmetic of a scale and a code is that of common/base/fp8.h and int8.h, which scoring and evaluation use, too: what was measured
- * is what is written.
+ * The arithmetic of a scale and a code is that of common/base/fp8.h and int8.h, which scoring and evaluation use, too:
+ * what was measured is what is written.
  */
 #ifndef COMMON_QUANT_TENSOR_H
 #define COMMON_QUANT_TENSOR_H

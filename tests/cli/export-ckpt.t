@@ -44,6 +44,17 @@ is export-ckpt-nothing-left '' "$(left x)"
 
 # The plan.
 t export-ckpt-dry-run 0 "export-ckpt -m $M --dry-run $S"
+# FP8, INT8, INT8 with inputs scaled at run time, and an FP8 KV cache.
+jq '.modules |= with_entries((.key | capture("layers.(?<i>[0-9])").i | tonumber) as $i |
+        if $i < 4 then . elif $i == 4 then .value |= {format: "int8", input_amax}
+        else .value = {format: "int8", dynamic: true, input_amax: null} end)' $G/fp8-lm-kv.scheme.json >"$W/mixed.json"
+t export-ckpt-dry-run-mixed 0 "export-ckpt -m $M --dry-run --format compressed-tensors $W/mixed.json"
+like export-ckpt-mixed-modelopt 3 'in int8, but the layout modelopt has one format: use --format compressed-tensors$' \
+    "export-ckpt -m $M -o $W/x $W/mixed.json"
+like export-ckpt-kv-part 3 'KV ranges for 5 layers, .* has 6: engines quantize the cache of all layers or of none$' \
+    "jq 'del(.kv_cache.layers[\"language_model.layers.3\"])' $G/fp8-lm-kv.scheme.json | export-ckpt -m $M -o $W/x"
+like export-ckpt-half-format 3 'q_proj and .*k_proj see one input, but differ' \
+    "jq '.modules[\"language_model.layers.4.self_attn.q_proj\"] |= (.format = \"fp8\" | .weight_amax = 1)' $W/mixed.json | export-ckpt -m $M -o $W/x"
 like export-ckpt-full 4 'No space left' "export-ckpt -m $M --dry-run $S >/dev/full"
 ok export-ckpt-head "export-ckpt -m $M --dry-run $S | head -n 1 >/dev/null"
 

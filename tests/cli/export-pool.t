@@ -191,6 +191,20 @@ else
 fi
 rm -rf "$far"
 
+# Norms that carry smoothing go with their group: what no scheme changes stays shared.
+N=tests/golden/models/nested5-sharded
+calib-amax -q -m $N --per-channel -o "$W/ranges.json" $N.samples.msgpack
+smooth() { # smooth NAME LAYERS: those in INT8
+    apply-coverage -q --select "*language_model.layers.$2.*" --format int8 --smooth-quant 0.5 -o "$W/$1.json" "$W/ranges.json"
+    export-ckpt -q -m $N --format compressed-tensors --pool "$W/smooth" -o "$W/$1" "$W/$1.json"
+}
+smooth smooth0 0
+smooth smooth1 '[01]'
+is 'pool-smoothed: of layer 1 four files' 4 "$(find "$W/smooth1" -name '*.safetensors' -links 2 | wc -l)"
+is 'pool-smoothed: all others are in both' 0 \
+    "$(find "$W/smooth0" -name '*.safetensors' -links 2 | wc -l | awk '{ print $1 - 4 }')"
+ok pool-smoothed-as-told "diff-ckpt -o $W/diff --expect $W/smooth0.json --expect $W/smooth1.json $W/smooth0 $W/smooth1"
+
 # No room: known beforehand, and met on the way.
 if unshare -rm true 2>/dev/null; then
     like pool-no-space 4 'small/pool. needs [0-9]+ bytes, the file system has [0-9]+ free' \

@@ -1,7 +1,7 @@
 /*
  * export_int8.c - SmoothQuant checkpoints against what ModelOpt wrote, and folded ones against their definition
  *
- * ModelOpt made them without a GPU; its channel ranges are in tests/golden/export/int8-sq.channels.json.
+ * ModelOpt made them without a GPU; its channel ranges are in tests/golden/modelopt-tiny/channels.json.
  */
 #include <math.h>
 
@@ -10,71 +10,16 @@
 #include "tests/unit/exported.h"
 
 #define TINY     "data/tiny-qwen2_5-vl"
-#define CHANNELS "tests/golden/export/int8-sq.channels.json"
+#define CHANNELS "tests/golden/modelopt-tiny/channels.json"
 #define MODELOPT "tests/golden/modelopt-tiny/exports/"
 
 static struct ckpt tiny;
-static json_t *channels;
+static struct layers ranges;
 
 static void fail(const struct err *e)
 {
     printf("Bail out! %s\n", e->msg);
     exit(1);
-}
-
-/* Ranges of the columns of a weight. */
-static float *columns(const struct st_tensor *w)
-{
-    const size_t rows = w->shape[0], cols = w->shape[1];
-    float *most = calloc(cols, sizeof *most), *x = calloc(cols, sizeof *x);
-    struct err e = {0};
-
-    for (size_t r = 0; r < rows; r++) {
-        if (ckpt_read_f32(&tiny, w, r * cols, cols, x, true, &e))
-            fail(&e);
-        for (size_t c = 0; c < cols; c++)
-            most[c] = fmaxf(most[c], fabsf(x[c]));
-    }
-    free(x);
-    return most;
-}
-
-/* What entered the group of a module. */
-static float *inputs(const char *module, size_t cols)
-{
-    float *amax = calloc(cols, sizeof *amax);
-    char group[NAME_BYTES];
-    struct err e = {0};
-    const json_t *list;
-
-    if (name_group(module, group, &e))
-        fail(&e);
-    list = json_object_get(channels, group);
-    if (json_array_size(list) != cols)
-        exit(1);
-    for (size_t c = 0; c < cols; c++)
-        amax[c] = bf16_to_f32(bf16_from_f32((float)json_number_value(json_array_get(list, c))));
-    return amax;
-}
-
-static void add_module(struct layers *l, const char *module)
-{
-    char hub[NAME_BYTES], name[NAME_BYTES + 8];
-    const struct st_tensor *w;
-    float *in, *weight;
-    struct err e = {0};
-    size_t index;
-
-    if (name_hub(module, hub, &e))
-        fail(&e);
-    snprintf(name, sizeof name, "%s.weight", hub);
-    w = ckpt_find(&tiny, name);
-    in = inputs(module, w->shape[1]);
-    weight = columns(w);
-    if (layers_add(l, module, w->shape[0], w->shape[1], &index, &e) || layers_set_channels(l, index, in, weight, &e))
-        fail(&e);
-    free(weight);
-    free(in);
 }
 
 static json_t *numbers(const float *x, size_t n)
@@ -86,26 +31,33 @@ static json_t *numbers(const float *x, size_t n)
     return list;
 }
 
-/* The scheme of these modules (canonical names), smoothed; folded: where a norm can carry it, and no others. */
+static bool is_among(const json_t *names, const char *name)
+{
+    const json_t *v;
+    size_t i;
+
+    json_array_foreach((json_t *)names, i, v) if (!strcmp(json_string_value(v), name)) return true;
+    return false;
+}
+
+/* The scheme of the groups of these modules, smoothed; fold: at the norm where one can carry it, and no others. */
 static const char *put_scheme(const json_t *modules, double alpha, bool fold, bool dynamic)
 {
     static char path[300];
-    json_t *selected = json_array(), *all = json_object(), *doc, *name;
-    struct layers l = {0};
+    json_t *selected = json_array(), *all = json_object(), *doc;
     struct err e = {0};
-    size_t i;
 
-    if (layers_init(&l, &e))
-        fail(&e);
-    json_array_foreach((json_t *)modules, i, name) add_module(&l, json_string_value(name));
-    for (size_t g = 0; g < l.n_groups; g++) {
-        const bool folds = smooth_folds(&l, g), smooth = folds || !fold;
+    for (size_t g = 0; g < ranges.n_groups; g++) {
+        const struct layer_group *group = &ranges.group[g];
+        const bool smooth = !fold || smooth_folds(&ranges, g);
         struct smooth_group s;
 
-        if (smooth_make(&s, &l, g, alpha, ROUND_MODELOPT, &e))
+        if (!is_among(modules, group->name))
+            continue;
+        if (smooth_make(&s, &ranges, g, alpha, ROUND_MODELOPT, &e))
             fail(&e);
-        json_array_append_new(selected, json_string(l.group[g].name));
-        for (size_t k = 0; k < l.group[g].n_members; k++) {
+        json_array_append_new(selected, json_string(group->name));
+        for (size_t k = 0; k < group->n_members; k++) {
             json_t *m = json_pack("{s:s,s:b,s:o}", "format", "int8", "dynamic", dynamic, "input_amax",
                                   dynamic ? json_null() : json_real((double)s.input_amax));
 
@@ -114,7 +66,7 @@ static const char *put_scheme(const json_t *modules, double alpha, bool fold, bo
                 json_object_set_new(m, "pre_quant_scale", numbers(s.pre, s.channels));
                 json_object_set_new(m, "own_scale", numbers(s.own[k], s.channels));
             }
-            json_object_set_new(all, l.module[l.group[g].member[k]].name, m);
+            json_object_set_new(all, ranges.module[group->member[k]].name, m);
         }
         smooth_release(&s);
     }
@@ -125,7 +77,6 @@ static const char *put_scheme(const json_t *modules, double alpha, bool fold, bo
     if (json_dump_file(doc, path, JSON_REAL_PRECISION(9)))
         exit(1);
     json_decref(doc);
-    layers_release(&l);
     return path;
 }
 
@@ -282,6 +233,7 @@ static const char *text_scheme(const char *groups, const char *modules, const ch
 
 #define O0          "\"language_model.layers.0.self_attn.o_proj\""
 #define D1          "\"language_model.layers.1.mlp.down_proj\""
+#define MERGER      "\"visual.merger.mlp.0\""
 #define FP8(name)   name ":{\"format\":\"fp8\",\"weight_amax\":1,\"input_amax\":1}"
 #define INT8(name)  name ":{\"format\":\"int8\",\"input_amax\":1}"
 #define TOKEN(name) name ":{\"format\":\"int8\",\"dynamic\":true,\"input_amax\":null}"
@@ -314,7 +266,7 @@ static void bad_schemes(void)
 /* FP8, INT8 and INT8 with dynamic inputs in one checkpoint: a group each, and nobody in two. */
 static void mixed(void)
 {
-    const char *s = text_scheme(O0 "," D1 ",\"visual.merger.mlp.0\"", FP8(O0) "," INT8(D1) "," TOKEN("\"visual.merger.mlp.0\""), "");
+    const char *s = text_scheme(O0 "," D1 "," MERGER, FP8(O0) "," INT8(D1) "," TOKEN(MERGER), "");
     struct err e = {0};
     struct ckpt c = {0};
     json_t *groups, *config;
@@ -353,8 +305,7 @@ int main(void)
 
     if (!mkdtemp(dir))
         return 1;
-    channels = json_read(CHANNELS, NULL, &e);
-    if (!channels || ckpt_open(&tiny, TINY, &e))
+    if (layers_read(&ranges, CHANNELS, &e) || ckpt_open(&tiny, TINY, &e))
         fail(&e);
     like_modelopt("int8-sq-stock", 1);
     like_modelopt("int8-sq-alpha05-stock", 0.5);
@@ -366,7 +317,7 @@ int main(void)
     mixed();
     bad_schemes();
     ckpt_close(&tiny);
-    json_decref(channels);
+    layers_release(&ranges);
     unlink(in_dir("scheme.json"));
     CHECK(rmdir(dir) == 0, "nothing is left behind");
     return unit_end();
