@@ -11,12 +11,13 @@
 # SAMPLES   pictures to calibrate with; as many captions alone are added
 # EVAL      pictures to evaluate on, and as many captions alone; other pictures than those of the calibration
 # LAYOUT    modelopt or compressed-tensors (default: the one that engines load: compressed-tensors when a layer is INT8)
+# ENGINE    the one that must load the checkpoints (default vllm); check.txt says what all do
 # APPLY     more options of apply-coverage, e.g. APPLY='--smooth-quant 0.5'     EXPORT  more options of export-ckpt
 # SEED, DEVICE, OUT, LAUNCH    as in sweep.mk
 #
 # Every stage's result appears whole or not at all, so an interrupted run goes on where it stopped, and a second one does
-# nothing.  Settings that change what is measured are kept in OUT/settings, what the recipes need of calib-amax in OUT/needs;
-# a change of either starts over.
+# nothing.  Settings that change what is measured are kept in OUT/settings, and what recipes have needed of calib-amax in
+# OUT/needs; a change of the one, or an addition to the other, starts over.
 
 MODEL    ?= data/tiny-qwen2_5-vl
 DATA     ?= data/shapes2017
@@ -25,6 +26,7 @@ SAMPLES  ?= 40
 EVAL     ?= 40
 SEED     ?= 42
 DEVICE   ?= auto
+ENGINE   ?= vllm
 OUT      ?= out/quantize-$(notdir $(MODEL:%/=%))
 TOOLS    ?= build/tools
 PIPES    := $(dir $(lastword $(MAKEFILE_LIST)))
@@ -41,6 +43,7 @@ $(if $(filter $(words $(NAMES)),$(words $(sort $(NAMES)))),,$(error PRESET='$(PR
 needs_of  = $(shell $(TOOLS)/apply-coverage --needs $(APPLY) --preset $(1) || echo error)
 NEEDS    := $(sort $(foreach p,$(PRESET),$(call needs_of,$p)))
 $(if $(filter error,$(NEEDS)),$(error PRESET='$(PRESET)' cannot be used))
+NEEDS    := $(sort $(NEEDS) $(shell cat $(OUT)/needs 2>/dev/null))# what earlier recipes needed stays measured
 
 RUN       = $(LAUNCH)
 SETTINGS := MODEL=$(MODEL) DATA=$(DATA) SAMPLES=$(SAMPLES) EVAL=$(EVAL) SEED=$(SEED) LAYOUT=$(LAYOUT) APPLY=$(APPLY) \
@@ -74,7 +77,7 @@ $(call at,layout): %/layout: %/scheme.json
 $(call at,checkpoint/config.json): %/checkpoint/config.json: %/scheme.json %/layout
 	export-ckpt -q -f -m $(MODEL) --format $(or $(LAYOUT),$$(cat $*/layout)) $(EXPORT) -o $(@D) $<
 $(call at,check.txt): %/check.txt: %/checkpoint/config.json
-	check-ckpt -f -o $@ $(<D)
+	check-ckpt -f -o $@ $(<D) || check-ckpt --engine $(ENGINE) $(<D) >/dev/null
 $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/reference.states
 	$(RUN) eval-logits -f --ref $(OUT)/reference.states --device $(DEVICE) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples

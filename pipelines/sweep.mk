@@ -11,6 +11,7 @@
 # SAMPLES   pictures to calibrate and score with; as many captions alone are added (16 pictures are the least that rank well)
 # EVAL      pictures to evaluate on, and as many captions alone; other pictures than those of the calibration
 # SCOPE     all, language or vision     BY  groups or bytes     METHOD  gradient or kl     SEED, DEVICE, OUT
+# SCORE     more options of layer-score, e.g. SCORE='--formats fp8,int8 --activations dynamic'
 # APPLY     more options of apply-coverage, e.g. APPLY='--include-unservable --fused-ranges own'
 # POOL      folder where checkpoints share equal tensors by hard links (default OUT/pool; POOL= for none)
 # EXPORT    more options of export-ckpt     LAUNCH  a prefix for what runs the model, e.g. LAUNCH='srun --gpus=1'
@@ -41,7 +42,7 @@ $(if $(POINTS),,$(error COVERAGE='$(COVERAGE)' ONLY='$(ONLY)' names no coverage 
 SCORED   := $(if $(filter kl,$(METHOD)),kl,gradient)
 RUN       = $(LAUNCH)
 SETTINGS := MODEL=$(MODEL) DATA=$(DATA) SAMPLES=$(SAMPLES) EVAL=$(EVAL) SEED=$(SEED) SCOPE=$(SCOPE) BY=$(BY) \
-            METHOD=$(METHOD) APPLY=$(APPLY) EXPORT=$(EXPORT) POOL=$(notdir $(POOL))
+            METHOD=$(METHOD)$(if $(SCORE), SCORE=$(SCORE)) APPLY=$(APPLY) EXPORT=$(EXPORT) POOL=$(notdir $(POOL))
 $(shell mkdir -p $(OUT) && { echo '$(SETTINGS)' | cmp -s - $(OUT)/settings || echo '$(SETTINGS)' >$(OUT)/settings; })
 
 at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
@@ -55,7 +56,7 @@ include $(PIPES)data.mk
 
 # Ranking: one scored document for all points.
 $(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples
-	$(RUN) layer-score -f -m $(MODEL) --device $(DEVICE) --method $(METHOD) -o $@ $^
+	$(RUN) layer-score -f -m $(MODEL) --device $(DEVICE) --method $(METHOD) $(SCORE) -o $@ $^
 $(OUT)/ranking.json: $(OUT)/layers.json
 	rank-layers -f --by $(SCORED) --scope $(SCOPE) --report $(OUT)/layer-sensitivity-report.md -o $@ $<
 

@@ -9,8 +9,8 @@
 #include "common/base/mem.h"
 #include "common/quant/preset.h"
 
-static const char *by, *scope = "all", *from, *preset_name, *format, *activations, *smooth, *smooth_at, *kv, *fused,
-    *rounding, *output;
+static const char *by, *scope = "all", *from, *preset_name, *format, *activations, *smooth, *smooth_at, *kv,
+                       *fused, *rounding, *output;
 static double bits;
 static bool unscored, unservable, summary, needs;
 static struct cli_list list;
@@ -33,19 +33,24 @@ static const struct cli_opt opts[] = {
      NULL},
     {OPT_STR, 0, "from", &from, "FILE", "the layers of a coverage file or scheme, instead of PCT", 0, 0,
      NULL},
-    {OPT_STR, 0, "preset", &preset_name, "NAME", "a recipe, instead of PCT: a name, FILE.json, or 'list' to print the names",
-     0, 0, NULL},
-    {OPT_CHOICE, 0, "format", &format, NULL, "in which format (default best: of those that were scored)", 0, 0,
-     format_choices},
+    {OPT_STR, 0, "preset", &preset_name, "NAME",
+     "a recipe, instead of PCT: a name, FILE.json, or 'list' to print the names", 0, 0, NULL},
+    {OPT_CHOICE, 0, "format", &format, NULL, "in which format (default best: of those that were scored)", 0,
+     0, format_choices},
     {OPT_CHOICE, 0, "activations", &activations, NULL,
-     "INT8 inputs have one range, or one for every token (default: as scored, else static)", 0, 0, activation_choices},
+     "INT8 inputs have one range, or one for every token (default: as scored, else static)", 0, 0,
+     activation_choices},
     {OPT_STR, 0, "smooth-quant", &smooth, "ALPHA",
-     "smooth INT8 layers: 0 to 1, 'auto' for what calib-amax found, 'none'\n(default: as scored, else none)", 0, 0, NULL},
+     "smooth INT8 layers: 0 to 1, 'auto' for what calib-amax found, 'none'\n(default: as scored, else none)",
+     0, 0, NULL},
     {OPT_CHOICE, 0, "smooth-at", &smooth_at, NULL,
-     "smooth only layers whose norm can carry the scale, or all,\nwhere the input enters (default: as scored, else norm)", 0, 0, smooth_at_choices},
-    {OPT_CHOICE, 0, "kv", &kv, NULL, "the KV cache of the language model (default: as the preset or FILE says, else none)", 0,
-     0, kv_choices},
-    {OPT_FLAG, 0, "needs", &needs, NULL, "print the options of calib-amax that the preset needs, and stop", 0, 0, NULL},
+     "smooth only layers whose norm can carry the scale, or all,\nwhere the input enters (default: as "
+     "scored, else norm)",
+     0, 0, smooth_at_choices},
+    {OPT_CHOICE, 0, "kv", &kv, NULL,
+     "the KV cache of the language model (default: as the preset or FILE says, else none)", 0, 0, kv_choices},
+    {OPT_FLAG, 0, "needs", &needs, NULL, "print the options of calib-amax that the preset needs, and stop", 0,
+     0, NULL},
     {OPT_CHOICE, 0, "scope", &scope, NULL, "which part of the model to take layers of (default: all)", 0, 0,
      name_scope_choices},
     {OPT_CHOICE, 0, "fused-ranges", &fused, NULL,
@@ -62,12 +67,13 @@ static const struct cli_opt opts[] = {
     CLI_QUIET,
     {.kind = OPT_END},
 };
-static const struct cli tool = {"apply-coverage",
-                                "PCT [LAYERS] | --bits B | --select PATTERN | --from FILE | --preset NAME [LAYERS]",
-                                "choose which layers to quantize",
-                                opts,
-                                0,
-                                2};
+static const struct cli tool = {
+    "apply-coverage",
+    "PCT [LAYERS] | --bits B | --select PATTERN | --from FILE | --preset NAME [LAYERS]",
+    "choose which layers to quantize",
+    opts,
+    0,
+    2};
 
 static int parse_percent(const char *text, unsigned *percent, struct err *e)
 {
@@ -91,7 +97,8 @@ static int parse_alpha(const char *text, double *alpha, struct err *e)
     }
     *alpha = strtod(text, &end);
     if (end == text || *end || !(*alpha >= 0 && *alpha <= 1))
-        return err_set(e, RC_USAGE, "--smooth-quant: '%s' is neither an alpha from 0 to 1, nor 'auto' or 'none'", text);
+        return err_set(e, RC_USAGE,
+                       "--smooth-quant: '%s' is neither an alpha from 0 to 1, nor 'auto' or 'none'", text);
     return 0;
 }
 
@@ -129,7 +136,7 @@ static int parse_mode(struct scheme_opts *o, char ***operand, size_t *n, struct 
         return err_set(e, RC_USAGE,
                        "--from takes a selection as it is: no --exclude, --scope or --include-unscored");
     o->bits = bits;
-    o->by = bits > 0        ? BY_BITS
+    o->by = bits > 0      ? BY_BITS
             : o->n_select ? BY_SELECT
             : from        ? BY_COVERAGE
             : preset_name ? BY_PRESET
@@ -167,9 +174,11 @@ static void say_summary(const struct scheme *s)
         snprintf(kl, sizeof kl, ", predicted KL %.3g nats per token", s->predicted_kl);
     if (count_int8(s))
         snprintf(int8, sizeof int8, ", %zu of %zu layers in INT8", count_int8(s), s->n_modules);
-    cli_note("%s: %zu of %zu groups, %.1f %% of the weight bytes%s; %.3f bits per weight, %.4g MiB instead of %.4g%s%s",
-             s->name, s->n_selected, s->n_selected + s->n_dropped, 100 * s->bytes_fraction, int8, s->effective_bits,
-             s->weight_bytes / 0x1p20, (double)s->weights * 2 / 0x1p20, s->n_kv ? ", FP8 KV cache" : "", kl);
+    cli_note("%s: %zu of %zu groups, %.1f %% of the weight bytes%s; %.3f bits per weight, %.4g MiB instead "
+             "of %.4g%s%s",
+             s->name, s->n_selected, s->n_selected + s->n_dropped, 100 * s->bytes_fraction, int8,
+             s->effective_bits, s->weight_bytes / 0x1p20, (double)s->weights * 2 / 0x1p20,
+             s->n_kv ? ", FP8 KV cache" : "", kl);
 }
 
 static int print_list(struct err *e)
@@ -190,12 +199,14 @@ static int check_use(const struct scheme *s, struct err *e)
 {
     if (s->ranged && !count_int8(s) && (activations || smooth_at || (smooth && strcmp(smooth, "none"))))
         return err_set(e, RC_USAGE,
-                       "--activations, --smooth-quant and --smooth-at are for INT8, and no selected layer is stored in it "
+                       "--activations, --smooth-quant and --smooth-at are for INT8, and no selected layer is "
+                       "stored in it "
                        "(--format int8)");
     return 0;
 }
 
-static int make(struct scheme *s, struct layers *l, struct scheme_opts *o, const struct preset *p, struct err *e)
+static int make(struct scheme *s, struct layers *l, struct scheme_opts *o, const struct preset *p,
+                struct err *e)
 {
     enum scheme_format *of_group = mem_zalloc(l->n_groups, sizeof *of_group, e);
     bool by_score = o->by == BY_GROUPS || o->by == BY_BYTES || o->by == BY_BITS;
@@ -224,7 +235,7 @@ static int select_layers(struct scheme_opts *o, char **operand, size_t n, struct
         parse_mode(o, &operand, &n, e))
         goto out;
     if (needs) {
-        printf("%s\n", preset_needs(o->kv, alpha));
+        printf("%s\n", preset_needs(o->kv, alpha, o->activations));
         ret = 0;
         goto out;
     }
@@ -234,8 +245,10 @@ static int select_layers(struct scheme_opts *o, char **operand, size_t n, struct
     o->kv = kv ? o->kv : o->kv || other.n_kv;
     if (make(&s, &l, o, &p, e))
         goto out;
-    ret = scheme_write(&s, (struct layers_from[]){{"layers", l.hex}, {from ? "coverage" : "preset", from ? other.hex : p.hex}},
-                       from || *p.hex ? 2 : 1, output, e);
+    ret = scheme_write(
+        &s,
+        (struct layers_from[]){{"layers", l.hex}, {from ? "coverage" : "preset", from ? other.hex : p.hex}},
+        from || *p.hex ? 2 : 1, output, e);
     if (!ret && s.gap > 1e-9)
         cli_warn("many selections are equally good: this one is within %.1g of the best score", s.gap);
     if (!ret && summary)

@@ -463,9 +463,6 @@ int model_apply(struct model *m, const struct scheme *s, struct err *e)
                        s->model_digest, m->weights.ckpt.dir, m->digest);
     if (s->rounding && rounding_parse(s->rounding, &rounding, e))
         return err_prefix(e, "scheme %s", s->label);
-    if (rounding == ROUND_MODELOPT_CPU)
-        return err_set(e, RC_DATA, "scheme %s has rounding modelopt-cpu, which is for exports: run it with modelopt or exact",
-                       s->label);
     for (size_t i = 0; i < m->linears; i++)
         model_unquantize(m, &m->linear[i]);
     m->rounding = rounding;

@@ -114,8 +114,11 @@ static int weigh_columns(float *amax, const struct model *m, const struct linear
     float *w = weights_f32(&m->weights, info->weight, e);
 
     for (size_t o = 0; w && o < info->out; o++)
-        for (size_t c = 0; c < info->in; c++)
-            amax[c] = fmaxf(amax[c], fabsf(w[o * info->in + c]));
+        for (size_t c = 0; c < info->in; c++) {
+            float size = fabsf(w[o * info->in + c]);
+
+            amax[c] = size > amax[c] ? size : amax[c]; /* not fmaxf(), which compilers do not vectorise */
+        }
     free(w);
     return w ? 0 : -1;
 }

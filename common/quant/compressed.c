@@ -251,6 +251,10 @@ static json_t *groups(const struct layout_claim *c, const struct kind *k, size_t
     return all;
 }
 
+/*
+ * Where formats differ, each group says its own, and the whole that of the first: "mixed-precision", which compressed-tensors
+ * has for it, makes SGLang before August 2026 load all of it unquantized, without a word.
+ */
 json_t *compressed_config(const struct layout_claim *c, struct err *e)
 {
     static const struct kind known[] = {{FORMAT_FP8, false}, {FORMAT_INT8, false}, {FORMAT_INT8, true}};
@@ -268,7 +272,7 @@ json_t *compressed_config(const struct layout_claim *c, struct err *e)
     }
     config_groups = groups(c, kind, n, e);
     if (!config_groups || json_put(o, "quant_method", json_string("compressed-tensors"), e) ||
-        json_put(o, "format", json_string(n == 1 ? format_of(&kind[0]) : "mixed-precision"), e) ||
+        json_put(o, "format", json_string(format_of(&kind[0])), e) ||
         json_put(o, "quantization_status", json_string("compressed"), e) ||
         json_put(o, "config_groups", json_incref(config_groups), e) ||
         json_put(o, "ignore", json_incref((json_t *)c->ignore), e) ||

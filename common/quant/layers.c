@@ -125,7 +125,8 @@ int layers_add(struct layers *l, const char *name, size_t rows, size_t cols, siz
     if (mem_grow((void **)&l->module, l->n_modules, &l->cap_modules, sizeof *l->module, e))
         return -1;
     m = &l->module[l->n_modules];
-    *m = (struct layer_module){.rows = rows, .cols = cols, .weight_amax = -1, .input_amax = -1, .kv_amax = -1};
+    *m =
+        (struct layer_module){.rows = rows, .cols = cols, .weight_amax = -1, .input_amax = -1, .kv_amax = -1};
     m->name = mem_strdup(canonical, e);
     l->n_modules++;
     if (!m->name || json_put(l->modules_by_name, canonical, json_integer((json_int_t)l->n_modules - 1), e))
@@ -164,8 +165,8 @@ static float *copy_channels(const struct layer_module *m, const float *amax, con
 
     for (size_t c = 0; copy && c < m->cols; c++) {
         if (!(amax[c] >= 0) || !isfinite(amax[c])) {
-            err_set(e, RC_DATA, "'%s': the %s range of channel %zu, %g, is negative or not finite", m->name, what, c,
-                    amax[c]);
+            err_set(e, RC_DATA, "'%s': the %s range of channel %zu, %g, is negative or not finite", m->name,
+                    what, c, amax[c]);
             free(copy);
             return NULL;
         }
@@ -174,7 +175,8 @@ static float *copy_channels(const struct layer_module *m, const float *amax, con
     return copy;
 }
 
-int layers_set_channels(struct layers *l, size_t module, const float *input, const float *weight, struct err *e)
+int layers_set_channels(struct layers *l, size_t module, const float *input, const float *weight,
+                        struct err *e)
 {
     struct layer_module *m = &l->module[module];
     float *x = NULL, *w;
@@ -198,9 +200,11 @@ int layers_set_kv(struct layers *l, size_t module, float amax, struct err *e)
     struct layer_module *m = &l->module[module];
 
     if (!(amax >= 0) || !isfinite(amax))
-        return err_set(e, RC_DATA, "'%s': the range %g of the KV cache is negative or not finite", m->name, amax);
+        return err_set(e, RC_DATA, "'%s': the range %g of the KV cache is negative or not finite", m->name,
+                       amax);
     if (!name_cached(m->name))
-        return err_set(e, RC_DATA, "'%s': only k_proj and v_proj of the language model have a range in the KV cache",
+        return err_set(e, RC_DATA,
+                       "'%s': only k_proj and v_proj of the language model have a range in the KV cache",
                        m->name);
     m->kv_amax = amax;
     return 0;
@@ -209,8 +213,8 @@ int layers_set_kv(struct layers *l, size_t module, float amax, struct err *e)
 int layers_set_alpha(struct layers *l, size_t group, double alpha, struct err *e)
 {
     if (!(alpha >= 0 && alpha <= 1))
-        return err_set(e, RC_DATA, "'%s': SmoothQuant's alpha is %g; it must lie within 0 and 1", l->group[group].name,
-                       alpha);
+        return err_set(e, RC_DATA, "'%s': SmoothQuant's alpha is %g; it must lie within 0 and 1",
+                       l->group[group].name, alpha);
     l->group[group].alpha = alpha;
     return 0;
 }
@@ -218,7 +222,8 @@ int layers_set_alpha(struct layers *l, size_t group, double alpha, struct err *e
 int layers_set_int8(struct layers *l, const char *activations, double alpha, bool smooth_input, struct err *e)
 {
     if (!isnan(alpha) && alpha != -1 && !(alpha >= 0 && alpha <= 1))
-        return err_set(e, RC_DATA, "%s: SmoothQuant's alpha is %g; it must lie within 0 and 1", l->label, alpha);
+        return err_set(e, RC_DATA, "%s: SmoothQuant's alpha is %g; it must lie within 0 and 1", l->label,
+                       alpha);
     l->alpha = alpha;
     l->smooth_input = smooth_input;
     return set_text(&l->activations, activations, e);

@@ -73,7 +73,8 @@ static int read_alpha(struct layers *l, const json_t *quant, const struct where 
     else if (json_is_number(v) && json_number_value(v) >= 0 && json_number_value(v) <= 1)
         l->alpha = json_number_value(v);
     else if (v && !json_is_null(v))
-        return err_set(e, RC_DATA, "%s: 'smooth_alpha' is neither within 0 and 1, nor \"auto\", nor null", w->text);
+        return err_set(e, RC_DATA, "%s: 'smooth_alpha' is neither within 0 and 1, nor \"auto\", nor null",
+                       w->text);
     return 0;
 }
 
@@ -98,10 +99,11 @@ static int read_meta(struct layers *l, struct err *e)
                     json_or_size(samples, "tokens", &l->tokens, at_samples.text, e) ||
                     json_or_size(samples, "loss_tokens", &l->loss_tokens, at_samples.text, e)))
         return -1;
-    if (quant && (json_or_str(quant, "rounding", &rounding, at_quant.text, e) ||
-                  json_or_str(quant, "fused_ranges", &fused, at_quant.text, e) ||
-                  json_or_str(quant, "activations", &activations, at_quant.text, e) ||
-                  json_or_str(quant, "smooth_at", &smooth_at, at_quant.text, e) || read_alpha(l, quant, &at_quant, e)))
+    if (quant &&
+        (json_or_str(quant, "rounding", &rounding, at_quant.text, e) ||
+         json_or_str(quant, "fused_ranges", &fused, at_quant.text, e) ||
+         json_or_str(quant, "activations", &activations, at_quant.text, e) ||
+         json_or_str(quant, "smooth_at", &smooth_at, at_quant.text, e) || read_alpha(l, quant, &at_quant, e)))
         return -1;
     if (scheme && json_or_str(scheme, "auto_quantize_method", &method, at_scheme.text, e))
         return -1;
@@ -135,8 +137,8 @@ static int read_amax(const json_t *obj, const char *key, const struct where *w, 
 }
 
 /* Ranges of the input channels; absent: *out is NULL. */
-static int read_channels(const struct layer_module *m, const json_t *obj, const char *key, const struct where *w,
-                         float **out, struct err *e)
+static int read_channels(const struct layer_module *m, const json_t *obj, const char *key,
+                         const struct where *w, float **out, struct err *e)
 {
     const json_t *list = json_object_get(obj, key);
 
@@ -144,21 +146,24 @@ static int read_channels(const struct layer_module *m, const json_t *obj, const 
     if (!list || json_is_null(list))
         return 0;
     if (!json_is_array(list) || json_array_size(list) != m->cols)
-        return err_set(e, RC_DATA, "%s: '%s' is not an array of %zu numbers, one per column", w->text, key, m->cols);
+        return err_set(e, RC_DATA, "%s: '%s' is not an array of %zu numbers, one per column", w->text, key,
+                       m->cols);
     *out = mem_zalloc(m->cols, sizeof **out, e);
     for (size_t c = 0; *out && c < m->cols; c++) {
         const json_t *v = json_array_get(list, c);
         double amax = json_number_value(v);
 
         if (!json_is_number(v) || !(amax >= 0 && isfinite((float)amax)))
-            return err_set(e, RC_DATA, "%s: %s[%zu] is not a finite number that is not negative", w->text, key, c);
+            return err_set(e, RC_DATA, "%s: %s[%zu] is not a finite number that is not negative", w->text,
+                           key, c);
         (*out)[c] = (float)amax;
     }
     return *out ? 0 : -1;
 }
 
 /* What SmoothQuant and an FP8 KV cache need, each optional. */
-static int read_more_ranges(struct layers *l, size_t index, const json_t *obj, const struct where *w, struct err *e)
+static int read_more_ranges(struct layers *l, size_t index, const json_t *obj, const struct where *w,
+                            struct err *e)
 {
     struct layer_module *m = &l->module[index];
     struct layer_group *g = &l->group[m->group];
@@ -167,12 +172,14 @@ static int read_more_ranges(struct layers *l, size_t index, const json_t *obj, c
 
     if (read_channels(m, obj, "input_amax_per_channel", w, &m->input_channels, e) ||
         read_channels(m, obj, "weight_amax_per_channel", w, &m->weight_channels, e) ||
-        read_amax(obj, "kv_amax", w, &kv, e) || (kv >= 0 && layers_set_kv(l, index, kv, e)) ||
-        json_or_f64(obj, "smooth_alpha", &alpha, w->text, e))
+        read_amax(obj, "kv_amax", w, &kv, e) || json_or_f64(obj, "smooth_alpha", &alpha, w->text, e))
         return -1;
     if (!isnan(g->alpha) && alpha != g->alpha)
         return err_set(e, RC_DATA, "%s: 'smooth_alpha' is not that of '%s'", w->text, g->name);
-    return isnan(alpha) ? 0 : layers_set_alpha(l, m->group, alpha, e);
+    if ((kv >= 0 && layers_set_kv(l, index, kv, e)) ||
+        (!isnan(alpha) && layers_set_alpha(l, m->group, alpha, e)))
+        return err_prefix(e, "%s", w->text);
+    return 0;
 }
 
 static int read_module(struct layers *l, const char *name, json_t *obj, struct err *e)
@@ -268,11 +275,11 @@ static int read_choices(struct layer_group *g, const json_t *obj, const struct w
 }
 
 /*
- * Optional sums of the choices but NONE: a number when there is one, else an array beside "formats", null where it was not
- * measured.  offset: of the member of struct layer_choice.
+ * Optional sums of the choices but NONE: a number when there is one, else an array beside "formats", null
+ * where it was not measured.  offset: of the member of struct layer_choice.
  */
-static int read_sums(struct layer_group *g, const json_t *obj, const char *key, const struct where *w, size_t offset,
-                     struct err *e)
+static int read_sums(struct layer_group *g, const json_t *obj, const char *key, const struct where *w,
+                     size_t offset, struct err *e)
 {
     const json_t *v = json_object_get(obj, key);
     size_t n = g->n_choices - 1;
@@ -280,7 +287,8 @@ static int read_sums(struct layer_group *g, const json_t *obj, const char *key, 
     if (!v || json_is_null(v))
         return 0;
     if (json_is_array(v) ? json_array_size(v) != n : n != 1)
-        return err_set(e, RC_DATA, "%s: '%s' does not have a number for each of the %zu formats", w->text, key, n);
+        return err_set(e, RC_DATA, "%s: '%s' does not have a number for each of the %zu formats", w->text,
+                       key, n);
     for (size_t i = 0; i < n; i++) {
         const json_t *sum = json_is_array(v) ? json_array_get(v, i) : v;
         double x = json_number_value(sum);
@@ -288,7 +296,8 @@ static int read_sums(struct layer_group *g, const json_t *obj, const char *key, 
         if (json_is_null(sum))
             continue;
         if (!json_is_number(sum) || !(x >= 0 && isfinite(x)))
-            return err_set(e, RC_DATA, "%s: '%s' is not a number, negative or not finite: %g", w->text, key, x);
+            return err_set(e, RC_DATA, "%s: '%s' is not a number, negative or not finite: %g", w->text, key,
+                           x);
         memcpy((char *)&g->choice[i] + offset, &x, sizeof x);
     }
     return 0;

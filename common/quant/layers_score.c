@@ -68,7 +68,8 @@ static void drop_choice(struct layer_group *g, size_t at)
 }
 
 /* A choice before `at`. */
-static int add_choice(struct layer_group *g, size_t at, const char *format, double bits, uint64_t cost, struct err *e)
+static int add_choice(struct layer_group *g, size_t at, const char *format, double bits, uint64_t cost,
+                      struct err *e)
 {
     struct layer_choice *more = mem_realloc(g->choice, g->n_choices + 1, sizeof *more, e);
     char *label;
@@ -99,8 +100,8 @@ static struct layer_choice *choice_of(struct layer_group *g, const char *format,
     return &g->choice[at];
 }
 
-int layers_set_score(struct layers *l, size_t group, const char *format, const char *method, double gradient, double kl,
-                     double predicted_kl, struct err *e)
+int layers_set_score(struct layers *l, size_t group, const char *format, const char *method, double gradient,
+                     double kl, double predicted_kl, struct err *e)
 {
     struct layer_group *g = &l->group[group];
     bool by_kl = !strcmp(method, "kl_div");
@@ -139,8 +140,8 @@ int layers_use_method(struct layers *l, const char *method, struct err *e)
             double v = by_kl ? g->choice[j].kl : g->choice[j].gradient;
 
             if (isnan(v))
-                return err_set(e, RC_DATA, "%s has no %s scores ('%s'): run layer-score --method %s", l->label, method,
-                               g->key, method);
+                return err_set(e, RC_DATA, "%s has no %s scores ('%s'): run layer-score --method %s",
+                               l->label, method, g->key, method);
             g->choice[j].score = v;
         }
         g->importance = g->scored ? layers_best(g)->score : 0;
@@ -160,8 +161,8 @@ int layers_use_format(struct layers *l, const char *format, struct err *e)
         for (size_t j = 0; j + 1 < g->n_choices; j++)
             found |= layers_choice_is(&g->choice[j], format);
         if (!found)
-            return err_set(e, RC_DATA, "%s has no %s scores ('%s'): run layer-score --formats fp8,int8", l->label, format,
-                           g->key);
+            return err_set(e, RC_DATA, "%s has no %s scores ('%s'): run layer-score --formats fp8,int8",
+                           l->label, format, g->key);
         for (size_t j = 0; j + 1 < g->n_choices; j++) {
             if (layers_choice_is(&g->choice[j], format))
                 continue;

@@ -113,9 +113,13 @@ static int put_meta(json_t *out, const struct layers *l, struct err *e)
         if (!(o = section(out, "quantization", e)) || put_formats(o, l, e) ||
             put_text(o, "rounding", l->rounding, e) || put_text(o, "fused_ranges", l->fused_ranges, e))
             return -1;
-        if (l->activations &&
-            (put_text(o, "activations", l->activations, e) || json_put(o, "smooth_alpha", alpha_json(l->alpha), e) ||
-             put_text(o, "smooth_at", isnan(l->alpha) ? NULL : l->smooth_input ? "input" : "norm", e)))
+        if (l->activations && (put_text(o, "activations", l->activations, e) ||
+                               json_put(o, "smooth_alpha", alpha_json(l->alpha), e) ||
+                               put_text(o, "smooth_at",
+                                        isnan(l->alpha)   ? NULL
+                                        : l->smooth_input ? "input"
+                                                          : "norm",
+                                        e)))
             return -1;
     }
     return 0;
@@ -149,8 +153,14 @@ static int put_channels(json_t *o, const char *key, const float *amax, size_t n,
 
 static int put_module(json_t *all, const struct layers *l, const struct layer_module *m, struct err *e)
 {
-    static const char *const ours[] = {"shape",   "weight_amax",  "input_amax",             "tokens",
-                                       "kv_amax", "smooth_alpha", "input_amax_per_channel", "weight_amax_per_channel",
+    static const char *const ours[] = {"shape",
+                                       "weight_amax",
+                                       "input_amax",
+                                       "tokens",
+                                       "kv_amax",
+                                       "smooth_alpha",
+                                       "input_amax_per_channel",
+                                       "weight_amax_per_channel",
                                        NULL};
     json_t *o = json_object();
 

@@ -10,8 +10,8 @@
 #include "common/quant/preset_file.h"
 
 /*
- * What ModelOpt 0.47 never quantizes unless asked to by name (default_disabled_quantizers), and what no engine loads.  The
- * presets of whole models, *-all, leave out the rows that speak of the vision tower.
+ * What ModelOpt 0.47 never quantizes unless asked to by name (default_disabled_quantizers), and what no
+ * engine loads.  The presets of whole models, *-all, leave out the rows that speak of the vision tower.
  */
 static const struct {
     const char *pattern, *what;
@@ -39,35 +39,35 @@ static const struct {
 };
 enum { N_DISABLED = sizeof disabled / sizeof *disabled };
 
+enum { VISION = 1, KV_CACHE = 2, DYNAMIC = 4, SMOOTH = 8 }; /* SMOOTH: with alpha 1 */
 static const struct {
-    const char *name, *summary;
+    const char *name;
     enum scheme_format format;
-    bool vision; /* the vision tower, too */
-    bool dynamic;
-    double alpha; /* < 0: without SmoothQuant */
-    bool kv;
+    unsigned flags;
+    const char *summary;
 } builtin[] = {
-    {"fp8-lm", "FP8 language model", FORMAT_FP8, false, false, -1, false},
-    {"fp8-lm-kv", "FP8 language model and KV cache", FORMAT_FP8, false, false, -1, true},
-    {"fp8-all", "FP8 language model and vision tower", FORMAT_FP8, true, false, -1, false},
-    {"fp8-all-kv", "FP8 language model, vision tower and KV cache", FORMAT_FP8, true, false, -1, true},
-    {"int8-lm", "INT8 language model", FORMAT_INT8, false, false, -1, false},
-    {"int8-all", "INT8 language model and vision tower", FORMAT_INT8, true, false, -1, false},
-    {"int8-sq-lm", "INT8 language model, SmoothQuant with alpha 1", FORMAT_INT8, false, false, 1, false},
-    {"int8-sq-all", "INT8 language model and vision tower, SmoothQuant with alpha 1", FORMAT_INT8, true, false, 1, false},
-    {"int8-dynamic-lm", "INT8 language model, a range for every token", FORMAT_INT8, false, true, -1, false},
-    {"int8-dynamic-all", "INT8 language model and vision tower, a range for every token", FORMAT_INT8, true, true, -1,
-     false},
+    {"fp8-lm", FORMAT_FP8, 0, "FP8 language model"},
+    {"fp8-lm-kv", FORMAT_FP8, KV_CACHE, "FP8 language model and KV cache"},
+    {"fp8-all", FORMAT_FP8, VISION, "FP8 language model and vision tower"},
+    {"fp8-all-kv", FORMAT_FP8, VISION | KV_CACHE, "FP8 language model, vision tower and KV cache"},
+    {"int8-lm", FORMAT_INT8, 0, "INT8 language model"},
+    {"int8-all", FORMAT_INT8, VISION, "INT8 language model and vision tower"},
+    {"int8-sq-lm", FORMAT_INT8, SMOOTH, "INT8 language model, SmoothQuant with alpha 1"},
+    {"int8-sq-all", FORMAT_INT8, VISION | SMOOTH, "INT8 both towers, SmoothQuant with alpha 1"},
+    {"int8-dynamic-lm", FORMAT_INT8, DYNAMIC, "INT8 language model, a range for every token"},
+    {"int8-dynamic-all", FORMAT_INT8, VISION | DYNAMIC, "INT8 both towers, a range for every token"},
 };
 enum { N_BUILTIN = sizeof builtin / sizeof *builtin };
 
 static int make_builtin(struct preset *p, size_t k, struct err *e)
 {
-    p->alpha = builtin[k].alpha < 0 ? NAN : builtin[k].alpha;
-    p->kv = builtin[k].kv;
+    const unsigned flags = builtin[k].flags;
+
+    p->alpha = flags & SMOOTH ? 1 : NAN;
+    p->kv = flags & KV_CACHE;
     p->name = mem_strdup(builtin[k].name, e);
     p->summary = mem_strdup(builtin[k].summary, e);
-    p->activations = mem_strdup(builtin[k].dynamic ? "dynamic" : "static", e);
+    p->activations = mem_strdup(flags & DYNAMIC ? "dynamic" : "static", e);
     p->rule = mem_zalloc(1, sizeof *p->rule, e);
     p->disabled = mem_zalloc(N_DISABLED, sizeof *p->disabled, e);
     if (!p->name || !p->summary || !p->activations || !p->rule || !p->disabled)
@@ -76,7 +76,7 @@ static int make_builtin(struct preset *p, size_t k, struct err *e)
     if (!p->rule[0].pattern)
         return -1;
     for (size_t i = 0; i < N_DISABLED; i++) {
-        if (disabled[i].vision && builtin[k].vision)
+        if (disabled[i].vision && flags & VISION)
             continue;
         p->disabled[p->n_disabled] = mem_strdup(disabled[i].pattern, e);
         if (!p->disabled[p->n_disabled++])
@@ -92,7 +92,8 @@ static int unknown(const char *name, struct err *e)
 
     for (size_t i = 0; i < N_BUILTIN; i++)
         n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", builtin[i].name);
-    return err_set(e, RC_USAGE, "the preset '%s' is not known; known are %s, and files NAME.json", name, names);
+    return err_set(e, RC_USAGE, "the preset '%s' is not known; known are %s, and files NAME.json", name,
+                   names);
 }
 
 int preset_read(struct preset *p, const char *name, struct err *e)
@@ -155,7 +156,8 @@ int preset_apply(const struct preset *p, const struct layers *l, enum scheme_for
             any = true;
         }
         if (!any)
-            return err_set(e, RC_USAGE, "the preset '%s': the pattern '%s' matches no layer of %s; names look like '%s'",
+            return err_set(e, RC_USAGE,
+                           "the preset '%s': the pattern '%s' matches no layer of %s; names look like '%s'",
                            p->name, p->rule[i].pattern, l->label, l->module[l->n_modules - 1].name);
     }
     for (size_t m = 0; m < l->n_modules; m++)
@@ -164,26 +166,30 @@ int preset_apply(const struct preset *p, const struct layers *l, enum scheme_for
     return 0;
 }
 
-const char *preset_needs(bool kv, double alpha)
+const char *preset_needs(bool kv, double alpha, const char *activations)
 {
-    static const char *const needs[2][3] = {
-        {"", "--per-channel", "--per-channel --alpha=auto"},
-        {"--kv", "--kv --per-channel", "--kv --per-channel --alpha=auto"},
+    static const char *const needs[2][4] = {
+        {"", "--per-channel", "--per-channel --alpha=auto",
+         "--per-channel --alpha=auto --activations=dynamic"},
+        {"--kv", "--kv --per-channel", "--kv --per-channel --alpha=auto",
+         "--kv --per-channel --alpha=auto --activations=dynamic"},
     };
 
-    return needs[kv][isnan(alpha) ? 0 : alpha < 0 ? 2 : 1];
+    return needs[kv][isnan(alpha) ? 0 : alpha >= 0 ? 1 : strcmp(activations, "dynamic") ? 2 : 3];
 }
 
 int preset_list(FILE *f, struct err *e)
 {
-    fprintf(f, "%-17s  %-62s  %s\n", "preset", "what", "calib-amax");
+    fprintf(f, "%-17s  %-45s  %s\n", "preset", "what", "calib-amax");
     for (size_t i = 0; i < N_BUILTIN; i++) {
-        const char *needs = preset_needs(builtin[i].kv, builtin[i].alpha < 0 ? NAN : builtin[i].alpha);
+        const unsigned flags = builtin[i].flags;
+        const char *needs = preset_needs(flags & KV_CACHE, flags & SMOOTH ? 1 : NAN, "static");
 
-        fprintf(f, "%-17s  %-62s  %s\n", builtin[i].name, builtin[i].summary, *needs ? needs : "-");
+        fprintf(f, "%-17s  %-45s  %s\n", builtin[i].name, builtin[i].summary, *needs ? needs : "-");
     }
     fputs("\nAll leave these in 16 bits; those of a language model (-lm) the vision tower, too:\n", f);
     for (size_t i = 0; i < N_DISABLED; i++)
-        fprintf(f, "  %-27s  %s%s\n", disabled[i].pattern, disabled[i].what, disabled[i].vision ? " (-lm)" : "");
+        fprintf(f, "  %-27s  %s%s\n", disabled[i].pattern, disabled[i].what,
+                disabled[i].vision ? " (-lm)" : "");
     return ferror(f) ? err_sys(e, "cannot write the list of presets") : 0;
 }

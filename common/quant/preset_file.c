@@ -35,7 +35,8 @@ static int read_rule(struct preset *p, const json_t *o, const char *where, struc
         json_get_str(o, "format", &format, where, e))
         return -1;
     if (scheme_format_parse(format, &r->format))
-        return err_set(e, RC_DATA, "%s: the format '%s' is not known; known are 'fp8', 'int8' and 'none'", where, format);
+        return err_set(e, RC_DATA, "%s: the format '%s' is not known; known are 'fp8', 'int8' and 'none'",
+                       where, format);
     r->pattern = mem_strdup(pattern, e);
     p->n_rules++;
     return r->pattern ? 0 : -1;
@@ -107,23 +108,26 @@ static int read_alpha(struct preset *p, const json_t *doc, const char *where, st
     else if (json_is_number(v) && json_number_value(v) >= 0 && json_number_value(v) <= 1)
         p->alpha = json_number_value(v);
     else
-        return err_set(e, RC_DATA, "%s: 'smooth_alpha' is neither within 0 and 1, nor \"auto\", nor null", where);
+        return err_set(e, RC_DATA, "%s: 'smooth_alpha' is neither within 0 and 1, nor \"auto\", nor null",
+                       where);
     if (!preset_has(p, FORMAT_INT8))
-        return err_set(e, RC_DATA, "%s: 'smooth_alpha' is for INT8, and no rule has the format 'int8'", where);
+        return err_set(e, RC_DATA, "%s: 'smooth_alpha' is for INT8, and no rule has the format 'int8'",
+                       where);
     return 0;
 }
 
 static int read_doc(struct preset *p, const json_t *doc, const char *where, struct err *e)
 {
-    static const char *const known[] = {"schema",       "name",      "summary",  "rules", "disabled", "activations",
-                                        "smooth_alpha", "smooth_at", "kv_cache", NULL};
+    static const char *const known[] = {"schema",      "name",         "summary",   "rules",    "disabled",
+                                        "activations", "smooth_alpha", "smooth_at", "kv_cache", NULL};
     const char *name = NULL, *summary = "";
     bool dynamic = false;
 
     if (check_keys(doc, known, where, e) || json_get_str(doc, "name", &name, where, e) ||
         json_or_str(doc, "summary", &summary, where, e) || read_rules(p, doc, where, e) ||
         read_disabled(p, doc, where, e) ||
-        read_switch(doc, "activations", "dynamic", "static", &dynamic, where, e) || read_alpha(p, doc, where, e) ||
+        read_switch(doc, "activations", "dynamic", "static", &dynamic, where, e) ||
+        read_alpha(p, doc, where, e) ||
         read_switch(doc, "smooth_at", "input", "norm", &p->smooth_input, where, e) ||
         read_switch(doc, "kv_cache", "fp8", "none", &p->kv, where, e))
         return -1;

@@ -140,16 +140,19 @@ static void table(FILE *f, const struct layers *l, const struct line *line)
     bool several = several_formats(l);
 
     if (several)
-        fputs("\n## Layer Sensitivity Table\n\nMost sensitive first, by the better of the formats. Sensitivity is a format's "
+        fputs("\n## Layer Sensitivity Table\n\nMost sensitive first, by the better of the formats. "
+              "Sensitivity is a format's "
               "score; size cost is weights x bits / 16;\npredicted KL is in nats per token.\n\n"
-              "|Layer|Format|Num Bits|Sensitivity|Size Cost|Predicted KL|\n| :--- | :--- | :--- | :--- | :--- | :--- |\n",
+              "|Layer|Format|Num Bits|Sensitivity|Size Cost|Predicted KL|\n| :--- | :--- | :--- | :--- | "
+              ":--- | :--- |\n",
               f);
     else
-        fputs("\n## Layer Sensitivity Table\n\nMost sensitive first. Sensitivity is the score of the cheapest "
-              "format; size "
-              "cost is weights x bits / 16;\npredicted KL is in nats per token.\n\n"
-              "|Layer|Num Bits|Sensitivity|Size Cost|Predicted KL|\n| :--- | :--- | :--- | :--- | :--- |\n",
-              f);
+        fputs(
+            "\n## Layer Sensitivity Table\n\nMost sensitive first. Sensitivity is the score of the cheapest "
+            "format; size "
+            "cost is weights x bits / 16;\npredicted KL is in nats per token.\n\n"
+            "|Layer|Num Bits|Sensitivity|Size Cost|Predicted KL|\n| :--- | :--- | :--- | :--- | :--- |\n",
+            f);
     for (size_t i = 0; i < l->n_groups; i++)
         if (l->group[line[i].group].scored)
             rows(f, l, &l->group[line[i].group], several);
@@ -177,7 +180,8 @@ int rank_report(const struct rank *r, const struct layers *l, FILE *f, struct er
     return ferror(f) ? err_sys(e, "cannot write the report") : 0;
 }
 
-static void table_row(FILE *f, const struct layers *l, const struct layer_group *g, int width, bool name_format)
+static void table_row(FILE *f, const struct layers *l, const struct layer_group *g, int width,
+                      bool name_format)
 {
     double nats = nats_per_token(l, g);
 
@@ -204,8 +208,8 @@ int rank_table(const struct rank *r, const struct layers *l, FILE *f, struct err
 
     for (size_t i = 0; i < l->n_groups; i++)
         width = (int)strlen(l->group[i].name) > width ? (int)strlen(l->group[i].name) : width;
-    fprintf(f, "%4s  %-*s  %10s  %10s  %11s  %8s%s\n", "rank", width, "group", "score", "nats/token", "weights",
-            "tokens", several ? "  format" : "");
+    fprintf(f, "%4s  %-*s  %10s  %10s  %11s  %8s%s\n", "rank", width, "group", "score", "nats/token",
+            "weights", "tokens", several ? "  format" : "");
     for (size_t i = 0; i < r->n; i++) {
         fprintf(f, "%4zu", i + 1);
         table_row(f, l, &l->group[r->order[i]], width, several);

@@ -55,7 +55,8 @@ static int put_lists(struct scheme *s, const struct pick *p, struct err *e)
         return -1;
     for (size_t i = 0; i < p->rank.n; i++) {
         size_t g = p->rank.order[i];
-        char **to = p->group[g].state == SELECTED ? &s->selected[s->n_selected++] : &s->dropped[s->n_dropped++];
+        char **to =
+            p->group[g].state == SELECTED ? &s->selected[s->n_selected++] : &s->dropped[s->n_dropped++];
 
         if (copy(to, p->l->group[g].key, e))
             return -1;

@@ -24,9 +24,9 @@ int scheme_format_parse(const char *text, enum scheme_format *f); /* -1: no such
 struct scheme_module {
     char *name; /* canonical */
     enum scheme_format format;
-    float weight_amax, input_amax; /* finite, >= 0; INT8: rows have their own weight range, and input_amax is that of the
-                                      smoothed input */
-    bool dynamic; /* INT8: the range of every token is taken when it runs; input_amax is 0 */
+    float weight_amax, input_amax; /* finite, >= 0; INT8: rows have their own weight range, and input_amax is
+                                      that of the smoothed input */
+    bool dynamic;                  /* INT8: the range of every token is taken when it runs; input_amax is 0 */
     /* SmoothQuant; NULL: none.  [channels], the module's input features; see struct smooth in int8.h. */
     size_t channels;
     float *pre_scale, *own_scale;
@@ -60,9 +60,9 @@ struct scheme {
     size_t weights;        /* elements of all scored groups */
     double weight_bytes;   /* predicted bytes of those: weights * effective_bits / 8 */
     double bytes_fraction; /* share of those weights that is quantized, 0..1 */
-    double score;          /* sum over the selected groups; NAN when one of them was not scored in the form that it has */
-    double gap;            /* BY_BITS: no choice has a score lower by more than this share; 0 when read */
-    double predicted_kl;   /* the same sum of predicted KLs, in nats per token */
+    double score; /* sum over the selected groups; NAN: one of them was not scored in the form it has */
+    double gap;   /* BY_BITS: no choice has a score lower by more than this share; 0 when read */
+    double predicted_kl; /* the same sum of predicted KLs, in nats per token */
     struct scheme_unranked *unranked;
     size_t n_unranked;
     char *model_id, *model_digest, *architecture; /* NULL: not known */
@@ -70,8 +70,8 @@ struct scheme {
     bool ranged; /* modules below are complete; false: names only (coverage files, manifests) */
     struct scheme_module *module; /* in the order of the LAYERS document */
     size_t n_modules;
-    struct scheme_kv *kv; /* of every attention layer of the language model, in order; n_kv 0: a 16-bit KV cache */
-    size_t n_kv;
+    struct scheme_kv *kv;    /* of every attention layer of the language model, in order */
+    size_t n_kv;             /* 0: a 16-bit KV cache */
     json_t *modules_by_name; /* private: canonical name to position */
 };
 
@@ -104,18 +104,18 @@ struct scheme_opts {
     const char *rounding;     /* NULL: as the scores were measured, else "exact" */
     const char *fused_ranges; /* NULL: as the scores were measured, else "shared" */
     /*
-     * BY_SELECT, BY_COVERAGE of names alone: the format; FORMAT_NONE: the best that was scored, else FP8.  The other ways
-     * choose among all formats that l has scores of: layers_use_format() leaves one.
+     * BY_SELECT, BY_COVERAGE of names alone: the format; FORMAT_NONE: the best that was scored, else FP8. The
+     * other ways choose among all formats that l has scores of: layers_use_format() leaves one.
      */
     enum scheme_format format;
-    const char *activations; /* of INT8: "static", "dynamic"; NULL: as the scores were measured, else "static" */
-    const double *alpha;     /* SmoothQuant of INT8, as layers.alpha; NULL: as the scores were measured, else without */
+    const char *activations; /* of INT8: "static", "dynamic"; NULL: as the scores were, else "static" */
+    const double *alpha;     /* SmoothQuant's, as layers.alpha; NULL: as the scores were, else without */
     /*
-     * What is smoothed: "norm", the INT8 groups whose norm can carry the scale, which it then does; "input", all of them,
-     * where X enters.  NULL: as the scores were measured, else "norm".
+     * What is smoothed: "norm", the INT8 groups whose norm can carry the scale, which it then does; "input",
+     * all of them, where X enters.  NULL: as the scores were measured, else "norm".
      */
     const char *smooth_at;
-    bool kv;                 /* an FP8 KV cache */
+    bool kv; /* an FP8 KV cache */
 };
 
 /*

@@ -45,8 +45,10 @@ static int put_smooth(struct scheme_module *q, const struct scheme *s, const str
     int ret = -1;
 
     if (isnan(alpha))
-        return err_set(e, RC_DATA, "%s has no alpha that was searched for '%s': run calib-amax --alpha auto", p->l->label,
-                       g->key);
+        return err_set(
+            e, RC_DATA,
+            "%s has no alpha that was searched for '%s': run calib-amax --per-channel --alpha auto",
+            p->l->label, g->key);
     if (rounding_parse(s->rounding, &r, e) || smooth_make(&scales, p->l, group, alpha, r, e))
         goto out;
     while (g->member[at] != module)
@@ -67,11 +69,12 @@ out:
 
 static int no_range(const struct pick *p, const struct layer_module *m, bool weight, struct err *e)
 {
-    return err_set(e, RC_DATA, "%s has no %s range for '%s': %s", p->l->label, weight ? "weight" : "input", m->name,
-                   weight || m->tokens ? "run calib-amax" : "no data reached it");
+    return err_set(e, RC_DATA, "%s has no %s range for '%s': %s", p->l->label, weight ? "weight" : "input",
+                   m->name, weight || m->tokens ? "run calib-amax" : "no data reached it");
 }
 
-static int put_fp8(struct scheme_module *q, const struct scheme *s, const struct pick *p, size_t module, struct err *e)
+static int put_fp8(struct scheme_module *q, const struct scheme *s, const struct pick *p, size_t module,
+                   struct err *e)
 {
     const struct layer_module *m = &p->l->module[module];
 
@@ -81,7 +84,8 @@ static int put_fp8(struct scheme_module *q, const struct scheme *s, const struct
 }
 
 /* Members of a group see one input: they share its range, the largest that was seen. */
-static int put_int8(struct scheme_module *q, const struct scheme *s, const struct pick *p, size_t module, struct err *e)
+static int put_int8(struct scheme_module *q, const struct scheme *s, const struct pick *p, size_t module,
+                    struct err *e)
 {
     const struct layer_module *m = &p->l->module[module];
     const struct layer_group *g = &p->l->group[m->group];
@@ -110,9 +114,10 @@ static int put_module(struct scheme *s, const struct pick *p, size_t module, str
 
     q->format = d->format;
     if (d->format == FORMAT_NONE)
-        return err_set(e, RC_DATA, "%s: '%s' would be stored as '%s', which this version cannot write", p->l->label,
-                       p->l->group[m->group].key, d->choice->label);
-    if ((d->format == FORMAT_INT8 ? put_int8 : put_fp8)(q, s, p, module, e) || !(q->name = mem_strdup(m->name, e)))
+        return err_set(e, RC_DATA, "%s: '%s' would be stored as '%s', which this version cannot write",
+                       p->l->label, p->l->group[m->group].key, d->choice->label);
+    if ((d->format == FORMAT_INT8 ? put_int8 : put_fp8)(q, s, p, module, e) ||
+        !(q->name = mem_strdup(m->name, e)))
         return -1;
     return json_put(s->modules_by_name, m->name, json_integer((json_int_t)s->n_modules - 1), e);
 }
@@ -141,20 +146,24 @@ static int put_kv_layer(struct scheme *s, const struct layers *l, size_t k_proj,
 static int put_kv(struct scheme *s, const struct layers *l, struct err *e)
 {
     if (l->foreign)
-        return err_set(e, RC_DATA, "%s is a manifest, which has no range of the KV cache: run calib-amax --kv on the model",
-                       l->label);
+        return err_set(
+            e, RC_DATA,
+            "%s is a manifest, which has no range of the KV cache: run calib-amax --kv on the model",
+            l->label);
     s->kv = mem_zalloc(l->n_modules, sizeof *s->kv, e);
     if (!s->kv)
         return -1;
     for (size_t i = 0; i < l->n_modules; i++)
-        if (name_cached(l->module[i].name) && strstr(l->module[i].name, ".k_proj") && put_kv_layer(s, l, i, e))
+        if (name_cached(l->module[i].name) && strstr(l->module[i].name, ".k_proj") &&
+            put_kv_layer(s, l, i, e))
             return -1;
     if (!s->n_kv)
         return err_set(e, RC_DATA, "%s has no attention layer that could have a KV cache", l->label);
     return 0;
 }
 
-/* A selection taken from a scheme that smooths needs to be told how: the alpha cannot be read off its scales. */
+/* A selection taken from a scheme that smooths needs to be told how: the alpha cannot be read off its scales.
+ */
 static int check_from(const struct pick *p, struct err *e)
 {
     for (size_t i = 0; p->o->by == BY_COVERAGE && !p->o->alpha && i < p->o->from->n_modules; i++)

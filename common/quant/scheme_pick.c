@@ -11,7 +11,9 @@ static void take_choice(struct pick *p, size_t group, const struct layer_choice 
 {
     p->group[group] = (struct decision){
         .state = SELECTED,
-        .format = layers_choice_is(c, "FP8") ? FORMAT_FP8 : layers_choice_is(c, "INT8") ? FORMAT_INT8 : FORMAT_NONE,
+        .format = layers_choice_is(c, "FP8")    ? FORMAT_FP8
+                  : layers_choice_is(c, "INT8") ? FORMAT_INT8
+                                                : FORMAT_NONE,
         .choice = c,
     };
 }
@@ -143,7 +145,8 @@ static int pick_preset(struct pick *p, struct err *e)
 
         if (out->unreached && p->o->preset_format[out->group] != FORMAT_NONE)
             return err_set(e, RC_DATA,
-                           "the preset '%s' quantizes '%s', but %s has no range of it: run calib-amax on samples that reach "
+                           "the preset '%s' quantizes '%s', but %s has no range of it: run calib-amax on "
+                           "samples that reach "
                            "it, or leave it out (--exclude)",
                            p->o->preset, p->l->group[out->group].name, p->l->label);
     }
@@ -156,8 +159,8 @@ static int pick_preset(struct pick *p, struct err *e)
         taken++;
     }
     if (!taken)
-        return err_set(e, RC_DATA, "the preset '%s' selects nothing of %s that can be quantized", p->o->preset,
-                       p->l->label);
+        return err_set(e, RC_DATA, "the preset '%s' selects nothing of %s that can be quantized",
+                       p->o->preset, p->l->label);
     return 0;
 }
 

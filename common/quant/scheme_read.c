@@ -139,7 +139,8 @@ static int read_range(const json_t *o, const char *key, const char *where, float
 }
 
 /* A multiplier for every input channel; absent: *out is NULL.  n 0: as many as there are. */
-static int read_scales(const json_t *o, const char *key, const char *where, size_t *n, float **out, struct err *e)
+static int read_scales(const json_t *o, const char *key, const char *where, size_t *n, float **out,
+                       struct err *e)
 {
     const json_t *list = json_object_get(o, key);
     size_t count = json_array_size(list);
@@ -147,7 +148,8 @@ static int read_scales(const json_t *o, const char *key, const char *where, size
     if (!list || json_is_null(list))
         return 0;
     if (!json_is_array(list) || !count || (*n && count != *n))
-        return err_set(e, RC_DATA, "%s: '%s' is not an array with a number for each input channel", where, key);
+        return err_set(e, RC_DATA, "%s: '%s' is not an array with a number for each input channel", where,
+                       key);
     *n = count;
     *out = mem_zalloc(count, sizeof **out, e);
     for (size_t c = 0; *out && c < count; c++) {
@@ -162,13 +164,15 @@ static int read_scales(const json_t *o, const char *key, const char *where, size
 
 static int read_int8(struct scheme_module *m, const json_t *o, const char *where, struct err *e)
 {
-    if (json_or_bool(o, "dynamic", &m->dynamic, where, e) || json_or_bool(o, "folded", &m->folded, where, e) ||
+    if (json_or_bool(o, "dynamic", &m->dynamic, where, e) ||
+        json_or_bool(o, "folded", &m->folded, where, e) ||
         (!m->dynamic && read_range(o, "input_amax", where, &m->input_amax, e)) ||
         read_scales(o, "pre_quant_scale", where, &m->channels, &m->pre_scale, e) ||
         read_scales(o, "own_scale", where, &m->channels, &m->own_scale, e))
         return -1;
     if (!m->pre_scale && (m->own_scale || m->folded))
-        return err_set(e, RC_DATA, "%s has '%s', but no 'pre_quant_scale'", where, m->folded ? "folded" : "own_scale");
+        return err_set(e, RC_DATA, "%s has '%s', but no 'pre_quant_scale'", where,
+                       m->folded ? "folded" : "own_scale");
     return 0;
 }
 
@@ -196,7 +200,8 @@ static int read_module(struct scheme *s, const char *key, const json_t *o, struc
     if (json_get_str(o, "format", &format, where, e))
         goto out;
     if (scheme_format_parse(format, &m->format) || m->format == FORMAT_NONE) {
-        err_set(e, RC_DATA, "%s: the format '%s' is not known; this version knows 'fp8' and 'int8'", where, format);
+        err_set(e, RC_DATA, "%s: the format '%s' is not known; this version knows 'fp8' and 'int8'", where,
+                format);
         goto out;
     }
     if (scheme_find(s, name)) {
@@ -212,7 +217,8 @@ out:
     return ret;
 }
 
-/* One scale and one place for it in a fused group: the norm before it, or the input, is common to all members. */
+/* One scale and one place for it in a fused group: the norm before it, or the input, is common to all
+ * members. */
 static bool same_input(const struct scheme_module *a, const struct scheme_module *b)
 {
     return a->format == b->format && a->dynamic == b->dynamic && a->input_amax == b->input_amax &&
@@ -231,7 +237,8 @@ static int check_fused(const struct scheme *s, struct err *e)
             return -1;
         first = scheme_find(s, group);
         if (first && (m->format == FORMAT_INT8 || first->format == FORMAT_INT8) && !same_input(first, m))
-            return err_set(e, RC_DATA, "%s: modules.%s and %s see one input, but differ in its range or scale", s->label,
+            return err_set(e, RC_DATA,
+                           "%s: modules.%s and %s see one input, but differ in its range or scale", s->label,
                            first->name, m->name);
     }
     return 0;
@@ -302,7 +309,8 @@ static int read_kv_layer(struct scheme *s, const char *key, const json_t *o, str
         return -1;
     if (name_canonical(key, name, e))
         err_prefix(e, "%s", where);
-    else if (!read_range(o, "k_amax", where, &kv->k_amax, e) && !read_range(o, "v_amax", where, &kv->v_amax, e))
+    else if (!read_range(o, "k_amax", where, &kv->k_amax, e) &&
+             !read_range(o, "v_amax", where, &kv->v_amax, e))
         ret = copy(&kv->layer, name, e);
     for (size_t i = 0; !ret && i + 1 < s->n_kv; i++)
         if (!strcmp(s->kv[i].layer, name))
@@ -324,8 +332,8 @@ static int read_kv(struct scheme *s, const json_t *doc, struct err *e)
     if (json_get_str(kv, "format", &format, s->label, e) || json_get_obj(kv, "layers", &layers, s->label, e))
         return err_prefix(e, "kv_cache");
     if (strcmp(format, "fp8"))
-        return err_set(e, RC_DATA, "%s: kv_cache: the format '%s' is not known; this version knows 'fp8'", s->label,
-                       format);
+        return err_set(e, RC_DATA, "%s: kv_cache: the format '%s' is not known; this version knows 'fp8'",
+                       s->label, format);
     if (!json_object_size(layers))
         return err_set(e, RC_DATA, "%s: kv_cache has no layers", s->label);
     s->kv = mem_zalloc(json_object_size(layers), sizeof *s->kv, e);

@@ -164,7 +164,8 @@ json_t *scheme_to_json(const struct scheme *s, const struct layers_from *from, s
         put_real(o, "weight_bytes", s->weight_bytes, true, e) ||
         put_real(o, "bytes_fraction", s->bytes_fraction, false, e) ||
         put_real(o, "score", s->score, false, e) || put_real(o, "predicted_kl", s->predicted_kl, false, e) ||
-        put_unranked(o, s, e) || put_model(o, s, e) || (s->ranged && put_modules(o, s, e)) || (s->n_kv && put_kv(o, s, e)))
+        put_unranked(o, s, e) || put_model(o, s, e) || (s->ranged && put_modules(o, s, e)) ||
+        (s->n_kv && put_kv(o, s, e)))
         goto fail;
     return o;
 fail:

@@ -39,16 +39,18 @@ static int check_ranges(const struct layers *l, const struct layer_module *m, st
     size_t c = 0;
 
     if (l->foreign)
-        return err_set(e, RC_DATA, "%s is a manifest, which has no ranges: run calib-amax --per-channel on the model",
+        return err_set(e, RC_DATA,
+                       "%s is a manifest, which has no ranges: run calib-amax --per-channel on the model",
                        l->label);
     if (!m->input_channels || !m->weight_channels)
-        return err_set(e, RC_DATA, "%s has no ranges of the channels of '%s', which SmoothQuant needs: %s", l->label,
-                       m->name, m->tokens ? "run calib-amax --per-channel" : "no data reached it");
+        return err_set(e, RC_DATA, "%s has no ranges of the channels of '%s', which SmoothQuant needs: %s",
+                       l->label, m->name, m->tokens ? "run calib-amax --per-channel" : "no data reached it");
     while (c < m->cols && (m->input_channels[c] == 0 || m->weight_channels[c] == 0))
         c++;
     if (c == m->cols)
         return err_set(e, RC_DATA,
-                       "%s: every channel of '%s' has a range of 0, nothing can be smoothed: run calib-amax --per-channel "
+                       "%s: every channel of '%s' has a range of 0, nothing can be smoothed: run calib-amax "
+                       "--per-channel "
                        "on samples that reach it, or leave it out (--exclude '%s')",
                        l->label, m->name, m->name);
     return 0;
@@ -64,7 +66,8 @@ static float smoothed_range(const float *amax, const float *scale, size_t n)
     return most;
 }
 
-static int make_own(struct smooth_group *s, const struct layer_module *m, double alpha, enum rounding r, struct err *e)
+static int make_own(struct smooth_group *s, const struct layer_module *m, double alpha, enum rounding r,
+                    struct err *e)
 {
     float *own = mem_zalloc(m->cols, sizeof *own, e);
 
@@ -108,8 +111,8 @@ int smooth_make(struct smooth_group *s, const struct layers *l, size_t group, do
         const struct layer_module *m = &l->module[g->member[i]];
 
         if (m->cols != s->channels)
-            return err_set(e, RC_DATA, "%s: '%s' has %zu inputs, '%s' has %zu", l->label, m->name, m->cols, g->name,
-                           s->channels);
+            return err_set(e, RC_DATA, "%s: '%s' has %zu inputs, '%s' has %zu", l->label, m->name, m->cols,
+                           g->name, s->channels);
         if (check_ranges(l, m, e) || make_own(s, m, alpha, r, e))
             return -1;
     }

@@ -95,27 +95,31 @@ static void run_code(struct cuda *c, int8_t *code, float *row_scale, const void 
 
 /* ---- sums ---- */
 
-/* y = sum * (scale of the row * scale of the column) + bias, rounded as written: the CPU's bits. */
+/* A block finishes a row: y = sum * (scale of the row * scale of the column) + bias, rounded as written: the CPU's bits. */
 template <typename To, typename B, int N>
-static __global__ void scale_sums(To *y, const int32_t *sum, const float *row_scale, const float *column_scale,
-                                  const B *bias, size_t rows, size_t out, size_t padded)
+static __global__ void __launch_bounds__(THREADS)
+    scale_sums(To *y, const int32_t *sum, const float *row_scale, const float *column_scale, const B *bias, size_t out,
+               size_t padded)
 {
-    size_t units = out / N;
+    float scale = row_scale[blockIdx.x];
 
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < rows * units;
-         i += (size_t)gridDim.x * blockDim.x) {
-        size_t row = i / units, at = i % units * N;
-        pack<int32_t, N> p = *(const pack<int32_t, N> *)(sum + row * padded + at);
-        float scale = row_scale[row];
+    y += blockIdx.x * out;
+    sum += blockIdx.x * padded;
+    for (size_t i = threadIdx.x * N; i < out; i += THREADS * N) {
+        pack<int32_t, N> p = *(const pack<int32_t, N> *)(sum + i);
+        pack<float, N> columns = *(const pack<float, N> *)(column_scale + i);
+        pack<B, N> b = {};
         pack<To, N> r;
 
+        if (bias)
+            b = *(const pack<B, N> *)(bias + i);
 #pragma unroll
         for (int j = 0; j < N; j++) {
-            float v = __fmul_rn((float)p.v[j], __fmul_rn(scale, column_scale[at + j]));
+            float v = __fmul_rn((float)p.v[j], __fmul_rn(scale, columns.v[j]));
 
-            r.v[j] = from_f32<To>(bias ? __fadd_rn(v, to_f32(bias[at + j])) : v);
+            r.v[j] = from_f32<To>(bias ? __fadd_rn(v, to_f32(b.v[j])) : v);
         }
-        *(pack<To, N> *)(y + row * out + at) = r;
+        *(pack<To, N> *)(y + i) = r;
     }
 }
 
@@ -123,16 +127,16 @@ template <typename To, typename B>
 static void run_scale(struct cuda *c, void *to, const int32_t *sum, const float *row_scale, size_t rows,
                       const struct weight *w)
 {
-    size_t padded = int8_padded(w->out), n = rows * w->out;
+    size_t padded = int8_padded(w->out);
     const B *bias = (const B *)w->bias;
     To *y = (To *)to;
 
-    if (w->out % 4 == 0 && cuda_aligned(y, 4 * sizeof(To)))
-        scale_sums<To, B, 4><<<cuda_blocks(c, n / 4, 256), 256, 0, c->stream>>>(y, sum, row_scale, w->row_scale, bias,
-                                                                                rows, w->out, padded);
+    if (w->out % 4 == 0 && cuda_aligned(y, 4 * sizeof(To)) && cuda_aligned(bias, 4 * sizeof(B)))
+        scale_sums<To, B, 4>
+            <<<(unsigned)rows, THREADS, 0, c->stream>>>(y, sum, row_scale, w->row_scale, bias, w->out, padded);
     else
-        scale_sums<To, B, 1><<<cuda_blocks(c, n, 256), 256, 0, c->stream>>>(y, sum, row_scale, w->row_scale, bias, rows,
-                                                                            w->out, padded);
+        scale_sums<To, B, 1>
+            <<<(unsigned)rows, THREADS, 0, c->stream>>>(y, sum, row_scale, w->row_scale, bias, w->out, padded);
     cuda_launched(&c->be, "linear");
 }
 

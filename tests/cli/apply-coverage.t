@@ -101,7 +101,7 @@ for p in fp8-lm fp8-lm-kv fp8-all fp8-all-kv int8-lm int8-all int8-sq-lm int8-sq
         jq -c '[.scheme_name, .by, (.modules | length), (.modules | [.[].format] | unique), .modules["lm_head"]]'
 done >"$W/presets"
 t apply-coverage-presets 0 'cat $W/presets'
-t apply-coverage-needs 0 'for a in "fp8-lm" "fp8-lm-kv" "int8-sq-lm" "int8-lm --smooth-quant auto --kv fp8" "int8-sq-lm --smooth-quant none"
+t apply-coverage-needs 0 'for a in "fp8-lm" "fp8-lm-kv" "int8-sq-lm" "int8-lm --smooth-quant auto --kv fp8" "int8-sq-lm --smooth-quant none" "int8-dynamic-lm --smooth-quant auto"
     do apply-coverage --needs --preset $a; done'
 like apply-coverage-needs-alone 2 "preset is missing" 'apply-coverage --needs'
 t apply-coverage-preset-file 0 'echo "{\"schema\": \"octet-preset/1\", \"name\": \"mine\", \"kv_cache\": \"fp8\", \"smooth_alpha\": 0.5, \"rules\":
@@ -130,7 +130,7 @@ for a in -0.1 1.1 nan x 0.5x ''; do
 done
 like apply-coverage-no-channels 3 "has no ranges of the channels of 'language_model.layers.0.self_attn.q_proj', which SmoothQuant needs: run calib-amax --per-channel" \
     'apply-coverage --preset int8-sq-lm $L'
-like apply-coverage-no-alpha 3 "has no alpha that was searched for .*: run calib-amax --alpha auto" \
+like apply-coverage-no-alpha 3 "has no alpha that was searched for .*: run calib-amax --per-channel --alpha auto" \
     'apply-coverage --preset int8-lm --smooth-quant auto $R'
 like apply-coverage-no-kv 3 "has no range of the KV cache for .*: run calib-amax --kv" 'apply-coverage --preset fp8-lm-kv $L'
 like apply-coverage-dead 3 "every channel of '.*layers.3.self_attn.q_proj' has a range of 0.* run calib-amax" \

@@ -125,4 +125,34 @@ like 'eval-ppl: a list of names is no scheme to run' 3 'no ranges|names' \
     "eval-ppl -m $M --scheme data/published/qwen2_5-fp8-all-baseline.top10.coverage.json $S"
 truncate -s -64 "$W/ckpt/model.safetensors"
 like 'eval-ppl: a truncated checkpoint' 3 'ckpt/model.safetensors.*truncated' "eval-ppl -m $W/ckpt $S"
+
+# ---- INT8 and the KV cache: a checkpoint is its scheme in every form, in both layouts where they have it ----
+calib-amax -m $M --per-channel --kv $S >"$W/ranges.json"
+form() { # form LAYOUTS WANT OPTION...: what ran of the scheme and of its checkpoint in each layout, and the same perplexity
+    local layouts=$1 want=$2 layout got
+    shift 2
+    apply-coverage "$@" -f -o "$W/form.json" "$W/ranges.json"
+    eval-ppl -m $M --scheme "$W/form.json" $S >"$W/scheme.json"
+    is "eval-ppl: $*: what ran" "$want" \
+        "$(jq -c '.candidates[0] | [.fp8_modules, .int8_modules, .kv_cache, .scales_applied]' "$W/scheme.json")"
+    for layout in $layouts; do
+        rm -rf "$W/form"
+        export-ckpt -q -m $M --format "$layout" -o "$W/form" "$W/form.json"
+        got=$(eval-ppl -m "$W/form" $S)
+        is "eval-ppl: $*: $layout is its scheme, to the bit" \
+            "$(jq -c '.candidates[0] | [.ppl, .fp8_modules, .int8_modules, .kv_cache, .scales_applied]' "$W/scheme.json")" \
+            "$(jq -c '.candidates[0] | [.ppl, .fp8_modules, .int8_modules, .kv_cache, .scales_applied]' <<<"$got")"
+    done
+}
+form 'compressed-tensors modelopt' '[0,14,null,28]' --preset int8-sq-lm
+form 'modelopt' '[0,14,null,28]' --preset int8-sq-lm --smooth-at input --smooth-quant 0.5
+form 'modelopt' '[0,14,null,28]' --preset int8-sq-lm --smooth-at input --rounding modelopt
+form 'compressed-tensors' "[0,$(jq '[.modules | keys[] | select(test("patch_embed|lm_head") | not)] | length | "\(.),null,\(.)" ' \
+    -r "$W/ranges.json")]" --preset int8-dynamic-all
+form 'compressed-tensors modelopt' '[14,null,"fp8",32]' --preset fp8-lm-kv
+sed 's/language_model.layers.1"/language_model.layers.7"/' "$W/form.json" >"$W/kv.json"
+like 'eval-ppl: KV ranges of a layer that is not there' 3 "KV ranges of 'language_model.layers.7', number 2 of 2" \
+    "eval-ppl -m $M --scheme $W/kv.json $S"
+jq '.kv_cache.layers |= del(.["language_model.layers.1"])' "$W/form.json" >"$W/kv.json"
+like 'eval-ppl: KV ranges of some layers' 3 "number 1 of 1; '$M' has 2 attention layers" "eval-ppl -m $M --scheme $W/kv.json $S"
 finish

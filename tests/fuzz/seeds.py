@@ -142,6 +142,24 @@ def documents():
     put("layers", "manifest", text(old | {"layers": dict(list(old["layers"].items())[:6]), "layer_sensitivity": few,
                                           "sensitivity_ranking": [r for r in old["sensitivity_ranking"]
                                                                   if r["name"] in few]}))
+    for g in full["layer_sensitivity"].values():
+        g |= {"formats": ["FP8(effective-bits: 8.0)", "INT8(effective-bits: 8.0)", "NONE(effective-bits: 16.0)"],
+              "scores": [g["scores"][0], 1, 0], "costs": [g["costs"][0]] + g["costs"], "gradient": [g["scores"][0], 1],
+              "kl": None, "predicted_kl": [None, 2]}
+    full["quantization"] |= {"formats": ["fp8", "int8"], "activations": "dynamic", "smooth_alpha": "auto", "smooth_at": "norm"}
+    for name, m in full["modules"].items():
+        m |= {f"{k}_amax_per_channel": [0.5] * m["shape"][1] for k in ("input", "weight")} | {"smooth_alpha": 0.5}
+        if name.endswith(("k_proj", "v_proj")):
+            m["kv_amax"] = 3
+    put("layers", "int8", text(full))
+    q = {"format": "int8", "input_amax": 1, "folded": True, "pre_quant_scale": [0.5, 2], "own_scale": [0.25, 4]}
+    put("scheme", "int8", text({"scheme_name": "x", "selected_layers": ["layers.0.self_attn.q_proj", "lm_head"],
+                                "dropped_layers": [], "modules": {"layers.0.self_attn.q_proj": q, "layers.0.self_attn.k_proj": q,
+                                                                  "lm_head": {"format": "int8", "dynamic": True}},
+                                "kv_cache": {"format": "fp8", "layers": {"layers.0": {"k_amax": 1, "v_amax": 2}}}}))
+    put("preset", "preset", text({"schema": "octet-preset/1", "name": "x", "summary": "y", "disabled": ["*lm_head*"],
+                                  "rules": [{"pattern": "*", "format": "fp8"}, {"pattern": "*.mlp.*", "format": "int8"}],
+                                  "activations": "dynamic", "smooth_alpha": "auto", "smooth_at": "input", "kv_cache": "fp8"}))
     put("scheme", "scheme", Path("tests/golden/export/fp8-lm-top10.scheme.json").read_bytes())
     old = json.loads(Path("data/published/qwen2_5-fp8-all-baseline.top10.coverage.json").read_text())
     put("scheme", "coverage", text(old | {"num_layers_total": 5, "num_layers_selected": 2, "num_layers_dropped": 3,

@@ -135,6 +135,53 @@ out:
     free(again);
 }
 
+/*
+ * INT8 scores, static, of every fifth sample against tests/golden/tiny-describe.int8.json.  Outputs are rounded to bf16 before
+ * they are compared, by a third of what INT8 changes, which raises all scores alike: the order is what must hold.
+ */
+static void check_int8(struct reference *r, const char *how)
+{
+    enum { STRIDE = 5 };
+    size_t linears = r->m.linears, n = 0, kept = 0;
+    struct sample *sample = calloc(r->s.n, sizeof *sample);
+    struct score_form *form = calloc(linears, sizeof *form);
+    struct score_result *score = calloc(linears, sizeof *score);
+    struct groups g = make_groups(&r->m);
+    double *mine = calloc(g.n, sizeof *mine), *want = calloc(g.n, sizeof *want), nll;
+    struct err e = {0};
+    json_t *oracle = json_read("tests/golden/tiny-describe.int8.json", NULL, &e);
+    json_t *groups = json_object_get(json_object_get(oracle, "static"), "groups");
+    struct ranges ranges = {0};
+    struct progress p = {0};
+
+    for (size_t i = 0; i < r->s.n; i += STRIDE)
+        sample[kept++] = r->s.sample[i];
+    if (e.rc != RC_OK || ranges_measure(&ranges, &r->m, 0, sample, kept, 2048, &p, &e))
+        goto out;
+    for (size_t i = 0; i < linears; i++)
+        form[i] = (struct score_form){{.format = FORMAT_INT8, .input_amax = ranges.input[i]}, ranges.tokens[i] == 0};
+    if (score_gradient(&r->m, form, 1, sample, kept, 2048, score, &nll, &p, &e))
+        goto out;
+    for (size_t i = 0; i < g.n; i++) {
+        want[n] = json_number_value(json_object_get(json_object_get(groups, g.name[i]), "score"));
+        for (size_t k = 0; k < g.group[i].members; k++)
+            mine[n] += score[g.group[i].member[k]->index].gradient;
+        n += want[n] > 0;
+    }
+    CHECK(n > 40 && spearman(mine, want, n) >= 0.97, "%s: Spearman of the ranking in INT8 %.5f", how, spearman(mine, want, n));
+out:
+    CHECK(e.rc == RC_OK, "%s: scored in INT8 %s", how, e.msg);
+    json_decref(oracle);
+    ranges_release(&ranges);
+    free(g.group);
+    free(g.name);
+    free(mine);
+    free(want);
+    free(form);
+    free(score);
+    free(sample);
+}
+
 static void check(enum cuda_math math, const char *how)
 {
     struct reference r;
@@ -154,6 +201,7 @@ static void check(enum cuda_math math, const char *how)
         check_perplexity(&r, how);
         check_kl(&r, how);
         check_ranking(&r, how);
+        check_int8(&r, how);
     }
     reference_close(&r);
 }

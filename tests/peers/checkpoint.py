@@ -20,6 +20,7 @@ from transformers import AutoProcessor, AutoTokenizer, Qwen2_5_VLForConditionalG
 from oracle import inputs, read_samples
 
 MOST_OFF, LEAST_SAME = 0.02, 0.99
+CODES = {torch.float8_e4m3fn: "FP8", torch.int8: "INT8"}
 failed = False
 
 
@@ -44,9 +45,10 @@ def check_files(path):
     found, where = read_tensors(path)
     index = path + "/model.safetensors.index.json"
     complete = not os.path.exists(index) or json.load(open(index))["weight_map"] == where
-    codes = sum(d == torch.float8_e4m3fn for d, _ in found.values())
-    report(bool(found) and complete and codes > 0,
-           f"{path}: safetensors reads {len(found)} tensors in {len(set(where.values()))} files, {codes} of FP8 codes")
+    codes = {text: sum(d == t for d, _ in found.values()) for t, text in CODES.items()}
+    report(bool(found) and complete and sum(codes.values()) > 0,
+           f"{path}: safetensors reads {len(found)} tensors in {len(set(where.values()))} files, "
+           + ", ".join(f"{n} of {text} codes" for text, n in codes.items() if n))
     text = "A photo of a red square.\n"
     tokenizer, processor = AutoTokenizer.from_pretrained(path), AutoProcessor.from_pretrained(path)
     ids = tokenizer(text)["input_ids"]
@@ -77,10 +79,10 @@ def check_logits(path, states_file, samples_file, dtype):
     # A tied head is made from the embedding: no loader finds it in the files.
     keys["missing_keys"] = [k for k in keys["missing_keys"] if k != "lm_head.weight"]
     report(not any(keys.values()), f"{path}: keys {keys}" if any(keys.values()) else f"{path}: every key found its place")
-    want = sum(d == torch.float8_e4m3fn for d, _ in read_tensors(path)[0].values())
+    want = sum(d in CODES for d, _ in read_tensors(path)[0].values())
     linear = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     got = [n for n, m in linear.items() if getattr(m, "quantization_scheme", None) is not None]
-    in_codes = [n for n, m in linear.items() if m.weight.dtype == torch.float8_e4m3fn]
+    in_codes = [n for n, m in linear.items() if m.weight.dtype in CODES]
     report(len(got) == want and got == in_codes, f"{path}: {len(got)} of {len(linear)} Linear modules are quantized")
 
     pre = json.load(open(path + "/preprocessor_config.json"))

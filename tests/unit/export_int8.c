@@ -327,7 +327,7 @@ static void mixed(void)
     config = json_object_get(c.config, "quantization_config");
     groups = json_object_get(config, "config_groups");
     got = json_dumps(groups, JSON_COMPACT);
-    CHECK(json_object_size(groups) == 3 && !strcmp(json_string_value(json_object_get(config, "format")), "mixed-precision"),
+    CHECK(json_object_size(groups) == 3 && !strcmp(json_string_value(json_object_get(config, "format")), "float-quantized"),
           "three groups");
     CHECK(!strcmp(got, "{\"group_0\":{\"targets\":[\"re:.*layers\\\\.0\\\\.self_attn\\\\.o_proj$\"],\"format\":"
                        "\"float-quantized\",\"weights\":{\"num_bits\":8,\"type\":\"float\",\"strategy\":\"tensor\","

@@ -1,4 +1,5 @@
-/* forms.c - documents with FP8 and INT8: scores of both, channel ranges, SmoothQuant, the KV cache, presets */
+/* forms.c - documents with FP8 and INT8: scores of both, channel ranges, SmoothQuant, the KV cache, presets
+ */
 #include <unistd.h>
 
 #include "common/base/cli.h"
@@ -66,16 +67,19 @@ static void scores(void)
     CHECK(layers_best(g) == &g->choice[1] && g->importance == 1 && layers_best(&l.group[Q])->score == 4,
           "the better format is what a group is ranked by");
     doc = layers_to_json(&l, NULL, 0, &e);
-    sums = json_object_get(json_object_get(json_object_get(doc, "layer_sensitivity"), l.group[Q].key), "predicted_kl");
-    CHECK(json_array_size(sums) == 2 && json_number_value(json_array_get(sums, 1)) == 80, "sums stand beside the formats");
+    sums = json_object_get(json_object_get(json_object_get(doc, "layer_sensitivity"), l.group[Q].key),
+                           "predicted_kl");
+    CHECK(json_array_size(sums) == 2 && json_number_value(json_array_get(sums, 1)) == 80,
+          "sums stand beside the formats");
     json_decref(doc);
     CHECK(!layers_write(&l, NULL, 0, path, &e) && !layers_read(&back, path, &e) && same_document(&l, &back),
           "written and read: %s", e.msg);
-    CHECK(!strcmp(back.activations, "static") && isnan(back.alpha) && back.group[Q].choice[1].predicted_kl == 80 &&
-              isnan(back.group[Q].choice[1].kl),
+    CHECK(!strcmp(back.activations, "static") && isnan(back.alpha) &&
+              back.group[Q].choice[1].predicted_kl == 80 && isnan(back.group[Q].choice[1].kl),
           "with what INT8 was scored");
-    CHECK(!layers_merge(&back, &l, &e) && back.group[Q].choice[0].score == 8 && back.group[Q].choice[1].score == 16 &&
-              back.group[QKV].importance == 2 && back.group[Q].choice[1].predicted_kl == 160,
+    CHECK(!layers_merge(&back, &l, &e) && back.group[Q].choice[0].score == 8 &&
+              back.group[Q].choice[1].score == 16 && back.group[QKV].importance == 2 &&
+              back.group[Q].choice[1].predicted_kl == 160,
           "shards add up format by format");
     layers_set_int8(&back, "dynamic", NAN, false, &e);
     CHECK(layers_merge(&back, &l, &e) == -1 && strstr(e.msg, "activations"), "%s", e.msg);
@@ -85,8 +89,9 @@ static void scores(void)
     e = (struct err){0};
     CHECK(layers_set_int8(&back, "static", 1.5, false, &e) == -1, "%s", e.msg);
     e = (struct err){0};
-    CHECK(!build(&again, false, &e) && layers_use_format(&again, "INT8", &e) == -1 && strstr(e.msg, "layer-score"), "%s",
-          e.msg);
+    CHECK(!build(&again, false, &e) && layers_use_format(&again, "INT8", &e) == -1 &&
+              strstr(e.msg, "layer-score"),
+          "%s", e.msg);
     e = (struct err){0};
     CHECK(!layers_use_format(&l, "FP8", &e) && l.group[QKV].n_choices == 2 && l.group[QKV].importance == 3,
           "one format can be taken alone");
@@ -106,13 +111,14 @@ static void ranges(void)
 
     build(&a, false, &e);
     build(&b, false, &e);
-    CHECK(!add_channels(&a, 1, &e) && !layers_set_kv(&a, K_PROJ, 3, &e) && !layers_set_kv(&a, V_PROJ, 2, &e) &&
-              !layers_set_alpha(&a, Q, 0.5, &e),
+    CHECK(!add_channels(&a, 1, &e) && !layers_set_kv(&a, K_PROJ, 3, &e) &&
+              !layers_set_kv(&a, V_PROJ, 2, &e) && !layers_set_alpha(&a, Q, 0.5, &e),
           "channels, KV cache, alpha: %s", e.msg);
     CHECK(!layers_write(&a, NULL, 0, path, &e) && !layers_read(&back, path, &e) && same_document(&a, &back) &&
-              back.module[O_PROJ].input_channels[7] == 2 && back.module[O_PROJ].weight_channels[7] == 0.125f &&
-              back.module[K_PROJ].kv_amax == 3 && back.group[Q].alpha == 0.5 && isnan(back.group[O].alpha) &&
-              !back.module[2].input_channels && back.module[2].weight_channels,
+              back.module[O_PROJ].input_channels[7] == 2 &&
+              back.module[O_PROJ].weight_channels[7] == 0.125f && back.module[K_PROJ].kv_amax == 3 &&
+              back.group[Q].alpha == 0.5 && isnan(back.group[O].alpha) && !back.module[2].input_channels &&
+              back.module[2].weight_channels,
           "come back: %s", e.msg);
     add_channels(&b, 2, &e);
     layers_set_kv(&b, K_PROJ, 5, &e);
@@ -124,7 +130,8 @@ static void ranges(void)
     CHECK(isnan(back.group[Q].alpha), "nor an alpha that they do not agree on");
     layers_release(&b);
     build(&b, false, &e);
-    CHECK(!layers_merge(&back, &b, &e) && !back.module[O_PROJ].input_channels && back.module[O_PROJ].weight_channels,
+    CHECK(!layers_merge(&back, &b, &e) && !back.module[O_PROJ].input_channels &&
+              back.module[O_PROJ].weight_channels,
           "a shard without channels leaves those of the weight");
     CHECK(layers_set_channels(&a, O_PROJ, bad, bad, &e) == -1 && strstr(e.msg, "channel 0"), "%s", e.msg);
     e = (struct err){0};
@@ -196,13 +203,14 @@ static void coverage(void)
 
     build(&l, true, &e);
     /* down INT8 0.5, qkv INT8 1, o FP8 1, gate INT8 1, q FP8 4 */
-    CHECK(!scheme_make(&s, &l, &o, &e) && s.score == 7.5 && s.n_selected == 5 && count(&s, FORMAT_INT8) == 4 &&
-              !strcmp(s.selected[0], l.group[DOWN].key),
+    CHECK(!scheme_make(&s, &l, &o, &e) && s.score == 7.5 && s.n_selected == 5 &&
+              count(&s, FORMAT_INT8) == 4 && !strcmp(s.selected[0], l.group[DOWN].key),
           "each group in its better format, ranked by that: %s", e.msg);
     CHECK(scheme_find(&s, "language_model.layers.0.mlp.up_proj")->input_amax == 5 &&
               !scheme_find(&s, "language_model.layers.0.mlp.up_proj")->pre_scale,
           "INT8 with the input's range");
-    CHECK(!scheme_write(&s, NULL, 0, path, &e) && !scheme_read(&back, path, false, &e) && count(&back, FORMAT_INT8) == 4 &&
+    CHECK(!scheme_write(&s, NULL, 0, path, &e) && !scheme_read(&back, path, false, &e) &&
+              count(&back, FORMAT_INT8) == 4 &&
               scheme_find(&back, "language_model.layers.0.mlp.down_proj")->input_amax == 6,
           "written and read: %s", e.msg);
     scheme_release(&s);
@@ -214,7 +222,8 @@ static void coverage(void)
     scheme_release(&back);
     o.activations = "dynamic";
     CHECK(!scheme_make(&s, &l, &o, &e) && scheme_find(&s, "visual.blocks.0.attn.qkv")->dynamic &&
-              scheme_find(&s, "visual.blocks.0.attn.qkv")->input_amax == 0 && isnan(s.score) && isnan(s.predicted_kl),
+              scheme_find(&s, "visual.blocks.0.attn.qkv")->input_amax == 0 && isnan(s.score) &&
+              isnan(s.predicted_kl),
           "a form that was not scored has no score");
     scheme_release(&s);
     o.activations = NULL;
@@ -231,7 +240,8 @@ static void smoothing(void)
 {
     static const char *const everything[] = {"language_model.*"};
     const double one = 1, own = -1;
-    struct scheme_opts o = {.by = BY_SELECT, .select = everything, .n_select = 1, .format = FORMAT_INT8, .alpha = &one};
+    struct scheme_opts o = {
+        .by = BY_SELECT, .select = everything, .n_select = 1, .format = FORMAT_INT8, .alpha = &one};
     const struct scheme_module *q, *k;
     struct layers l;
     struct scheme s, back = {0};
@@ -241,8 +251,8 @@ static void smoothing(void)
     add_channels(&l, 1, &e);
     CHECK(!scheme_make(&s, &l, &o, &e) && count(&s, FORMAT_INT8) == 7, "%s", e.msg);
     q = scheme_find(&s, "language_model.layers.0.self_attn.q_proj");
-    CHECK(q->folded && q->channels == 16 && q->pre_scale[7] == 0.5f && q->input_amax > 0.99f && q->input_amax < 1.01f &&
-              !q->own_scale,
+    CHECK(q->folded && q->channels == 16 && q->pre_scale[7] == 0.5f && q->input_amax > 0.99f &&
+              q->input_amax < 1.01f && !q->own_scale,
           "the norm carries q/k/v's scale");
     CHECK(!scheme_find(&s, "language_model.layers.0.self_attn.o_proj")->pre_scale &&
               scheme_find(&s, "language_model.layers.0.self_attn.o_proj")->input_amax == 3,
@@ -254,19 +264,22 @@ static void smoothing(void)
               k->input_amax == q->input_amax,
           "scales come back, common to the group");
     scheme_release(&s);
-    CHECK(scheme_make(&s, &l, &(struct scheme_opts){.by = BY_COVERAGE, .from = &back}, &e) == -1 && e.rc == RC_USAGE,
+    CHECK(scheme_make(&s, &l, &(struct scheme_opts){.by = BY_COVERAGE, .from = &back}, &e) == -1 &&
+              e.rc == RC_USAGE,
           "%s", e.msg);
     scheme_release(&back);
     e = (struct err){0};
     o.smooth_at = "input";
     o.rounding = "modelopt";
-    CHECK(!scheme_make(&s, &l, &o, &e) && !scheme_find(&s, "language_model.layers.0.self_attn.q_proj")->folded &&
+    CHECK(!scheme_make(&s, &l, &o, &e) &&
+              !scheme_find(&s, "language_model.layers.0.self_attn.q_proj")->folded &&
               scheme_find(&s, "language_model.layers.0.self_attn.q_proj")->own_scale &&
               scheme_find(&s, "language_model.layers.0.mlp.down_proj")->pre_scale,
           "at the input everything is");
     scheme_release(&s);
     o.alpha = &own;
-    CHECK(scheme_make(&s, &l, &o, &e) == -1 && strstr(e.msg, "calib-amax --alpha auto"), "%s", e.msg);
+    CHECK(scheme_make(&s, &l, &o, &e) == -1 && strstr(e.msg, "calib-amax --per-channel --alpha auto"), "%s",
+          e.msg);
     e = (struct err){0};
     for (size_t g = 0; g < GROUPS; g++)
         layers_set_alpha(&l, g, g == Q ? 1 : 0, &e);
@@ -312,11 +325,12 @@ static void damaged(const char *what, const char *module, const char *more, cons
     struct err e = {0};
     FILE *f = fopen(path, "w");
 
-    fprintf(f,
-            "{\"scheme_name\":\"x\",\"selected_layers\":[\"layers.0.self_attn.q_proj\"],\"dropped_layers\":[],"
-            "\"modules\":{\"layers.0.self_attn.q_proj\":{\"format\":\"int8\",\"input_amax\":1,"
-            "\"pre_quant_scale\":[1,2],\"folded\":true},\"layers.0.self_attn.k_proj\":{%s}}%s}",
-            module, more);
+    fprintf(
+        f,
+        "{\"scheme_name\":\"x\",\"selected_layers\":[\"layers.0.self_attn.q_proj\"],\"dropped_layers\":[],"
+        "\"modules\":{\"layers.0.self_attn.q_proj\":{\"format\":\"int8\",\"input_amax\":1,"
+        "\"pre_quant_scale\":[1,2],\"folded\":true},\"layers.0.self_attn.k_proj\":{%s}}%s}",
+        module, more);
     fclose(f);
     if (want)
         CHECK(scheme_read(&s, path, false, &e) == -1 && strstr(e.msg, want), "%s: %s", what, e.msg);
@@ -327,24 +341,29 @@ static void damaged(const char *what, const char *module, const char *more, cons
 
 static void bad_schemes(void)
 {
-    static const char good[] = "\"format\":\"int8\",\"input_amax\":1,\"pre_quant_scale\":[1,2],\"folded\":true";
+    static const char good[] =
+        "\"format\":\"int8\",\"input_amax\":1,\"pre_quant_scale\":[1,2],\"folded\":true";
 
     damaged("a whole one is read", good, "", NULL);
     damaged("format", "\"format\":\"int4\"", "", "'int4' is not known");
-    damaged("two formats in a group", "\"format\":\"fp8\",\"input_amax\":1,\"weight_amax\":1", "", "see one input");
+    damaged("two formats in a group", "\"format\":\"fp8\",\"input_amax\":1,\"weight_amax\":1", "",
+            "see one input");
     damaged("no range", "\"format\":\"int8\",\"pre_quant_scale\":[1,2],\"folded\":true", "", "input_amax");
-    damaged("another range", "\"format\":\"int8\",\"input_amax\":2,\"pre_quant_scale\":[1,2],\"folded\":true", "",
-            "see one input");
-    damaged("another scale", "\"format\":\"int8\",\"input_amax\":1,\"pre_quant_scale\":[1,3],\"folded\":true", "",
-            "see one input");
-    damaged("a scale of 0", "\"format\":\"int8\",\"input_amax\":1,\"pre_quant_scale\":[1,0]", "", "pre_quant_scale[1]");
-    damaged("own scales", "\"format\":\"int8\",\"input_amax\":1,\"pre_quant_scale\":[1,2],\"own_scale\":[1]", "",
-            "own_scale");
-    damaged("nothing to fold", "\"format\":\"int8\",\"input_amax\":1,\"folded\":true", "", "no 'pre_quant_scale'");
-    damaged("the cache's format", good, ",\"kv_cache\":{\"format\":\"int8\",\"layers\":{}}", "'int8' is not known");
+    damaged("another range", "\"format\":\"int8\",\"input_amax\":2,\"pre_quant_scale\":[1,2],\"folded\":true",
+            "", "see one input");
+    damaged("another scale", "\"format\":\"int8\",\"input_amax\":1,\"pre_quant_scale\":[1,3],\"folded\":true",
+            "", "see one input");
+    damaged("a scale of 0", "\"format\":\"int8\",\"input_amax\":1,\"pre_quant_scale\":[1,0]", "",
+            "pre_quant_scale[1]");
+    damaged("own scales", "\"format\":\"int8\",\"input_amax\":1,\"pre_quant_scale\":[1,2],\"own_scale\":[1]",
+            "", "own_scale");
+    damaged("nothing to fold", "\"format\":\"int8\",\"input_amax\":1,\"folded\":true", "",
+            "no 'pre_quant_scale'");
+    damaged("the cache's format", good, ",\"kv_cache\":{\"format\":\"int8\",\"layers\":{}}",
+            "'int8' is not known");
     damaged("no cache", good, ",\"kv_cache\":{\"format\":\"fp8\",\"layers\":{}}", "no layers");
-    damaged("a cache without k", good, ",\"kv_cache\":{\"format\":\"fp8\",\"layers\":{\"layers.0\":{\"v_amax\":1}}}",
-            "k_amax");
+    damaged("a cache without k", good,
+            ",\"kv_cache\":{\"format\":\"fp8\",\"layers\":{\"layers.0\":{\"v_amax\":1}}}", "k_amax");
     damaged("a cache twice", good,
             ",\"kv_cache\":{\"format\":\"fp8\",\"layers\":{\"layers.0\":{\"k_amax\":1,\"v_amax\":1},"
             "\"language_model.layers.0\":{\"k_amax\":1,\"v_amax\":1}}}",
@@ -381,14 +400,16 @@ static void presets(void)
     struct err e = {0};
 
     build(&l, false, &e);
-    CHECK(!preset_read(&p, "fp8-lm-kv", &e) && p.kv && !preset_apply(&p, &l, got, &e) && !memcmp(got, lm, sizeof lm),
+    CHECK(!preset_read(&p, "fp8-lm-kv", &e) && p.kv && !preset_apply(&p, &l, got, &e) &&
+              !memcmp(got, lm, sizeof lm),
           "fp8-lm-kv: the language model without its head");
     preset_release(&p);
     CHECK(!preset_read(&p, "int8-all", &e) && !p.kv && isnan(p.alpha) && !preset_apply(&p, &l, got, &e) &&
               !memcmp(got, all, sizeof all),
           "int8-all: both towers without patch_embed and head");
     preset_release(&p);
-    CHECK(!preset_read(&p, "int8-sq-lm", &e) && p.alpha == 1 && !strcmp(p.activations, "static"), "int8-sq-lm");
+    CHECK(!preset_read(&p, "int8-sq-lm", &e) && p.alpha == 1 && !strcmp(p.activations, "static"),
+          "int8-sq-lm");
     preset_release(&p);
     CHECK(!preset_read(&p, "int8-dynamic-lm", &e) && !strcmp(p.activations, "dynamic"), "int8-dynamic-lm");
     preset_release(&p);
@@ -402,12 +423,16 @@ static void presets(void)
     preset_release(&p);
     layers_release(&text);
 
-    write_preset("{\"schema\":\"octet-preset/1\",\"name\":\"mine\",\"rules\":[{\"pattern\":\"language_model.*\",\"format\":"
-                 "\"fp8\"},{\"pattern\":\"*.mlp.*\",\"format\":\"int8\"},{\"pattern\":\"*.down_proj\",\"format\":\"none\"}],"
-                 "\"disabled\":[\"visual.*\",\"*router*\"],\"smooth_alpha\":\"auto\",\"smooth_at\":\"input\",\"kv_cache\":"
+    write_preset("{\"schema\":\"octet-preset/"
+                 "1\",\"name\":\"mine\",\"rules\":[{\"pattern\":\"language_model.*\",\"format\":"
+                 "\"fp8\"},{\"pattern\":\"*.mlp.*\",\"format\":\"int8\"},{\"pattern\":\"*.down_proj\","
+                 "\"format\":\"none\"}],"
+                 "\"disabled\":[\"visual.*\",\"*router*\"],\"smooth_alpha\":\"auto\",\"smooth_at\":\"input\","
+                 "\"kv_cache\":"
                  "\"fp8\",\"activations\":\"dynamic\"}");
-    CHECK(!preset_read(&p, path, &e) && p.alpha == -1 && p.smooth_input && p.kv && !strcmp(p.activations, "dynamic") &&
-              !preset_apply(&p, &l, got, &e) && !memcmp(got, mixed, sizeof mixed),
+    CHECK(!preset_read(&p, path, &e) && p.alpha == -1 && p.smooth_input && p.kv &&
+              !strcmp(p.activations, "dynamic") && !preset_apply(&p, &l, got, &e) &&
+              !memcmp(got, mixed, sizeof mixed),
           "rules of a file: the last that matches decides %s", e.msg);
     preset_release(&p);
     layers_release(&l);
@@ -445,7 +470,8 @@ static void bad_presets(void)
     e = (struct err){0};
     build(&l, false, &e);
     write_preset(HEAD_ "\"rules\":[{\"pattern\":\"*.moe.*\",\"format\":\"fp8\"}]}");
-    CHECK(!preset_read(&p, path, &e) && preset_apply(&p, &l, got, &e) == -1 && strstr(e.msg, "'*.moe.*' matches no layer"),
+    CHECK(!preset_read(&p, path, &e) && preset_apply(&p, &l, got, &e) == -1 &&
+              strstr(e.msg, "'*.moe.*' matches no layer"),
           "%s", e.msg);
     preset_release(&p);
     layers_release(&l);

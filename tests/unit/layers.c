@@ -168,8 +168,9 @@ static void round_trip(void)
     x = layers_to_json(&a, NULL, 0, &e);
     y = layers_to_json(&b, NULL, 0, &e);
     CHECK(x && y && json_equal(x, y), "nothing is lost on the way");
-    CHECK(b.loss_tokens == 50 && b.tied_lm_head && b.group[2].tokens == 0 && b.group[3].choice[0].predicted_kl == 20 &&
-              isnan(b.group[3].choice[0].kl) && b.module[2].input_amax < 0 && b.module[4].weight_amax == 2,
+    CHECK(b.loss_tokens == 50 && b.tied_lm_head && b.group[2].tokens == 0 &&
+              b.group[3].choice[0].predicted_kl == 20 && isnan(b.group[3].choice[0].kl) &&
+              b.module[2].input_amax < 0 && b.module[4].weight_amax == 2,
           "numbers come back");
     json_object_set_new(x, "note", json_string("mine"));
     json_object_set_new(json_object_get(json_object_get(x, "modules"), "lm_head"), "channels",
@@ -208,8 +209,8 @@ static void shards(void)
               a.module[6].tokens == 110,
           "ranges by max, tokens by sum; what one shard reached is reached");
     CHECK(a.group[4].choice[0].score == 6 && a.group[4].importance == 6 && a.group[1].importance == 6 &&
-              isnan(a.group[4].choice[0].predicted_kl) && a.group[1].choice[0].predicted_kl == 30 && a.loss_tokens == 100 &&
-              a.samples == 8,
+              isnan(a.group[4].choice[0].predicted_kl) && a.group[1].choice[0].predicted_kl == 30 &&
+              a.loss_tokens == 100 && a.samples == 8,
           "scores by sum; a sum that one shard lacks is not known");
     /* 18, 6, 0.25, 8, 6, 4, 2, 1 */
     CHECK(!strcmp(order(&a, &all, &e), "265143|07"), "the merged order");

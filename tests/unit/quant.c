@@ -59,7 +59,8 @@ static void names(void)
           "what engines load");
     CHECK(name_canonical("", c, &e) == -1 && strstr(e.msg, "empty"), "an empty name is refused");
     e = (struct err){0};
-    CHECK(name_canonical("layers.0.\033[2Jmlp", c, &e) == -1 && strstr(e.msg, "control characters"), "%s", e.msg);
+    CHECK(name_canonical("layers.0.\033[2Jmlp", c, &e) == -1 && strstr(e.msg, "control characters"), "%s",
+          e.msg);
 }
 
 static void patterns(void)
@@ -208,8 +209,9 @@ static void knapsack_errors(void)
 }
 
 /*
- * The linear relaxation from below: for any price of a unit of cost, what the groups choose by themselves, less the price of
- * the budget, is no more than the best score (Lagrange); the price that makes most of it is searched.
+ * The linear relaxation from below: for any price of a unit of cost, what the groups choose by themselves,
+ * less the price of the budget, is no more than the best score (Lagrange); the price that makes most of it is
+ * searched.
  */
 static double relaxed(const struct knapsack_group *g, size_t n, uint64_t budget, double price)
 {
@@ -240,7 +242,8 @@ static double lower_bound(const struct knapsack_group *g, size_t n, uint64_t bud
     return fmax(0, relaxed(g, n, budget, exp(low)));
 }
 
-/* What one group can change: no more lies between the best score and its linear relaxation (Sinha and Zoltners 1979). */
+/* What one group can change: no more lies between the best score and its linear relaxation (Sinha and
+ * Zoltners 1979). */
 static double largest_score(const struct knapsack_group *g, size_t n)
 {
     double most = 0;

@@ -1,11 +1,11 @@
 /*
  * smooth.c - SmoothQuant's scales: by hand, and those that ModelOpt wrote for the tiny model
  *
- * tests/golden/modelopt-tiny has channel ranges (channels.json) and, of two exports, the SHA-256 of every pre_quant_scale
- * and the value of every input_scale (tensors.tsv).
+ * tests/golden/modelopt-tiny has channel ranges (channels.json) and, of two exports, the SHA-256 of every
+ * pre_quant_scale and the value of every input_scale (tensors.tsv).
  */
-#include "common/base/sha256.h"
 #include "common/quant/smooth.h"
+#include "common/base/sha256.h"
 #include "tests/unit/unit.h"
 
 #define DIR "tests/golden/modelopt-tiny/"
@@ -36,7 +36,8 @@ static void by_hand(void)
     float zero[COLS] = {0}, low[COLS] = {1e6f, 1e-6f, 1, 1}, one[COLS] = {1, 1, 1, 1};
 
     build(&l, true, &e);
-    CHECK(!smooth_make(&s, &l, 0, 1, ROUND_EXACT, &e) && s.members == 3 && s.channels == COLS, "q, k, v: %s", e.msg);
+    CHECK(!smooth_make(&s, &l, 0, 1, ROUND_EXACT, &e) && s.members == 3 && s.channels == COLS, "q, k, v: %s",
+          e.msg);
     CHECK(s.pre[0] == 0.25f && s.pre[1] == 4 && s.pre[2] == 1 && s.input_amax == 1,
           "alpha 1 levels the input; a channel without range stays");
     CHECK(s.own[0][3] == 1 && s.own[1][3] == 1 && s.pre[3] == 1, "so does one without weights");
@@ -46,15 +47,18 @@ static void by_hand(void)
               s.own[2][0] == 1.5f && s.pre[0] == 1 && s.pre[1] == 2 && s.input_amax == 4,
           "alpha 0.5; the group's scale is the mean");
     smooth_release(&s);
-    CHECK(!smooth_make(&s, &l, 0, 0, ROUND_EXACT, &e) && s.own[2][0] == 9 && s.pre[1] == 1, "alpha 0 levels the weight");
+    CHECK(!smooth_make(&s, &l, 0, 0, ROUND_EXACT, &e) && s.own[2][0] == 9 && s.pre[1] == 1,
+          "alpha 0 levels the weight");
     smooth_release(&s);
     CHECK(!smooth_make(&s, &l, 0, 0.5, ROUND_MODELOPT, &e) && s.input_amax == 6,
           "ModelOpt's input range is the largest under the members' own scales");
     smooth_release(&s);
-    CHECK(smooth_folds(&l, 0) && !smooth_folds(&l, 1), "the norm carries q/k/v's scale, o_proj has none before it");
+    CHECK(smooth_folds(&l, 0) && !smooth_folds(&l, 1),
+          "the norm carries q/k/v's scale, o_proj has none before it");
 
     for (double alpha = -0.5; alpha < 2; alpha += 1.75) {
-        CHECK(smooth_make(&s, &l, 0, alpha, ROUND_EXACT, &e) == -1 && e.rc == RC_USAGE, "alpha %g: %s", alpha, e.msg);
+        CHECK(smooth_make(&s, &l, 0, alpha, ROUND_EXACT, &e) == -1 && e.rc == RC_USAGE, "alpha %g: %s", alpha,
+              e.msg);
         smooth_release(&s);
         e = (struct err){0};
     }
@@ -66,12 +70,14 @@ static void by_hand(void)
           "scales stay within 1e-4 and 1e4");
     smooth_release(&s);
     layers_set_channels(&l, 3, zero, one, &e);
-    CHECK(smooth_make(&s, &l, 1, 1, ROUND_EXACT, &e) == -1 && strstr(e.msg, "o_proj' has a range of 0"), "%s", e.msg);
+    CHECK(smooth_make(&s, &l, 1, 1, ROUND_EXACT, &e) == -1 && strstr(e.msg, "o_proj' has a range of 0"), "%s",
+          e.msg);
     smooth_release(&s);
     e = (struct err){0};
     layers_release(&l);
     build(&l, false, &e);
-    CHECK(smooth_make(&s, &l, 0, 1, ROUND_EXACT, &e) == -1 && strstr(e.msg, "calib-amax --per-channel"), "%s", e.msg);
+    CHECK(smooth_make(&s, &l, 0, 1, ROUND_EXACT, &e) == -1 && strstr(e.msg, "calib-amax --per-channel"), "%s",
+          e.msg);
     smooth_release(&s);
     layers_release(&l);
 }
@@ -91,9 +97,10 @@ static void hash_bf16(const float *x, size_t n, char hex[SHA256_HEX])
     sha256_hex(&h, hex);
 }
 
-/* One row of tensors.tsv against the group of its module: 1 it agrees, 0 it does not, -1 it is another tensor's. */
-static int check_row(const struct layers *l, const struct smooth_group *group, const char *name, const char *sha,
-                     const char *value)
+/* One row of tensors.tsv against the group of its module: 1 it agrees, 0 it does not, -1 it is another
+ * tensor's. */
+static int check_row(const struct layers *l, const struct smooth_group *group, const char *name,
+                     const char *sha, const char *value)
 {
     const char *end = strrchr(name, '.');
     char module[NAME_BYTES], canonical[NAME_BYTES], hex[SHA256_HEX];
@@ -133,7 +140,8 @@ static void golden(const char *export, double alpha)
             CHECK(false, "%s", e.msg);
     while (fgets(line, sizeof line, f)) {
         int fields = sscanf(line, "%255s %15s %31s %64s %63s", name, dtype, shape, sha, value);
-        int same = fields >= 4 && strchr(name, '.') ? check_row(&l, group, name, sha, fields > 4 ? value : "") : -1;
+        int same =
+            fields >= 4 && strchr(name, '.') ? check_row(&l, group, name, sha, fields > 4 ? value : "") : -1;
 
         agree += same == 1;
         bad += same == 0;
