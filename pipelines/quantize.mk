@@ -64,7 +64,7 @@ quantize: $(OUT)/recipes.md
 $(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples $(OUT)/needs
 	$(RUN) calib-amax -f -m $(MODEL) --device $(DEVICE) $(NEEDS) -o $@ $(filter %.samples,$^)
 $(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
-	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --save-ref $@ --ref-dtype fp32 $^
+	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --ref-dtype fp32 --save-ref $@ $^
 
 # Each recipe: a scheme, a checkpoint, what engines say of it, its distance from the unquantized model.
 $(call at,scheme.json): $(OUT)/%/scheme.json: $(OUT)/layers.json

@@ -35,31 +35,44 @@ static const struct cli tool = {
     .max_operands = -1,
 };
 
-static int measure(struct ranges *r, struct model *m, const struct samples *s, struct err *e)
+enum { PASS_RANGES = 2, PASS_ALPHAS }; /* kinds of snapshots */
+
+static int measure(struct ranges *r, struct model *m, const struct samples *s, struct partial *part, struct err *e)
 {
+    struct snapshot keep = {part, PASS_RANGES, SNAPSHOT_SECONDS, 0, 0};
     unsigned what = (per_channel ? RANGES_CHANNELS : 0) | (kv ? RANGES_KV : 0);
     struct progress p = {0};
     int ret;
 
     progress_begin(&p, "calibrating", "samples", s->n);
-    ret = ranges_measure(r, m, what, s->sample, s->n, RUN_ROWS, &p, e);
+    ret = ranges_measure(r, m, what, s->sample, s->n, RUN_ROWS, &keep, &p, e);
     progress_end(&p);
     return ret;
 }
 
-static int search(struct layers *l, struct model *m, const struct samples *s, struct err *e)
+static int search(struct layers *l, struct model *m, const struct samples *s, struct partial *part, struct err *e)
 {
+    struct snapshot keep = {part, PASS_ALPHAS, SNAPSHOT_SECONDS, 0, 0};
     struct progress p = {0};
     int ret;
 
     progress_begin(&p, "comparing", "samples", s->n);
-    ret = alpha_search(l, m, !strcmp(activations, "dynamic"), s->sample, s->n, RUN_ROWS, &p, e);
+    ret = alpha_search(l, m, !strcmp(activations, "dynamic"), s->sample, s->n, RUN_ROWS, &keep, &p, e);
     progress_end(&p);
     return ret;
 }
 
+static int open_partial(struct partial *part, const struct backend *be, const struct model *m, const struct samples *s,
+                        struct err *e)
+{
+    const char *text[] = {m->digest, per_channel ? "channels" : "", kv ? "kv" : "", alpha ? alpha : "", activations};
+
+    return run_partial(part, output, be, s, text, sizeof text / sizeof *text, e);
+}
+
 static int run(char *const *operand, size_t n, struct err *e)
 {
+    struct partial part = {0};
     struct backend *be = NULL;
     struct samples s = {0};
     struct model m = {0};
@@ -72,11 +85,12 @@ static int run(char *const *operand, size_t n, struct err *e)
         goto out;
     }
     if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || run_samples(&s, &ro, &m, operand, n, e) ||
-        measure(&r, &m, &s, e) || document_make(&l, &m, run_id(model_dir), &s, &r, e) ||
-        (alpha && search(&l, &m, &s, e)))
+        open_partial(&part, be, &m, &s, e) || measure(&r, &m, &s, &part, e) || document_make(&l, &m, run_id(model_dir), &s, &r, e) ||
+        (alpha && search(&l, &m, &s, &part, e)))
         goto out;
     ret = layers_write(&l, (const struct layers_from[]){{"model", m.digest}, {"samples", s.digest}}, 2, output, e);
 out:
+    partial_close(&part, ret == 0);
     layers_release(&l);
     ranges_release(&r);
     samples_release(&s);

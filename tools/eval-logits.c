@@ -148,18 +148,11 @@ static int make_reference(struct eval *ev, struct err *e)
     return ret;
 }
 
-/* Look for what an earlier run left beside the output. */
 static int open_partial(struct eval *ev, struct err *e)
 {
-    char identity[SHA256_HEX];
-    const char *text[] = {ev->ref.model, ev->ref.samples, ev->ref.digest};
+    const char *text[] = {ev->ref.model, ev->ref.digest};
 
-    partial_identity(identity, ev->r.be, text, sizeof text / sizeof *text);
-    if (partial_open(&ev->part, candidates.n ? output : NULL, identity, e))
-        return -1;
-    if (*ev->part.remark)
-        cli_note("%s", ev->part.remark);
-    return 0;
+    return run_partial(&ev->part, candidates.n ? output : NULL, ev->r.be, &ev->r.s, text, sizeof text / sizeof *text, e);
 }
 
 /* A candidate is a form of the reference: the same ids mean the same tokens. */

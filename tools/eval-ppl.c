@@ -172,20 +172,13 @@ static int check_options(struct err *e)
     return run_output(output, e) || (per_sample && run_output(per_sample, e)) ? -1 : 0;
 }
 
-/* Look for what an earlier run left beside the output. */
 static int open_partial(struct partial *p, const struct run *r, struct err *e)
 {
-    char samples[SHA256_HEX], identity[SHA256_HEX], cut[64];
-    const char *text[] = {r->m.digest, r->applied ? r->applied->hex : "", samples, cut};
+    char cut[64];
+    const char *text[] = {r->m.digest, r->applied ? r->applied->hex : "", cut};
 
-    states_samples_digest(&r->s, samples);
     snprintf(cut, sizeof cut, "window %ld stride %ld", window, stride);
-    partial_identity(identity, r->be, text, sizeof text / sizeof *text);
-    if (partial_open(p, output, identity, e))
-        return -1;
-    if (*p->remark)
-        cli_note("%s", p->remark);
-    return 0;
+    return run_partial(p, output, r->be, &r->s, text, sizeof text / sizeof *text, e);
 }
 
 static int run(char *const *operand, size_t n, struct err *e)

@@ -83,6 +83,8 @@ static int parse_smooth(struct err *e)
     return 0;
 }
 
+enum { PASS_RANGES = 2, PASS_ALPHAS, PASS_SCORES }; /* kinds of snapshots, in their order */
+
 /* ---- ranges ---- */
 
 /* The ranges of channels that a document has of a module; a module without them is left without. */
@@ -159,39 +161,41 @@ static int take_alphas(struct layers *l, const struct layers *from, struct err *
     return 0;
 }
 
-static int measure_ranges(struct ranges *r, struct model *m, const struct samples *s, struct err *e)
+static int measure_ranges(struct ranges *r, struct model *m, const struct samples *s, struct partial *part, struct err *e)
 {
+    struct snapshot keep = {part, PASS_RANGES, SNAPSHOT_SECONDS, 0, 0};
     struct progress p = {0};
     int ret;
 
     progress_begin(&p, "calibrating", "samples", s->n);
-    ret = ranges_measure(r, m, isnan(smooth_alpha) ? 0 : RANGES_CHANNELS, s->sample, s->n, RUN_ROWS, &p, e);
+    ret = ranges_measure(r, m, isnan(smooth_alpha) ? 0 : RANGES_CHANNELS, s->sample, s->n, RUN_ROWS, &keep, &p, e);
     progress_end(&p);
     return ret;
 }
 
-static int measure_alphas(struct layers *l, struct model *m, const struct samples *s, struct err *e)
+static int measure_alphas(struct layers *l, struct model *m, const struct samples *s, struct partial *part, struct err *e)
 {
+    struct snapshot keep = {part, PASS_ALPHAS, SNAPSHOT_SECONDS, 0, 0};
     struct progress p = {0};
     int ret;
 
     progress_begin(&p, "comparing", "samples", s->n);
-    ret = alpha_search(l, m, !strcmp(activations, "dynamic"), s->sample, s->n, RUN_ROWS, &p, e);
+    ret = alpha_search(l, m, !strcmp(activations, "dynamic"), s->sample, s->n, RUN_ROWS, &keep, &p, e);
     progress_end(&p);
     return ret;
 }
 
 /* The document with ranges, alphas, and how its scores will be made. */
 static int make_document(struct layers *l, struct ranges *r, struct model *m, const struct samples *s,
-                         const struct layers *from, struct err *e)
+                         const struct layers *from, struct partial *part, struct err *e)
 {
-    if ((ranges_path ? take_ranges(r, m, s, from, e) : measure_ranges(r, m, s, e)) ||
+    if ((ranges_path ? take_ranges(r, m, s, from, e) : measure_ranges(r, m, s, part, e)) ||
         document_make(l, m, run_id(model_dir), s, r, e) || layers_set_quantization(l, rounding, fused, e) ||
         (has_int8() && layers_set_int8(l, activations, smooth_alpha, smooth_at && !strcmp(smooth_at, "input"), e)))
         return -1;
     if (ranges_path)
         return take_alphas(l, from, e);
-    return smooth_alpha == -1 ? measure_alphas(l, m, s, e) : 0;
+    return smooth_alpha == -1 ? measure_alphas(l, m, s, part, e) : 0;
 }
 
 /* ---- forms ---- */
@@ -266,7 +270,7 @@ static size_t format_names(const char *name[2])
 /* ---- scores ---- */
 
 static int score_by_gradient(struct layers *l, struct model *m, const struct score_form *form,
-                             const struct samples *s, struct progress *p, struct err *e)
+                             const struct samples *s, struct snapshot *keep, struct progress *p, struct err *e)
 {
     const char *name[2];
     size_t forms = format_names(name);
@@ -274,7 +278,7 @@ static int score_by_gradient(struct layers *l, struct model *m, const struct sco
     double nll;
     int ret = -1;
 
-    if (!score || score_gradient(m, form, forms, s->sample, s->n, RUN_ROWS, score, &nll, p, e))
+    if (!score || score_gradient(m, form, forms, s->sample, s->n, RUN_ROWS, score, &nll, keep, p, e))
         goto out;
     for (size_t f = 0; f < forms; f++)
         for (size_t g = 0; g < l->n_groups; g++) {
@@ -296,7 +300,7 @@ out:
 }
 
 static int score_by_kl(struct layers *l, struct model *m, const struct score_form *form, const struct samples *s,
-                       struct progress *p, struct err *e)
+                       struct snapshot *keep, struct progress *p, struct err *e)
 {
     const char *name[2];
     size_t forms = format_names(name), n = l->n_groups;
@@ -309,7 +313,7 @@ static int score_by_kl(struct layers *l, struct model *m, const struct score_for
     for (size_t g = 0; g < n; g++)
         for (size_t k = 0; k < l->group[g].n_members; k++)
             group[g].member[group[g].members++] = &m->linear[l->group[g].member[k]];
-    if (score_kl(m, form, forms, group, n, s->sample, s->n, RUN_ROWS, kl, p, e))
+    if (score_kl(m, form, forms, group, n, s->sample, s->n, RUN_ROWS, kl, keep, p, e))
         goto out;
     for (size_t i = 0; i < forms * n; i++) /* rounding of the logits can leave a sum just below 0 */
         if (layers_set_score(l, i % n, name[i / n], "kl_div", NAN, kl[i] < 0 ? 0 : kl[i], NAN, e))
@@ -321,8 +325,10 @@ out:
     return ret;
 }
 
-static int score(struct layers *l, struct model *m, const struct ranges *r, const struct samples *s, struct err *e)
+static int score(struct layers *l, struct model *m, const struct ranges *r, const struct samples *s, struct partial *part,
+                 struct err *e)
 {
+    struct snapshot keep = {part, PASS_SCORES, SNAPSHOT_SECONDS, 0, 0};
     bool gradient = !strcmp(method, "gradient");
     const char *name[2];
     struct smooth_group *smooth = mem_zalloc(l->n_groups, sizeof *smooth, e);
@@ -335,7 +341,7 @@ static int score(struct layers *l, struct model *m, const struct ranges *r, cons
         goto out;
     progress_begin(&p, "scoring", gradient ? "samples" : "forwards",
                    gradient ? s->n : s->n * l->n_groups * format_names(name));
-    ret = gradient ? score_by_gradient(l, m, form, s, &p, e) : score_by_kl(l, m, form, s, &p, e);
+    ret = gradient ? score_by_gradient(l, m, form, s, &keep, &p, e) : score_by_kl(l, m, form, s, &keep, &p, e);
     progress_end(&p);
 out:
     free(form);
@@ -345,8 +351,18 @@ out:
     return ret;
 }
 
+static int open_partial(struct partial *part, const struct backend *be, const struct model *m, const struct samples *s,
+                        const struct layers *from, struct err *e)
+{
+    const char *text[] = {m->digest, method, formats, fused, rounding, activations ? activations : "",
+                          smooth_text ? smooth_text : "", smooth_at ? smooth_at : "", ranges_path ? from->hex : ""};
+
+    return run_partial(part, output, be, s, text, sizeof text / sizeof *text, e);
+}
+
 static int run(char *const *operand, size_t n, struct err *e)
 {
+    struct partial part = {0};
     struct backend *be = NULL;
     struct samples s = {0};
     struct model m = {0};
@@ -362,11 +378,13 @@ static int run(char *const *operand, size_t n, struct err *e)
         goto out;
     }
     if (run_samples(&s, &ro, &m, operand, n, e) || (ranges_path && layers_read(&from, ranges_path, e)) ||
-        make_document(&l, &r, &m, &s, &from, e) || score(&l, &m, &r, &s, e))
+        open_partial(&part, be, &m, &s, &from, e) || make_document(&l, &r, &m, &s, &from, &part, e) ||
+        score(&l, &m, &r, &s, &part, e))
         goto out;
     ret = layers_write(&l, (const struct layers_from[]){{"model", m.digest}, {"samples", s.digest}, {"ranges", from.hex}},
                        ranges_path ? 3 : 2, output, e);
 out:
+    partial_close(&part, ret == 0);
     layers_release(&from);
     layers_release(&l);
     ranges_release(&r);

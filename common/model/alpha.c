@@ -121,6 +121,47 @@ static int prepare(struct alpha_tap *t, struct err *e)
     return be_check(be, e);
 }
 
+struct alpha_visit {
+    struct visit visit;
+    struct alpha_tap tap;
+    struct snapshot *keep;
+    size_t start, n;
+    double *host; /* the sums */
+};
+
+static struct snapshot_part kept_part(const struct alpha_visit *v)
+{
+    return (struct snapshot_part){v->host, v->tap.l->n_groups * ALPHAS * sizeof *v->host};
+}
+
+static int keep_sums(struct visit *visit, struct walk *w, size_t first, struct err *e)
+{
+    struct alpha_visit *v = (struct alpha_visit *)visit;
+    size_t done = v->start + first + w->b->samples;
+    const struct snapshot_part part = kept_part(v);
+    struct backend *be = w->m->be;
+
+    if (!snapshot_due(v->keep, done, v->n))
+        return 0;
+    be->download(be, v->host, v->tap.sums, part.bytes);
+    return be_check(be, e) || snapshot_put(v->keep, done, &part, 1, e) ? -1 : 0;
+}
+
+static int take_kept(struct alpha_visit *v, struct err *e)
+{
+    struct backend *be = v->tap.m->be;
+    struct snapshot_part part;
+
+    v->host = mem_zalloc(v->tap.l->n_groups * ALPHAS, sizeof *v->host, e);
+    if (!v->host)
+        return -1;
+    part = kept_part(v);
+    if (snapshot_begin(v->keep, v->n, &part, 1, &v->start, e))
+        return -1;
+    be->upload(be, v->tap.sums, v->host, part.bytes);
+    return be_check(be, e);
+}
+
 static int choose(struct layers *l, const struct alpha_tap *t, struct err *e)
 {
     struct backend *be = t->m->be;
@@ -147,23 +188,30 @@ out:
     return ret;
 }
 
-int alpha_search(struct layers *l, struct model *m, bool dynamic, const struct sample *sample, size_t n,
-                 size_t rows, struct progress *p, struct err *e)
+int alpha_search(struct layers *l, struct model *m, bool dynamic, const struct sample *sample, size_t n, size_t rows,
+                 struct snapshot *keep, struct progress *p, struct err *e)
 {
-    struct alpha_tap t = {.tap.forward = see, .m = m, .l = l, .dynamic = dynamic};
-    struct visit v = {.tap = &t.tap};
+    struct alpha_visit v = {.visit.batch = keep_sums, .keep = keep, .n = n,
+                            .tap = {.tap.forward = see, .m = m, .l = l, .dynamic = dynamic}};
+    struct alpha_tap *t = &v.tap;
     struct backend *be = m->be;
     int ret = -1;
 
-    if (prepare(&t, e) == 0 && visit_batches(m, sample, n, rows, &v, p, e) == 0)
-        ret = choose(l, &t, e);
-    be->weight_free(be, &t.probe);
-    be->free(be, t.yq);
-    be->free(be, t.y);
-    be->free(be, t.sums);
-    for (size_t i = 0; t.smooth && i < l->n_groups * ALPHAS; i++)
-        smooth_release(&t.smooth[i]);
-    free(t.smooth);
-    free(t.skip);
+    v.visit.tap = &t->tap;
+    if (prepare(t, e) == 0 && take_kept(&v, e) == 0) {
+        progress_add(p, v.start);
+        ret = visit_batches(m, sample + v.start, n - v.start, rows, &v.visit, p, e);
+    }
+    if (ret == 0)
+        ret = choose(l, t, e);
+    be->weight_free(be, &t->probe);
+    be->free(be, t->yq);
+    be->free(be, t->y);
+    be->free(be, t->sums);
+    for (size_t i = 0; t->smooth && i < l->n_groups * ALPHAS; i++)
+        smooth_release(&t->smooth[i]);
+    free(t->smooth);
+    free(t->skip);
+    free(v.host);
     return ret;
 }

@@ -6,6 +6,7 @@
 
 #include "common/base/file.h"
 #include "common/model/origin.h"
+#include "common/model/states.h"
 
 static int check_origin(const struct samples *s, const struct model *m, struct err *e)
 {
@@ -41,6 +42,22 @@ int run_output(const char *path, struct err *e)
 
     file_discard(&o);
     return ret;
+}
+
+int run_partial(struct partial *p, const char *output, const struct backend *be, const struct samples *s,
+                const char *const *text, size_t n, struct err *e)
+{
+    char samples[SHA256_HEX], options[SHA256_HEX], identity[SHA256_HEX];
+    const char *const both[] = {samples, options};
+
+    states_samples_digest(s, samples);
+    partial_identity(options, be, text, n);
+    partial_identity(identity, be, both, 2);
+    if (partial_open(p, output, identity, e))
+        return -1;
+    if (*p->remark)
+        cli_note("%s", p->remark);
+    return 0;
 }
 
 int run_model(struct model *m, struct backend **be, const struct run_options *o, const char *dir, struct err *e)

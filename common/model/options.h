@@ -5,6 +5,7 @@
 #include "common/base/cli.h"
 #include "common/io/samples.h"
 #include "common/model/model.h"
+#include "common/model/partial.h"
 
 struct run_options {
     const char *device, *shard;
@@ -55,6 +56,13 @@ int run_samples(struct samples *s, const struct run_options *o, const struct mod
 
 /* Before hours of work: -1 now when what comes of it could not be written to path (NULL or "-": standard output). */
 int run_output(const char *path, struct err *e);
+
+/*
+ * Look beside the output for what an earlier run left, which the inputs and options of the n texts decide, and tell a person
+ * about it.  The backend and samples count, too.
+ */
+int run_partial(struct partial *p, const char *output, const struct backend *be, const struct samples *s,
+                const char *const *text, size_t n, struct err *e);
 
 /* Open the backend and the model that -m names; -1 with a usage report when it is missing. */
 int run_model(struct model *m, struct backend **be, const struct run_options *o, const char *dir, struct err *e);

@@ -15,6 +15,16 @@ struct range_tap {
     size_t *first;   /* [linears]: a module's first channel */
     float *kv;       /* device, [linears]; NULL: not measured */
     size_t *tokens;
+    size_t all; /* channels */
+};
+
+/* The visit, and what is kept of it. */
+struct range_visit {
+    struct visit visit;
+    struct range_tap tap;
+    struct snapshot *keep;
+    size_t start, n, linears;
+    float *host; /* amax, channels and kv, one after another */
 };
 
 static int see(struct tap *tap, struct linear *l, const void *x, const void *y, size_t rows, struct err *e)
@@ -90,6 +100,7 @@ static int begin(struct range_tap *t, struct ranges *r, const struct model *m, s
         t->first[i] = channels;
         channels += m->linear[i].info->in;
     }
+    t->all = channels;
     if (r->input_channels)
         t->channels = blank(t->be, channels, sizeof *t->channels);
     if (r->kv)
@@ -148,19 +159,76 @@ static int gather(struct ranges *r, const struct range_tap *t, const struct mode
     return 0;
 }
 
-int ranges_measure(struct ranges *r, struct model *m, unsigned what, const struct sample *sample, size_t n, size_t rows,
-                   struct progress *p, struct err *e)
+/* Device arrays to and from v->host. */
+static void copy_ranges(struct range_visit *v, bool up)
 {
-    struct range_tap t = {.tap = {.forward = see, .kv = see_kv}, .be = m->be};
-    struct visit v = {.tap = &t.tap};
+    struct backend *be = v->tap.be;
+    struct { float *device; size_t n; } all[] = {
+        {v->tap.amax, v->linears}, {v->tap.channels, v->tap.all}, {v->tap.kv, v->linears}};
+    float *host = v->host;
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i].device && up)
+            be->upload(be, all[i].device, host, all[i].n * sizeof *host);
+        else if (all[i].device)
+            be->download(be, host, all[i].device, all[i].n * sizeof *host);
+        host += all[i].n;
+    }
+}
+
+static void kept_parts(const struct range_visit *v, struct snapshot_part part[2])
+{
+    part[0] = (struct snapshot_part){v->host, (2 * v->linears + v->tap.all) * sizeof *v->host};
+    part[1] = (struct snapshot_part){v->tap.tokens, v->linears * sizeof *v->tap.tokens};
+}
+
+static int keep_ranges(struct visit *visit, struct walk *w, size_t first, struct err *e)
+{
+    struct range_visit *v = (struct range_visit *)visit;
+    size_t done = v->start + first + w->b->samples;
+    struct snapshot_part part[2];
+
+    if (!snapshot_due(v->keep, done, v->n))
+        return 0;
+    copy_ranges(v, false);
+    kept_parts(v, part);
+    return be_check(w->m->be, e) || snapshot_put(v->keep, done, part, 2, e) ? -1 : 0;
+}
+
+static int take_kept(struct range_visit *v, struct err *e)
+{
+    struct snapshot_part part[2];
+
+    v->host = mem_zalloc(2 * v->linears + v->tap.all, sizeof *v->host, e);
+    if (!v->host)
+        return -1;
+    kept_parts(v, part);
+    if (snapshot_begin(v->keep, v->n, part, 2, &v->start, e))
+        return -1;
+    if (v->start)
+        copy_ranges(v, true);
+    return be_check(v->tap.be, e);
+}
+
+int ranges_measure(struct ranges *r, struct model *m, unsigned what, const struct sample *sample, size_t n, size_t rows,
+                   struct snapshot *keep, struct progress *p, struct err *e)
+{
+    struct range_visit v = {.visit.batch = keep_ranges, .tap = {.tap = {.forward = see, .kv = see_kv}, .be = m->be},
+                            .keep = keep, .n = n, .linears = m->linears};
     int ret = -1;
 
-    if (ranges_init(r, m, what, e) == 0 && begin(&t, r, m, e) == 0 && visit_batches(m, sample, n, rows, &v, p, e) == 0)
-        ret = gather(r, &t, m, e);
-    m->be->free(m->be, t.kv);
-    m->be->free(m->be, t.channels);
-    m->be->free(m->be, t.amax);
-    free(t.first);
+    v.visit.tap = &v.tap.tap;
+    if (ranges_init(r, m, what, e) == 0 && begin(&v.tap, r, m, e) == 0 && take_kept(&v, e) == 0) {
+        progress_add(p, v.start);
+        ret = visit_batches(m, sample + v.start, n - v.start, rows, &v.visit, p, e);
+    }
+    if (ret == 0)
+        ret = gather(r, &v.tap, m, e);
+    m->be->free(m->be, v.tap.kv);
+    m->be->free(m->be, v.tap.channels);
+    m->be->free(m->be, v.tap.amax);
+    free(v.tap.first);
+    free(v.host);
     return ret;
 }
 

@@ -3,6 +3,7 @@
 #define COMMON_MODEL_RANGES_H
 
 #include "common/base/progress.h"
+#include "common/model/snapshot.h"
 #include "common/model/walk.h"
 
 /* What to measure beside the ranges of inputs and weights. */
@@ -21,10 +22,11 @@ struct ranges {
 
 /*
  * One unquantized forward pass over n samples.  what: RANGES_* together; rows: how many rows make one batch.  -1 with the
- * module named when a range is not finite.  Release r afterwards, also after a failure.
+ * module named when a range is not finite.  keep: where a killed pass goes on, or NULL.  Release r afterwards, also after a
+ * failure.
  */
 int ranges_measure(struct ranges *r, struct model *m, unsigned what, const struct sample *sample, size_t n, size_t rows,
-                   struct progress *p, struct err *e);
+                   struct snapshot *keep, struct progress *p, struct err *e);
 
 /* Zeroed arrays for a model, to be filled by the caller; released by ranges_release(). */
 int ranges_init(struct ranges *r, const struct model *m, unsigned what, struct err *e);

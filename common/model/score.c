@@ -82,12 +82,15 @@ static int score_batch(struct score_tap *t, const struct sample *sample, size_t 
 }
 
 int score_gradient(struct model *m, const struct score_form *form, size_t forms, const struct sample *sample, size_t n,
-                   size_t rows, struct score_result *out, double *nll, struct progress *p, struct err *e)
+                   size_t rows, struct score_result *out, double *nll, struct snapshot *keep, struct progress *p,
+                   struct err *e)
 {
     struct score_tap t = {.tap.backward = probe, .m = m, .form = form, .forms = forms};
     struct backend *be = m->be;
     size_t probes = forms * m->linears;
     double *sums = mem_zalloc(probes, 2 * sizeof *sums, e);
+    const struct snapshot_part part[] = {{sums, probes * 2 * sizeof *sums}, {nll, sizeof *nll}};
+    size_t start = 0;
     int ret = -1;
 
     *nll = 0;
@@ -95,12 +98,20 @@ int score_gradient(struct model *m, const struct score_form *form, size_t forms,
     t.sums = be->alloc(be, probes * 2 * sizeof *sums);
     if (!sums || !t.probe || !t.sums)
         goto out;
-    be->zero(be, t.sums, probes * 2 * sizeof *sums);
-    for (size_t i = 0, k; i < n; i += k) {
+    if (snapshot_begin(keep, n, part, 2, &start, e))
+        goto out;
+    progress_add(p, start);
+    be->upload(be, t.sums, sums, probes * 2 * sizeof *sums);
+    for (size_t i = start, k; i < n; i += k) {
         k = batch_take(m->config, sample + i, n - i, rows);
         if (score_batch(&t, sample + i, k, nll, e))
             goto out;
         progress_add(p, k);
+        if (!snapshot_due(keep, i + k, n))
+            continue;
+        be->download(be, sums, t.sums, probes * 2 * sizeof *sums);
+        if (be_check(be, e) || snapshot_put(keep, i + k, part, 2, e))
+            goto out;
     }
     be->download(be, sums, t.sums, probes * 2 * sizeof *sums);
     for (size_t i = 0; i < probes; i++)
@@ -228,13 +239,21 @@ out:
 }
 
 int score_kl(struct model *m, const struct score_form *form, size_t forms, const struct score_group *group, size_t groups,
-             const struct sample *sample, size_t n, size_t rows, double *kl, struct progress *p, struct err *e)
+             const struct sample *sample, size_t n, size_t rows, double *kl, struct snapshot *keep, struct progress *p,
+             struct err *e)
 {
+    const struct snapshot_part part = {kl, forms * groups * sizeof *kl};
+    size_t start;
+
     for (size_t i = 0; i < forms * groups; i++)
         kl[i] = 0;
-    for (size_t i = 0, k; i < n; i += k) {
+    if (snapshot_begin(keep, n, &part, 1, &start, e))
+        return -1;
+    progress_add(p, start * forms * groups);
+    for (size_t i = start, k; i < n; i += k) {
         k = batch_take(m->config, sample + i, n - i, rows);
-        if (kl_batch(m, form, forms, group, groups, sample + i, k, kl, p, e))
+        if (kl_batch(m, form, forms, group, groups, sample + i, k, kl, p, e) ||
+            (snapshot_due(keep, i + k, n) && snapshot_put(keep, i + k, &part, 1, e)))
             return -1;
     }
     return 0;

@@ -12,6 +12,7 @@
 #define COMMON_MODEL_SCORE_H
 
 #include "common/base/progress.h"
+#include "common/model/snapshot.h"
 #include "common/model/walk.h"
 
 /* A module's form; skip: leave it alone (no data reached it). */
@@ -26,10 +27,11 @@ struct score_result {
 
 /*
  * form and out: [forms, model.linears]; all forms of a module are compared on the same pass.  *nll: the unquantized model's
- * summed NLL.  Rounding is the model's.
+ * summed NLL.  Rounding is the model's.  keep: where a killed pass goes on, or NULL.
  */
 int score_gradient(struct model *m, const struct score_form *form, size_t forms, const struct sample *sample, size_t n,
-                   size_t rows, struct score_result *out, double *nll, struct progress *p, struct err *e);
+                   size_t rows, struct score_result *out, double *nll, struct snapshot *keep, struct progress *p,
+                   struct err *e);
 
 /*
  * Modules that are quantized together, all of one stage; kl [forms, groups] receives the sums.  Groups must be in stage
@@ -40,6 +42,7 @@ struct score_group {
     size_t members;
 };
 int score_kl(struct model *m, const struct score_form *form, size_t forms, const struct score_group *group, size_t groups,
-             const struct sample *sample, size_t n, size_t rows, double *kl, struct progress *p, struct err *e);
+             const struct sample *sample, size_t n, size_t rows, double *kl, struct snapshot *keep, struct progress *p,
+             struct err *e);
 
 #endif

@@ -101,12 +101,12 @@ static void check_ranking(struct reference *r, const char *how)
     struct progress p = {0};
     struct err e = {0};
 
-    if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 2048, &p, &e))
+    if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 2048, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
         form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}}, ranges.tokens[i] == 0};
-    if (score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, score, &nll, &p, &e) ||
-        score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, again, &nll, &p, &e))
+    if (score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, score, &nll, NULL, &p, &e) ||
+        score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, again, &nll, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < g.n; i++) {
         double v = json_number_value(

@@ -89,7 +89,7 @@ static void check_ranges(struct reference *r)
     double worst = 0;
     size_t rows = 0, i = 0;
 
-    CHECK(ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 300, &p, &e) == 0, "%s: ranges %s", r->name, e.msg);
+    CHECK(ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 300, NULL, &p, &e) == 0, "%s: ranges %s", r->name, e.msg);
     json_object_foreach (want, name, row) {
         double input = json_number_value(json_object_get(row, "input"));
         double weight = json_number_value(json_object_get(row, "weight"));

@@ -344,7 +344,7 @@ static void channels(struct reference *r, const struct ranges *ranges)
     }
     CHECK(bad == 0, "%s: the largest channel is the range, of inputs and weights", r->name);
     CHECK(document_make(&l, m, "forms", &r->s, ranges, &e) == 0 &&
-              alpha_search(&l, m, false, r->s.sample, r->s.n, 300, &p, &e) == 0,
+              alpha_search(&l, m, false, r->s.sample, r->s.n, 300, NULL, &p, &e) == 0,
           "%s: alphas %s", r->name, e.msg);
     for (size_t g = 0; g < l.n_groups; g++) {
         bool head = l.group[g].member[0] == m->linears - 1 && m->config->tied;
@@ -370,8 +370,8 @@ int main(void)
         if (reference_open(&r, names[i]))
             continue;
         plain = states_of(&r, &e);
-        CHECK(plain && ranges_measure(&ranges, &r.m, RANGES_CHANNELS | RANGES_KV, r.s.sample, r.s.n, 4000, &p,
-                                      &e) == 0,
+        CHECK(plain && ranges_measure(&ranges, &r.m, RANGES_CHANNELS | RANGES_KV, r.s.sample, r.s.n, 4000, NULL,
+                                      &p, &e) == 0,
               "%s runs %s", r.name, e.msg);
         unquantized(&r, plain, true);
         unquantized(&r, plain, false);

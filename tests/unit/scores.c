@@ -65,11 +65,11 @@ static void check_model(struct reference *r, size_t rows)
     struct progress p = {0};
     struct err e = {0};
 
-    if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, rows, &p, &e))
+    if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, rows, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
         form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}}, ranges.tokens[i] == 0};
-    if (score_gradient(&r->m, form, 1, r->s.sample, r->s.n, rows, score, &nll, &p, &e))
+    if (score_gradient(&r->m, form, 1, r->s.sample, r->s.n, rows, score, &nll, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < g.n; i++)
         for (size_t k = 0; k < g.group[i].members; k++) {
@@ -85,7 +85,7 @@ static void check_model(struct reference *r, size_t rows)
     CHECK(predicted > 0 && isfinite(predicted), "%s: predicted KL of everything %.4g nats", r->name, predicted);
     for (size_t i = 0; i < r->s.n; i++)
         tokens += r->s.sample[i].tokens;
-    if (score_kl(&r->m, form, 1, g.group, g.n, r->s.sample, r->s.n, rows, sum, &p, &e))
+    if (score_kl(&r->m, form, 1, g.group, g.n, r->s.sample, r->s.n, rows, sum, NULL, &p, &e))
         goto out;
     compare(r, &g, "KL score", "kl_sum", sum, 1e-3, 1e-7 * (double)tokens, 0.999);
 out:

@@ -382,7 +382,7 @@ static double passes(struct model *m, const struct sample *s, size_t n, size_t r
         form[i].form = (struct linear_form){.format = FORMAT_FP8, .amax = 0.1f, .input_amax = 6};
     for (int i = 0; i < 6; i++) {
         t[i] = now();
-        if (scores ? score_gradient(m, form, 1, s, n, rows, result, &nll, &p, &e)
+        if (scores ? score_gradient(m, form, 1, s, n, rows, result, &nll, NULL, &p, &e)
                    : eval_nll(m, s, n, rows, out, NULL, &p, &e))
             fail(e.msg);
         wait();
