@@ -156,11 +156,11 @@ static void check_int8(struct reference *r, const char *how)
 
     for (size_t i = 0; i < r->s.n; i += STRIDE)
         sample[kept++] = r->s.sample[i];
-    if (e.rc != RC_OK || ranges_measure(&ranges, &r->m, 0, sample, kept, 2048, &p, &e))
+    if (e.rc != RC_OK || ranges_measure(&ranges, &r->m, 0, sample, kept, 2048, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
         form[i] = (struct score_form){{.format = FORMAT_INT8, .input_amax = ranges.input[i]}, ranges.tokens[i] == 0};
-    if (score_gradient(&r->m, form, 1, sample, kept, 2048, score, &nll, &p, &e))
+    if (score_gradient(&r->m, form, 1, sample, kept, 2048, score, &nll, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < g.n; i++) {
         want[n] = json_number_value(json_object_get(json_object_get(groups, g.name[i]), "score"));
