@@ -63,13 +63,14 @@ check-peers: all                     ## transformers and compressed-tensors, fro
 check-gpu: $(GPU_TESTS) $(GOLDENS)   ## every operation against the CPU's, and the golden models, on the GPU
 	$(if $(WITH_CUDA),,$(error check-gpu needs a build with the CUDA backend: nvcc on PATH, no SANITIZE))
 	prove --timer $(GPU_TESTS)
-	TEST_DEVICE=cuda,fp32 prove --timer $(GOLDENS)
+	TEST_DEVICE=cuda prove --timer $(GOLDENS)
 
 deps:                                ## install what building, running and testing need (Debian, apt)
 	pipelines/deps.sh
 
-# Points of a small model run side by side; several of a large one might not fit into memory.
-JOBS      ?= $(shell [ "$$(du -skL $(or $(MODEL),data/tiny-qwen2_5-vl) 2>/dev/null | cut -f1)0" -lt 10000000 ] && nproc || echo 1)
+# Points of a small model run side by side; several of a large one might not fit into memory, and a GPU takes one at a
+# time.
+JOBS      ?= $(if $(filter cuda%,$(DEVICE)),1,$(shell [ "$$(du -skL $(or $(MODEL),data/tiny-qwen2_5-vl) 2>/dev/null | cut -f1)0" -lt 10000000 ] && nproc || echo 1))
 sweep: all                           ## calibrate, score, export and measure: MODEL= DATA= COVERAGE= OUT= (pipelines/sweep.mk)
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/sweep.mk TOOLS=$B/tools sweep
 

@@ -74,6 +74,8 @@ struct backend {
     const char *name; /* "cpu" */
     size_t act_bytes;
     struct err err; /* the first failure; see be_check() */
+    size_t batch_rows;  /* rows that go through a model together: enough to keep the device busy */
+    size_t logit_bytes; /* what a chunk of fp32 logits may take */
 
     void (*close)(struct backend *);
 
@@ -166,10 +168,11 @@ struct backend {
 int be_check(struct backend *be, struct err *e);
 
 /*
- * Open what --device names: "auto" (the best there is), "cpu", "cuda", "cuda:N".  NULL: e is set.  The backend is freed by
+ * Open what --device and --dtype name.  device: "auto" (the best there is), "cpu", "cuda", "cuda:N"; dtype, of activations and
+ * dense weights: "auto" (bf16 on a GPU, fp32 on the CPU), "bf16", "fp32".  NULL: e is set.  The backend is freed by
  * be->close(be).
  */
-struct backend *be_open(const char *device, struct err *e);
+struct backend *be_open(const char *device, const char *dtype, struct err *e);
 struct backend *be_open_cpu(struct err *e);
 
 #endif

@@ -10,7 +10,7 @@
 # COVERAGE  10..100 (steps of 10), 10..100:5, or 10,50,100; ONLY=10,50 picks some of them
 # SAMPLES   pictures to calibrate and score with; as many captions alone are added (16 pictures are the least that rank well)
 # EVAL      pictures to evaluate on, and as many captions alone; other pictures than those of the calibration
-# SCOPE     all, language or vision     BY  groups or bytes     METHOD  gradient or kl     SEED, DEVICE, OUT
+# SCOPE     all, language or vision     BY  groups or bytes     METHOD  gradient or kl     SEED, DEVICE, DTYPE, OUT
 # APPLY     more options of apply-coverage, e.g. APPLY='--include-unservable --fused-ranges own'
 # POOL      folder where checkpoints share equal tensors by hard links (default OUT/pool; POOL= for none)
 # EXPORT    more options of export-ckpt     LAUNCH  a prefix for what runs the model, e.g. LAUNCH='srun --gpus=1'
@@ -28,6 +28,8 @@ SCOPE    ?= all
 BY       ?= groups
 METHOD   ?= gradient
 DEVICE   ?= auto
+DTYPE    ?= auto
+ON        = --device $(DEVICE) --dtype $(DTYPE)
 OUT      ?= out/$(notdir $(MODEL:%/=%))
 POOL     ?= $(OUT)/pool
 TOOLS    ?= build/tools
@@ -41,7 +43,7 @@ $(if $(POINTS),,$(error COVERAGE='$(COVERAGE)' ONLY='$(ONLY)' names no coverage 
 SCORED   := $(if $(filter kl,$(METHOD)),kl,gradient)
 RUN       = $(LAUNCH)
 SETTINGS := MODEL=$(MODEL) DATA=$(DATA) SAMPLES=$(SAMPLES) EVAL=$(EVAL) SEED=$(SEED) SCOPE=$(SCOPE) BY=$(BY) \
-            METHOD=$(METHOD) APPLY=$(APPLY) EXPORT=$(EXPORT) POOL=$(notdir $(POOL))
+            METHOD=$(METHOD) DTYPE=$(DTYPE) APPLY=$(APPLY) EXPORT=$(EXPORT) POOL=$(notdir $(POOL))
 $(shell mkdir -p $(OUT) && { echo '$(SETTINGS)' | cmp -s - $(OUT)/settings || echo '$(SETTINGS)' >$(OUT)/settings; })
 
 at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
@@ -67,7 +69,7 @@ $(OUT)/eval-text.samples: $(OUT)/eval.jsonl
 
 # Ranking: one scored document for all points.
 $(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples
-	$(RUN) layer-score -f -m $(MODEL) --device $(DEVICE) --method $(METHOD) -o $@ $^
+	$(RUN) layer-score -f -m $(MODEL) $(ON) --method $(METHOD) -o $@ $^
 $(OUT)/ranking.json: $(OUT)/layers.json
 	rank-layers -f --by $(SCORED) --scope $(SCOPE) --report $(OUT)/layer-sensitivity-report.md -o $@ $<
 
@@ -78,9 +80,9 @@ $(call at,scheme.json): $(OUT)/top%/scheme.json: $(OUT)/ranking.json
 $(call at,checkpoint/config.json): %/checkpoint/config.json: %/scheme.json
 	export-ckpt -q -f -m $(MODEL) $(if $(POOL),--pool $(POOL)) $(EXPORT) -o $(@D) $<
 $(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
-	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --save-ref $@ $^
+	$(RUN) eval-logits -f --ref $(MODEL) $(ON) --save-ref $@ $^
 $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/reference.states
-	$(RUN) eval-logits -f --ref $(OUT)/reference.states --device $(DEVICE) -m $(<D) -o $@ \
+	$(RUN) eval-logits -f --ref $(OUT)/reference.states $(ON) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples
 $(call at,check.txt): %/check.txt: %/checkpoint/config.json
 	check-ckpt -f -o $@ $(<D)

@@ -35,7 +35,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || run_samples(&s, &ro, operand, n, e))
         goto out;
     progress_begin(&p, "calibrating", "samples", s.n);
-    ret = ranges_measure(&r, &m, s.sample, s.n, RUN_ROWS, &p, e);
+    ret = ranges_measure(&r, &m, s.sample, s.n, run_rows(&ro, be), &p, e);
     progress_end(&p);
     if (ret == 0)
         ret = document_make(&l, &m, run_id(model_dir), &s, &r, e);

@@ -93,7 +93,7 @@ static int open_base(struct eval *ev, struct err *e)
     if (base_dir && is_dir(ref_path))
         return err_set(e, RC_USAGE, "--base goes with --ref STATES; here --ref is the base model itself");
     if (!dir)
-        return (ev->be = be_open(ro.device, e)) ? 0 : -1;
+        return (ev->be = run_backend(&ro, e)) ? 0 : -1;
     if (run_model(&ev->base, &ev->be, &ro, dir, e))
         return -1;
     ev->has_base = true;
@@ -116,7 +116,8 @@ static int make_reference(struct eval *ev, struct err *e)
         return 0;
     }
     progress_begin(&p, "reference", "samples", ev->s.n);
-    ret = states_make(&ev->ref, &ev->base, ev->s.sample, ev->s.n, ev->s.digest, RUN_ROWS, &p, e);
+    ret = states_make(&ev->ref, &ev->base, ev->s.sample, ev->s.n, ev->s.digest,
+                      run_rows(&ro, ev->be), &p, e);
     progress_end(&p);
     return ret || !save_path ? ret : states_save(&ev->ref, save_path, e);
 }
@@ -173,7 +174,7 @@ static int compare(struct eval *ev, struct model *m, const char *name, const str
     if (reference_head(ev, m, &head, e))
         return -1;
     progress_begin(&p, name, "samples", ev->s.n);
-    ret = eval_compare(m, &ev->ref, head, ev->s.sample, ev->s.n, RUN_ROWS, ev->out, ev->row, &p, e);
+    ret = eval_compare(m, &ev->ref, head, ev->s.sample, ev->s.n, run_rows(&ro, ev->be), ev->out, ev->row, &p, e);
     progress_end(&p);
     return ret ? -1 : record(ev, m, name, scheme, e);
 }

@@ -106,7 +106,7 @@ static int score_by_gradient(struct layers *l, struct model *m, const struct sco
     double nll;
     int ret = -1;
 
-    if (!score || score_gradient(m, range, s->sample, s->n, RUN_ROWS, score, &nll, p, e))
+    if (!score || score_gradient(m, range, s->sample, s->n, run_rows(&ro, m->be), score, &nll, p, e))
         goto out;
     for (size_t g = 0; g < l->n_groups; g++) {
         double gradient = 0, predicted = 0;
@@ -136,7 +136,7 @@ static int score_by_kl(struct layers *l, struct model *m, const struct score_ran
     for (size_t g = 0; g < l->n_groups; g++)
         for (size_t k = 0; k < l->group[g].n_members; k++)
             group[g].member[group[g].members++] = &m->linear[l->group[g].member[k]];
-    if (score_kl(m, range, group, l->n_groups, s->sample, s->n, RUN_ROWS, kl, p, e))
+    if (score_kl(m, range, group, l->n_groups, s->sample, s->n, run_rows(&ro, m->be), kl, p, e))
         goto out;
     for (size_t g = 0; g < l->n_groups; g++) /* rounding of the logits can leave a sum just below 0 */
         if (layers_set_score(l, g, "kl_div", NAN, kl[g] < 0 ? 0 : kl[g], NAN, e))
@@ -174,7 +174,7 @@ static int run(char *const *operand, size_t n, struct err *e)
             goto out;
     } else {
         progress_begin(&p, "calibrating", "samples", s.n);
-        ret = ranges_measure(&r, &m, s.sample, s.n, RUN_ROWS, &p, e);
+        ret = ranges_measure(&r, &m, s.sample, s.n, run_rows(&ro, be), &p, e);
         progress_end(&p);
         if (ret)
             goto out;

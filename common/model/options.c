@@ -6,6 +6,18 @@
 
 #include "common/base/file.h"
 
+const char *const run_dtypes[] = {"auto", "bf16", "fp32", NULL};
+
+size_t run_rows(const struct run_options *o, const struct backend *be)
+{
+    return o->batch_tokens ? (size_t)o->batch_tokens : be->batch_rows;
+}
+
+struct backend *run_backend(const struct run_options *o, struct err *e)
+{
+    return be_open(o->device, o->dtype, e);
+}
+
 int run_samples(struct samples *s, const struct run_options *o, char *const *operand, size_t n, struct err *e)
 {
     size_t shard = 0, shards = 1;
@@ -31,7 +43,7 @@ int run_model(struct model *m, struct backend **be, const struct run_options *o,
     if (!dir)
         return err_set(e, RC_USAGE, "-m MODEL is missing");
     if (!*be)
-        *be = be_open(o->device, e);
+        *be = run_backend(o, e);
     return *be ? model_open(m, dir, *be, o->max_memory, e) : -1;
 }
 

@@ -7,21 +7,29 @@
 #include "common/model/model.h"
 
 struct run_options {
-    const char *device, *shard;
+    const char *device, *dtype, *shard;
     size_t max_memory;
+    long batch_tokens; /* 0: what suits the device */
 };
+
+extern const char *const run_dtypes[];
 
 /* Defaults, to initialise the variable that RUN_OPTIONS names. */
 #define RUN_DEFAULTS                                                                                         \
     {                                                                                                        \
-        .device = "auto"                                                                                     \
+        .device = "auto", .dtype = "auto"                                                                    \
     }
 
-/* --device and --max-memory, of a tool that takes no samples. */
+/* --device, --dtype and --max-memory, of a tool that takes no samples. */
 #define RUN_DEVICE(o)                                                                                        \
     {                                                                                                        \
         .kind = OPT_STR, .name = "device", .to = &(o).device, .arg = "NAME",                                 \
-        .help = "auto, cpu or cuda[:N][,fp32] (default auto)"                                                       \
+        .help = "auto, cpu or cuda[:N] (default auto)"                                                       \
+    }
+#define RUN_DTYPE(o)                                                                                         \
+    {                                                                                                        \
+        .kind = OPT_CHOICE, .name = "dtype", .to = &(o).dtype, .choices = run_dtypes,                        \
+        .help = "of the arithmetic: auto is bf16 on a GPU, fp32 on the CPU\n(default auto)"                  \
     }
 #define RUN_MEMORY(o)                                                                                        \
     {                                                                                                        \
@@ -30,22 +38,32 @@ struct run_options {
     }
 
 #define RUN_OPTIONS(o)                                                                                       \
-    RUN_DEVICE(o),                                                                                           \
+    RUN_DEVICE(o), RUN_DTYPE(o),                                                                             \
         {.kind = OPT_STR,                                                                                    \
          .name = "shard",                                                                                    \
          .to = &(o).shard,                                                                                   \
          .arg = "I/N",                                                                                       \
          .help = "take every N-th sample, from the I-th on (0 <= I < N)"},                                   \
+        {.kind = OPT_LONG,                                                                                   \
+         .name = "batch-tokens",                                                                             \
+         .to = &(o).batch_tokens,                                                                            \
+         .arg = "N",                                                                                         \
+         .min = 1,                                                                                           \
+         .max = 1 << 24,                                                                                     \
+         .help = "tokens that go through the model together (default:\nwhat suits the device)"},             \
         RUN_MEMORY(o)
 
-/* Rows (tokens, and patches by their share of the work) that go through the model together. */
-enum { RUN_ROWS = 2048 };
+/* Rows (tokens, and patches by their share of the work) that go through a model on be together. */
+size_t run_rows(const struct run_options *o, const struct backend *be);
 
 /* Read the samples of the operands (none: standard input), this shard's only. */
 int run_samples(struct samples *s, const struct run_options *o, char *const *operand, size_t n, struct err *e);
 
 /* Before hours of work: -1 now when what comes of it could not be written to path (NULL or "-": standard output). */
 int run_output(const char *path, struct err *e);
+
+/* Open the backend that the options name; NULL: e is set. */
+struct backend *run_backend(const struct run_options *o, struct err *e);
 
 /* Open the backend and the model that -m names; -1 with a usage report when it is missing. */
 int run_model(struct model *m, struct backend **be, const struct run_options *o, const char *dir, struct err *e);

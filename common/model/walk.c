@@ -34,7 +34,7 @@ struct scratch {
 
 size_t walk_chunk_rows(const struct model *m)
 {
-    size_t rows = WALK_CHUNK_BYTES / (m->config->vocab * sizeof(float));
+    size_t rows = m->be->logit_bytes / (m->config->vocab * sizeof(float));
 
     return rows < 16 ? 16 : rows > 512 ? 512 : rows;
 }

@@ -62,8 +62,7 @@ int walk_forward(struct walk *w, size_t stage, struct err *e);
  */
 int walk_backward(struct walk *w, double *nll, struct err *e);
 
-/* Rows of the head's input that make one chunk of logits: up to 512, and at most this many bytes of fp32. */
-#define WALK_CHUNK_BYTES ((size_t)128 << 20)
+/* Rows of the head's input that make one chunk of logits: up to 512, and what the backend's logit_bytes hold. */
 size_t walk_chunk_rows(const struct model *m);
 
 #endif

@@ -16,6 +16,8 @@ static void cpu_close(struct backend *be)
 static const struct backend table = {
     .name = "cpu",
     .act_bytes = sizeof(float),
+    .batch_rows = 2048,
+    .logit_bytes = (size_t)128 << 20,
     .close = cpu_close,
     .alloc = cpu_alloc,
     .free = cpu_free,

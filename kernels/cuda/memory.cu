@@ -16,8 +16,7 @@ void *cuda_alloc(struct backend *be, size_t bytes)
         cudaMemGetInfo(&free_bytes, &all_bytes);
         err_set(&be->err, RC_SYS,
                 "out of GPU memory: cannot allocate %zu bytes, %zu of %zu are free; --max-memory keeps fewer "
-                "weights "
-                "there",
+                "weights there, --batch-tokens takes fewer rows at a time",
                 bytes, free_bytes, all_bytes);
         return NULL;
     }

@@ -436,7 +436,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: speed DEVICE [MODEL [text | pictures]]\n");
         return 2;
     }
-    be = be_open(argv[1], &e);
+    be = be_open(argv[1], getenv("DTYPE") ? getenv("DTYPE") : "auto", &e);
     if (!be)
         fail(e.msg);
     setvbuf(stdout, NULL, _IOLBF, 0);
