@@ -47,6 +47,11 @@ struct attention {
     bool causal;                /* query i of nq sees keys 0 .. nk - nq + i */
 };
 
+/* A patch of a picture [.., 3] of bytes: where its first pixel is, and how far from line to line, in bytes. */
+struct patch {
+    int64_t first, stride;
+};
+
 /*
  * Comparison of two rows of logits, reference p and candidate q: P = softmax(p), Q = softmax(q); natural logarithms, fp64 sums
  * over the vocabulary, fp64 exponentials.  compare() reads `label` and writes all else.  A NaN or an infinity in a row makes
@@ -82,6 +87,10 @@ struct backend {
     /* Memory.  alloc() returns NULL after a failure, which is recorded; free(NULL) is allowed. */
     void *(*alloc)(struct backend *, size_t bytes);
     void (*free)(struct backend *, void *);
+    /*
+     * Bytes that a caller may take to save time: what a GPU has free, or on the CPU, whose memory others use too, 1 GiB.
+     */
+    size_t (*spare)(struct backend *);
     void (*upload)(struct backend *, void *dst, const void *host, size_t bytes);
     void (*download)(struct backend *, void *host, const void *src, size_t bytes);
     void (*upload_act)(struct backend *, void *dst, const float *host, size_t n);
@@ -139,6 +148,13 @@ struct backend {
     /* y[r] = x[index[r]] and y[index[r]] = x[r]; index is device memory, in range (the caller has checked); scatter's differ. */
     void (*gather)(struct backend *, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
     void (*scatter)(struct backend *, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
+    /*
+     * y [patches, 3 * frames * side * side] act: patch[r], cut out of rgb and normalised by table fp32 [3][256], one row per
+     * channel.  Columns: ((channel * frames + frame) * side + line) * side + pixel; all frames are the same.  All are device
+     * memory.
+     */
+    void (*patches)(struct backend *, void *y, const uint8_t *rgb, const struct patch *patch, const float *table,
+                    size_t patches, size_t side, size_t frames);
     /* y[r] = row ids[r] of a dense weight [vocab, dim]: the embedding, which may also be the tied head. */
     void (*embed)(struct backend *, void *y, const struct weight *table, const int32_t *ids, size_t rows);
 

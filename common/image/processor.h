@@ -27,7 +27,7 @@ struct processor {
     char digest[SHA256_HEX]; /* of the file's bytes; "" when there was no file */
 };
 
-/* A picture ready for patches_cut(): rgb[h * patch_size, w * patch_size, 3], owned.  t is 1. */
+/* A picture ready to be cut into patches: rgb[h * patch_size, w * patch_size, 3], owned.  t is 1. */
 struct picture {
     size_t t, h, w; /* the grid, in patches */
     uint8_t *rgb;

@@ -9,12 +9,15 @@
 
 /* ---- comparison ---- */
 
-/* Device and host buffers for one chunk of rows. */
+/* Device buffers for one chunk of rows of logits; figures and the reference's states are those of a batch. */
 struct chunk {
     struct backend *be;
     size_t rows;
-    float *p, *q, *nll, *host_nll;
-    void *norm_p, *norm_q;
+    float *p, *q;
+    void *norm_q;
+
+    size_t tokens; /* that there is room for */
+    void *norm_p;
     struct row_stats *stats, *host;
 };
 
@@ -26,23 +29,34 @@ static int chunk_init(struct chunk *c, const struct model *m, struct err *e)
     *c = (struct chunk){.be = be, .rows = walk_chunk_rows(m)};
     c->p = be->alloc(be, c->rows * vocab * sizeof *c->p);
     c->q = be->alloc(be, c->rows * vocab * sizeof *c->q);
-    c->norm_p = be->alloc(be, c->rows * hidden * be->act_bytes);
     c->norm_q = be->alloc(be, c->rows * hidden * be->act_bytes);
-    c->nll = be->alloc(be, c->rows * sizeof *c->nll);
-    c->stats = be->alloc(be, c->rows * sizeof *c->stats);
-    c->host = mem_zalloc(c->rows, sizeof *c->host, e);
-    c->host_nll = mem_zalloc(c->rows, sizeof *c->host_nll, e);
-    return be_check(be, e) || !c->host || !c->host_nll ? -1 : 0;
+    return be_check(be, e);
+}
+
+/* Room for a batch of so many tokens. */
+static int chunk_reserve(struct chunk *c, size_t tokens, size_t hidden, struct err *e)
+{
+    struct backend *be = c->be;
+
+    if (tokens <= c->tokens)
+        return 0;
+    be->free(be, c->norm_p);
+    be->free(be, c->stats);
+    free(c->host);
+    c->norm_p = be->alloc(be, tokens * hidden * be->act_bytes);
+    c->stats = be->alloc(be, tokens * sizeof *c->stats);
+    c->host = mem_zalloc(tokens, sizeof *c->host, e);
+    c->tokens = tokens;
+    return be_check(be, e) || !c->host ? -1 : 0;
 }
 
 static void chunk_release(struct chunk *c)
 {
-    void *device[] = {c->p, c->q, c->norm_p, c->norm_q, c->nll, c->stats};
+    void *device[] = {c->p, c->q, c->norm_p, c->norm_q, c->stats};
 
     for (size_t i = 0; c->be && i < sizeof device / sizeof *device; i++)
         c->be->free(c->be, device[i]);
     free(c->host);
-    free(c->host_nll);
 }
 
 /* Positions whose figures are not finite, and the first of them. */
@@ -119,30 +133,32 @@ static int compare_batch(struct visit *v, struct walk *w, size_t first, struct e
     struct chunk *k = &c->chunk;
     struct backend *be = w->m->be;
     const struct batch *b = w->b;
-    size_t vocab = w->m->config->vocab, hidden = c->ref->hidden, sample = 0;
+    size_t vocab = w->m->config->vocab, hidden = c->ref->hidden, row = hidden * be->act_bytes, sample = 0;
     const struct weight *q_head = linear_weight(w->m->stage[w->m->head].head);
 
+    if (chunk_reserve(k, b->tokens, hidden, e))
+        return -1;
+    for (size_t r = 0; r < b->tokens; r++)
+        k->host[r] = (struct row_stats){.label = b->target[r]};
+    be->upload(be, k->stats, k->host, b->tokens * sizeof *k->host);
+    be->upload_act(be, k->norm_p, c->ref->norm + c->token * hidden, b->tokens * hidden);
     for (size_t i = 0, n; i < b->tokens; i += n) {
         n = b->tokens - i < k->rows ? b->tokens - i : k->rows;
-        be->upload_act(be, k->norm_p, c->ref->norm + (c->token + i) * hidden, n * hidden);
-        be->linear_f32(be, k->p, k->norm_p, n, c->ref_head ? c->ref_head : q_head);
-        be->linear_f32(be, k->q, (const char *)w->norm + i * hidden * be->act_bytes, n, q_head);
-        for (size_t r = 0; r < n; r++)
-            k->host[r] = (struct row_stats){.label = b->target[i + r]};
-        be->upload(be, k->stats, k->host, n * sizeof *k->host);
-        be->compare(be, k->stats, k->p, k->q, n, vocab);
-        be->download(be, k->host, k->stats, n * sizeof *k->host);
-        if (be_check(be, e))
-            return -1;
-        for (size_t r = 0; r < n; r++) {
-            while (i + r >= (size_t)b->first[sample + 1])
-                sample++;
-            if (!isfinite(k->host[r].kl) || !isfinite(k->host[r].sq))
-                count_fault(&c->faults, first + sample, i + r - (size_t)b->first[sample]);
-            add_row(&c->out[first + sample], &k->host[r], i + r + 1 == (size_t)b->first[sample + 1], vocab);
-            if (c->row && k->host[r].label >= 0)
-                *c->row++ = k->host[r];
-        }
+        be->linear_f32(be, k->p, (const char *)k->norm_p + i * row, n, c->ref_head ? c->ref_head : q_head);
+        be->linear_f32(be, k->q, (const char *)w->norm + i * row, n, q_head);
+        be->compare(be, k->stats + i, k->p, k->q, n, vocab);
+    }
+    be->download(be, k->host, k->stats, b->tokens * sizeof *k->host);
+    if (be_check(be, e))
+        return -1;
+    for (size_t r = 0; r < b->tokens; r++) {
+        while (r >= (size_t)b->first[sample + 1])
+            sample++;
+        if (!isfinite(k->host[r].kl) || !isfinite(k->host[r].sq))
+            count_fault(&c->faults, first + sample, r - (size_t)b->first[sample]);
+        add_row(&c->out[first + sample], &k->host[r], r + 1 == (size_t)b->first[sample + 1], vocab);
+        if (c->row && k->host[r].label >= 0)
+            *c->row++ = k->host[r];
     }
     c->token += b->tokens;
     return 0;
@@ -180,9 +196,9 @@ int eval_compare(struct model *m, const struct states *ref, const struct weight 
 
 struct perplexity {
     struct visit visit;
-    struct eval_sample *out;
     struct chunk chunk;
-    struct faults faults;
+    float *nll; /* device, [loss tokens of all samples] */
+    size_t row; /* of nll, the next batch's first */
 };
 
 static int nll_batch(struct visit *v, struct walk *w, size_t first, struct err *e)
@@ -191,38 +207,56 @@ static int nll_batch(struct visit *v, struct walk *w, size_t first, struct err *
     struct chunk *k = &c->chunk;
     struct backend *be = w->m->be;
     const struct batch *b = w->b;
-    size_t vocab = w->m->config->vocab, sample = 0;
 
+    (void)first;
     for (size_t i = 0, n; i < b->loss_rows; i += n) {
         n = b->loss_rows - i < k->rows ? b->loss_rows - i : k->rows;
         be->gather(be, k->norm_q, w->norm, b->d_loss_row + i, n, w->m->config->hidden);
         be->linear_f32(be, k->q, k->norm_q, n, linear_weight(w->m->stage[w->m->head].head));
-        be->nll(be, k->nll, NULL, NULL, k->q, b->d_loss_target + i, n, vocab);
-        be->download(be, k->host_nll, k->nll, n * sizeof *k->host_nll);
-        if (be_check(be, e))
-            return -1;
-        for (size_t r = 0; r < n; r++) {
-            while (b->loss_row[i + r] >= b->first[sample + 1])
-                sample++;
-            if (!isfinite(k->host_nll[r]))
-                count_fault(&c->faults, first + sample, (size_t)(b->loss_row[i + r] - b->first[sample]));
-            c->out[first + sample].nll += k->host_nll[r];
-        }
+        be->nll(be, c->nll + c->row + i, NULL, NULL, k->q, b->d_loss_target + i, n, w->m->config->vocab);
     }
-    return 0;
+    c->row += b->loss_rows;
+    return be_check(be, e);
+}
+
+/* nll: of the loss tokens of all samples, in their order. */
+static void add_nll(struct eval_sample *out, const float *nll, const struct sample *sample, size_t n, struct faults *f)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t t = 1; t < sample[i].tokens; t++) {
+            if (!sample[i].loss[t])
+                continue;
+            if (!isfinite(*nll))
+                count_fault(f, i, t - 1);
+            out[i].nll += *nll++;
+        }
 }
 
 int eval_nll(struct model *m, const struct sample *sample, size_t n, size_t rows, struct eval_sample *out,
              struct progress *p, struct err *e)
 {
-    struct perplexity c = {.visit.batch = nll_batch, .out = out};
+    struct perplexity c = {.visit.batch = nll_batch};
+    struct faults faults = {0};
+    size_t loss_rows = 0;
+    float *host = NULL;
     int ret = -1;
 
     count_tokens(out, sample, n);
-    if (chunk_init(&c.chunk, m, e) == 0)
-        ret = visit_batches(m, sample, n, rows, &c.visit, p, e);
+    for (size_t i = 0; i < n; i++)
+        loss_rows += out[i].loss_tokens;
+    host = mem_zalloc(loss_rows, sizeof *host, e);
+    c.nll = m->be->alloc(m->be, loss_rows * sizeof *c.nll);
+    if (!host || chunk_init(&c.chunk, m, e) || visit_batches(m, sample, n, rows, &c.visit, p, e))
+        goto out;
+    m->be->download(m->be, host, c.nll, loss_rows * sizeof *host);
+    ret = be_check(m->be, e);
+    if (ret == 0)
+        add_nll(out, host, sample, n, &faults);
+out:
     chunk_release(&c.chunk);
-    return ret ? ret : report_faults(&c.faults, m, sample, false, e);
+    m->be->free(m->be, c.nll);
+    free(host);
+    return ret ? ret : report_faults(&faults, m, sample, false, e);
 }
 
 int eval_sum(struct eval_total *t, const struct eval_sample *s, size_t n, struct err *e)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/mem.h"
+#include "common/model/feed.h"
 
 /* ---- gradient ---- */
 
@@ -13,6 +14,8 @@ struct score_tap {
     const struct score_range *range;
     struct weight *probe; /* [linears]: FP8 forms, made on first use; freed at once under a memory budget */
     double *sums;         /* device, [linears, 2] */
+    float *nll;           /* device, [loss tokens of all samples] */
+    size_t row;           /* of nll, the next batch's first */
     void *yq;             /* grows to the largest product */
     size_t yq_bytes;
 };
@@ -53,23 +56,71 @@ static int probe(struct tap *tap, struct linear *l, const void *x, const void *y
     return be_check(be, e);
 }
 
-static int score_batch(struct score_tap *t, const struct sample *sample, size_t n, double *nll, struct err *e)
+/* Bytes that this pass will still ask for: weights that are not there yet, and the probes of those that have none. */
+static size_t bytes_to_come(const struct score_tap *t)
 {
-    struct model *m = t->m;
-    struct batch b = {0};
+    size_t bytes = 0, act = t->m->be->act_bytes;
+
+    for (size_t i = 0; i < t->m->linears; i++) {
+        const struct linear *l = &t->m->linear[i];
+
+        bytes += l->info->out * l->info->in * act * ((l->weight.data == NULL) + (t->probe[i].data == NULL));
+    }
+    return bytes;
+}
+
+/* Three quarters of what is left: operations need scratch, and pieces of memory do not always fit together. */
+static int keep_blocks(const struct score_tap *t, struct walk *w, struct err *e)
+{
+    size_t spare = t->m->be->spare(t->m->be), taken = bytes_to_come(t);
+
+    return t->m->max_bytes || spare <= taken ? 0 : walk_keep_blocks(w, (spare - taken) / 4 * 3, e);
+}
+
+static int score_batch(struct score_tap *t, struct batch *b, struct err *e)
+{
     struct walk w = {0};
-    double sum = 0;
     int ret = -1;
 
-    if (batch_build(&b, m->be, m->config, &m->processor, sample, n, e) == 0 && walk_init(&w, m, &b, true, e) == 0 &&
-        walk_forward(&w, 0, e) == 0) {
+    if (walk_init(&w, t->m, b, true, e) == 0 && keep_blocks(t, &w, e) == 0 && walk_forward(&w, 0, e) == 0) {
         w.tap = &t->tap;
-        ret = walk_backward(&w, &sum, e);
-        *nll += sum;
+        ret = walk_backward(&w, t->nll + t->row, e);
+        t->row += b->loss_rows;
     }
     walk_release(&w);
-    batch_release(&b);
     return ret;
+}
+
+/* No batch waits for the one before it: what they compute stays on the device until the last is done. */
+static int score_batches(struct score_tap *t, const struct sample *sample, size_t n, size_t rows, struct progress *p,
+                         struct err *e)
+{
+    struct feed *f = feed_open(t->m, sample, n, rows, e);
+    int more = f ? 1 : -1;
+
+    while (more == 1) {
+        struct batch b;
+        size_t first;
+
+        more = feed_next(f, &b, &first, e);
+        if (more == 1 && score_batch(t, &b, e))
+            more = -1;
+        if (more == 1)
+            progress_add(p, b.samples);
+        batch_release(&b);
+    }
+    feed_close(f);
+    return more;
+}
+
+static size_t loss_tokens(const struct sample *sample, size_t n)
+{
+    size_t rows = 0;
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t t = 1; t < sample[i].tokens; t++)
+            rows += sample[i].loss[t];
+    return rows;
 }
 
 int score_gradient(struct model *m, const struct score_range *range, const struct sample *sample, size_t n, size_t rows,
@@ -77,22 +128,26 @@ int score_gradient(struct model *m, const struct score_range *range, const struc
 {
     struct score_tap t = {.tap.backward = probe, .m = m, .range = range};
     struct backend *be = m->be;
+    size_t loss_rows = loss_tokens(sample, n);
     double *sums = mem_zalloc(m->linears, 2 * sizeof *sums, e);
+    float *host = mem_zalloc(loss_rows, sizeof *host, e);
     int ret = -1;
 
     *nll = 0;
     t.probe = mem_zalloc(m->linears, sizeof *t.probe, e);
     t.sums = be->alloc(be, m->linears * 2 * sizeof *sums);
-    if (!sums || !t.probe || !t.sums)
+    t.nll = be->alloc(be, loss_rows * sizeof *t.nll);
+    if (!sums || !host || !t.probe || !t.sums || !t.nll)
         goto out;
     be->zero(be, t.sums, m->linears * 2 * sizeof *sums);
-    for (size_t i = 0, k; i < n; i += k) {
-        k = batch_take(m->config, sample + i, n - i, rows);
-        if (score_batch(&t, sample + i, k, nll, e))
-            goto out;
-        progress_add(p, k);
-    }
+    if (score_batches(&t, sample, n, rows, p, e))
+        goto out;
     be->download(be, sums, t.sums, m->linears * 2 * sizeof *sums);
+    be->download(be, host, t.nll, loss_rows * sizeof *host);
+    if (be_check(be, e))
+        goto out;
+    for (size_t i = 0; i < loss_rows; i++)
+        *nll += host[i];
     for (size_t i = 0; i < m->linears; i++)
         out[i] = (struct score_result){sums[2 * i], sums[2 * i + 1]};
     ret = 0;
@@ -102,7 +157,9 @@ out:
     for (size_t i = 0; t.probe && i < m->linears; i++)
         be->weight_free(be, &t.probe[i]);
     be->free(be, t.yq);
+    be->free(be, t.nll);
     be->free(be, t.sums);
+    free(host);
     free(t.probe);
     free(sums);
     return ret;

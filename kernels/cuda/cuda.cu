@@ -40,6 +40,12 @@ static void cuda_close(struct backend *be)
         if (c->sent[i])
             cudaEventDestroy(c->sent[i]);
     }
+    for (int i = 0; i < UPLOAD_SLOTS; i++) {
+        if (c->slot[i].host)
+            cudaFreeHost(c->slot[i].host);
+        if (c->slot[i].sent)
+            cudaEventDestroy(c->slot[i].sent);
+    }
     lt_close(c->lt);
     if (c->stream) {
         cudaStreamSynchronize(c->stream);
@@ -53,6 +59,7 @@ static void fill_table(struct backend *be)
     be->close = cuda_close;
     be->alloc = cuda_alloc;
     be->free = cuda_free;
+    be->spare = cuda_spare;
     be->upload = cuda_upload;
     be->download = cuda_download;
     be->upload_act = cuda_upload_act;
@@ -78,6 +85,7 @@ static void fill_table(struct backend *be)
     be->gelu_dx = cuda_gelu_dx;
     be->gather = cuda_gather;
     be->scatter = cuda_scatter;
+    be->patches = cuda_patches;
     be->embed = cuda_embed;
     be->nll = cuda_nll;
     be->nll_dx = cuda_nll_dx;

@@ -1,6 +1,8 @@
 /* memory.cu - device memory, and copies to and from it */
 #include "kernels/cuda/cuda.cuh"
 
+#include <string.h>
+
 void *cuda_alloc(struct backend *be, size_t bytes)
 {
     struct cuda *c = cuda_of(be);
@@ -34,13 +36,60 @@ void cuda_free(struct backend *be, void *p)
     cuda_ok(be, status, "cannot free memory");
 }
 
-/* The host's memory is the caller's again on return: it is pageable, which CUDA stages before it returns. */
+/* What the pool holds and nobody uses counts as free, too. */
+size_t cuda_spare(struct backend *be)
+{
+    struct cuda *c = cuda_of(be);
+    size_t free_bytes = 0, all_bytes = 0;
+    uint64_t held = 0, used = 0;
+    cudaMemPool_t pool;
+
+    if (cuda_idle(be, 1) || !cuda_ok(be, cudaMemGetInfo(&free_bytes, &all_bytes), "free memory"))
+        return 0;
+    if (c->pool && cudaDeviceGetDefaultMemPool(&pool, c->device) == cudaSuccess &&
+        cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &held) == cudaSuccess &&
+        cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used) == cudaSuccess)
+        free_bytes += held - used;
+    return free_bytes;
+}
+
+/* The next slot with room; it may still be on its way from its last use. */
+static bool next_slot(struct cuda *c)
+{
+    struct backend *be = &c->be;
+
+    if (c->slot[c->at].sent && !cuda_ok(be, cudaEventRecord(c->slot[c->at].sent, c->stream), "upload"))
+        return false;
+    c->at = (c->at + 1) % UPLOAD_SLOTS;
+    c->slot[c->at].used = 0;
+    if (c->slot[c->at].host)
+        return cuda_ok(be, cudaEventSynchronize(c->slot[c->at].sent), "upload");
+    return cuda_ok(be, cudaMallocHost(&c->slot[c->at].host, UPLOAD_SLOT_BYTES), "cannot pin host memory") &&
+           cuda_ok(be, cudaEventCreateWithFlags(&c->slot[c->at].sent, cudaEventDisableTiming), "event");
+}
+
+/*
+ * The host's memory is the caller's again on return, and the device has not caught up: what is uploaded waits in pinned
+ * memory for its turn.  A copy from pageable memory would wait here until the device has done all that was asked before.
+ */
 void cuda_upload(struct backend *be, void *dst, const void *host, size_t bytes)
 {
     struct cuda *c = cuda_of(be);
 
-    if (!cuda_idle(be, bytes))
-        cuda_ok(be, cudaMemcpyAsync(dst, host, bytes, cudaMemcpyHostToDevice, c->stream), "upload");
+    for (size_t at = 0, n; at < bytes && be->err.rc == RC_OK; at += n) {
+        size_t room = c->slot[c->at].host ? UPLOAD_SLOT_BYTES - c->slot[c->at].used : 0;
+        char *stage;
+
+        n = bytes - at < room ? bytes - at : room;
+        if (n == 0) {
+            next_slot(c);
+            continue;
+        }
+        stage = (char *)c->slot[c->at].host + c->slot[c->at].used;
+        memcpy(stage, (const char *)host + at, n);
+        c->slot[c->at].used += n;
+        cuda_ok(be, cudaMemcpyAsync((char *)dst + at, stage, n, cudaMemcpyHostToDevice, c->stream), "upload");
+    }
 }
 
 void cuda_download(struct backend *be, void *host, const void *src, size_t bytes)

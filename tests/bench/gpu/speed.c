@@ -16,6 +16,7 @@
 #include "common/model/eval.h"
 #include "common/model/ranges.h"
 #include "common/model/score.h"
+#include "common/model/states.h"
 #include "common/model/walk.h"
 
 static struct backend *be;
@@ -381,6 +382,98 @@ static void scores_alone(const char *dir, size_t samples, size_t tokens, bool pi
     model_close(&m);
 }
 
+/* The vision tower alone: from a batch on the device to the end of the merger's last product. */
+struct tower_tap {
+    struct tap tap;
+    double end;
+};
+
+static int at_merger(struct tap *tap, struct linear *l, const void *x, const void *y, size_t rows, struct err *e)
+{
+    (void)x, (void)y, (void)rows, (void)e;
+    if (!strcmp(l->info->name, "visual.merger.mlp.2")) {
+        wait();
+        ((struct tower_tap *)tap)->end = now();
+    }
+    return 0;
+}
+
+static double tower(struct model *m, const struct sample *s, size_t n)
+{
+    double t[6];
+    struct err e = {0};
+
+    for (int i = 0; i < 6; i++) {
+        struct tower_tap tap = {.tap.forward = at_merger};
+        struct batch b;
+        struct walk w;
+
+        if (batch_build(&b, be, m->config, &m->processor, s, n, &e) || walk_init(&w, m, &b, false, &e))
+            fail(e.msg);
+        w.tap = &tap.tap;
+        wait();
+        t[i] = now();
+        if (walk_forward(&w, 0, &e))
+            fail(e.msg);
+        t[i] = tap.end - t[i];
+        walk_release(&w);
+        batch_release(&b);
+    }
+    qsort(t + 1, 5, sizeof *t, ascending);
+    return t[3];
+}
+
+/* The reference's states, and a candidate with every linear but the head in FP8 against them: medians of three. */
+static void compared(struct model *m, const struct sample *s, size_t n, const char *name, const char *unit, double units)
+{
+    struct eval_sample *out = calloc(n, sizeof *out);
+    struct progress p = {0};
+    struct err e = {0};
+    double ref[3], candidate[3];
+
+    for (int i = 0; i < 3; i++) {
+        struct states states;
+
+        ref[i] = now();
+        if (states_make(&states, m, s, n, "0000000000000000000000000000000000000000000000000000000000000000", be->batch_rows,
+                        &p, &e))
+            fail(e.msg);
+        ref[i] = now() - ref[i];
+        for (size_t k = 0; k < m->linears; k++)
+            if (strcmp(m->linear[k].info->name, "lm_head") && model_quantize(m, &m->linear[k], 0.1f, 6, &e))
+                fail(e.msg);
+        wait();
+        candidate[i] = now();
+        if (eval_compare(m, &states, NULL, s, n, be->batch_rows, out, NULL, &p, &e))
+            fail(e.msg);
+        candidate[i] = now() - candidate[i];
+        for (size_t k = 0; k < m->linears; k++)
+            model_unquantize(m, &m->linear[k]);
+        states_release(&states);
+    }
+    free(out);
+    qsort(ref, 3, sizeof *ref, ascending);
+    qsort(candidate, 3, sizeof *candidate, ascending);
+    printf("reference states of %s,%.0f,%s\n", name, units / ref[1], unit);
+    printf("ppl and KL of a candidate, %s,%.0f,%s\n", name, units / candidate[1], unit);
+    printf("both, %s,%.0f,%s\n", name, units / (ref[1] + candidate[1]), unit);
+}
+
+/* Captions of 12 to 30 tokens. */
+static void evaluation(struct model *m)
+{
+    enum { CAPTIONS = 5000 };
+    struct sample *s = make_samples(m->config, CAPTIONS, 30, 0, 0);
+
+    for (size_t i = 0; i < CAPTIONS; i++)
+        s[i].tokens = 12 + i * 7919 % 19;
+    compared(m, s, CAPTIONS, "5000 captions of 12 to 30 tokens", "captions/s", CAPTIONS);
+    free_samples(s, CAPTIONS);
+    s = make_samples(m->config, 64, 512, 0, 0);
+    compared(m, s, 64, "64x512", "tokens/s", 64 * 512);
+    free_samples(s, 64);
+}
+
 static void model(const char *dir)
 {
     struct err e = {0};
@@ -409,7 +502,8 @@ static void model(const char *dir)
         printf("gradient scores 8x512 of %zu samples,%.0f,tokens/s\n", n,
                tokens / passes(&m, s, n, 4096, true));
     }
-    printf("gradient scores 4x512 of 32 samples,%.0f,tokens/s\n", 16384 / passes(&m, s, 32, 2048, true));
+    printf("gradient scores of 32x512 in the default batches,%.0f,tokens/s\n",
+           16384 / passes(&m, s, 32, be->batch_rows, true));
     free_samples(s, 32);
     s = make_samples(m.config, 1560, 21, 0, 0);
     printf("forward and loss of 21 tokens in batches of 4096,%.0f,captions/s\n",
@@ -417,13 +511,21 @@ static void model(const char *dir)
     printf("gradient scores of 21 tokens in batches of 4096,%.0f,captions/s\n",
            1560 / passes(&m, s, 1560, 4096, true));
     free_samples(s, 1560);
+    evaluation(&m);
     if (m.config->has_vision) {
-        s = make_samples(m.config, 8, 448, 34, 46);
+        s = make_samples(m.config, 32, 448, 34, 46);
+        printf("vision tower of 4 pictures 476x644,%.1f,ms\n", 1e3 * tower(&m, s, 4));
+        for (size_t n = 8; n <= 32; n += 24) {
+            printf("gradient scores of %zu pictures 476x644 + text in the default batches,%.1f,samples/s\n", n,
+                   (double)n / passes(&m, s, n, be->batch_rows, true));
+            printf("gradient scores of %zu pictures 476x644 + text in batches of 8,%.1f,samples/s\n", n,
+                   (double)n / passes(&m, s, n, 12000, true));
+        }
         printf("forward and loss picture 476x644 + text 448 tokens,%.1f,samples/s\n",
                8 / passes(&m, s, 8, 12000, false));
         printf("gradient scores picture 476x644 + text 448 tokens,%.1f,samples/s\n",
                8 / passes(&m, s, 8, 12000, true));
-        free_samples(s, 8);
+        free_samples(s, 32);
     }
     model_close(&m);
 }
