@@ -158,6 +158,8 @@ struct backend {
     /* y[r] = row ids[r] of a dense weight [vocab, dim]: the embedding, which may also be the tied head. */
     void (*embed)(struct backend *, void *y, const struct weight *table, const int32_t *ids, size_t rows);
 
+    /* y [n] act = x [n] fp32, rounded. */
+    void (*narrow)(struct backend *, void *y, const float *x, size_t n);
     /* Per row of fp32 logits: lse, first argmax, and -log softmax at target (0 when target < 0); outputs may be NULL,
        target too when nll is.  In argmax a NaN is the largest. */
     void (*nll)(struct backend *, float *nll, float *lse, int32_t *argmax, const float *logits, const int32_t *target,

@@ -459,7 +459,7 @@ static int head_dx(struct walk *w, const struct stage *s, float *nll, struct err
         be->gather(be, t->chunk_x, w->norm, b->d_loss_row + i, n, c->hidden);
         be->linear_f32(be, t->logits, t->chunk_x, n, linear_weight(s->head));
         if (t->chunk_y != t->logits)
-            be->linear(be, t->chunk_y, t->chunk_x, n, linear_weight(s->head));
+            be->narrow(be, t->chunk_y, t->logits, n * c->vocab);
         be->nll(be, nll ? nll + i : NULL, t->lse, NULL, t->logits, b->d_loss_target + i, n, c->vocab);
         be->nll_dx(be, t->dlogits, t->logits, t->lse, b->d_loss_target + i, b->d_loss_inverse + i, n, c->vocab);
         if (show(w, s->head, t->chunk_x, t->chunk_y, t->dlogits, b->d_loss_weight + i, n, e))

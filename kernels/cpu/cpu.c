@@ -49,6 +49,7 @@ static const struct backend table = {
     .scatter = cpu_scatter,
     .patches = cpu_patches,
     .embed = cpu_embed,
+    .narrow = cpu_narrow,
     .nll = cpu_nll,
     .nll_dx = cpu_nll_dx,
     .compare = cpu_compare,

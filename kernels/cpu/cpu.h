@@ -80,6 +80,7 @@ void cpu_patches(struct backend *be, void *y, const uint8_t *rgb, const struct p
                  size_t patches, size_t side, size_t frames);
 void cpu_embed(struct backend *be, void *y, const struct weight *table, const int32_t *ids, size_t rows);
 
+void cpu_narrow(struct backend *be, void *y, const float *x, size_t n);
 void cpu_nll(struct backend *be, float *nll, float *lse, int32_t *argmax, const float *logits,
              const int32_t *target, size_t rows, size_t vocab);
 void cpu_nll_dx(struct backend *be, void *dlogits, const float *logits, const float *lse,

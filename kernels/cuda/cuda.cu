@@ -87,6 +87,7 @@ static void fill_table(struct backend *be)
     be->scatter = cuda_scatter;
     be->patches = cuda_patches;
     be->embed = cuda_embed;
+    be->narrow = cuda_narrow;
     be->nll = cuda_nll;
     be->nll_dx = cuda_nll_dx;
     be->compare = cuda_compare;

@@ -92,11 +92,36 @@ void cuda_upload(struct backend *be, void *dst, const void *host, size_t bytes)
     }
 }
 
+/* One piece on its way while the one before is copied out. */
+static void download_large(struct cuda *c, char *host, const char *src, size_t bytes)
+{
+    struct backend *be = &c->be;
+    size_t pieces = (bytes + PINNED_BYTES - 1) / PINNED_BYTES;
+
+    if (!cuda_open_pinned(c))
+        return;
+    for (size_t i = 0; i <= pieces && be->err.rc == RC_OK; i++) {
+        size_t at = i * PINNED_BYTES, n = bytes - at < PINNED_BYTES ? bytes - at : (size_t)PINNED_BYTES;
+
+        if (i < pieces &&
+            (!cuda_ok(be, cudaMemcpyAsync(c->pinned[i % 2], src + at, n, cudaMemcpyDeviceToHost, c->stream), "download") ||
+             !cuda_ok(be, cudaEventRecord(c->sent[i % 2], c->stream), "download")))
+            return;
+        if (i == 0 || !cuda_ok(be, cudaEventSynchronize(c->sent[(i - 1) % 2]), "an operation before a download"))
+            continue;
+        at = (i - 1) * PINNED_BYTES;
+        n = bytes - at < PINNED_BYTES ? bytes - at : (size_t)PINNED_BYTES;
+        cuda_copy_in_slices(host + at, c->pinned[(i - 1) % 2], n);
+    }
+}
+
 void cuda_download(struct backend *be, void *host, const void *src, size_t bytes)
 {
     struct cuda *c = cuda_of(be);
 
-    if (!cuda_idle(be, bytes) &&
+    if (bytes > 2 << 20 && !cuda_idle(be, bytes))
+        download_large(c, (char *)host, (const char *)src, bytes);
+    else if (!cuda_idle(be, bytes) &&
         cuda_ok(be, cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, c->stream), "download"))
         cuda_ok(be, cudaStreamSynchronize(c->stream), "an operation before a download");
 }
@@ -121,6 +146,21 @@ template <typename To, typename From> static __global__ void convert(To *to, con
 {
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
         to[i] = from_f32<To>(to_f32(from[i]));
+}
+
+template <typename T> static void run_narrow(struct cuda *c, void *y, const float *x, size_t n)
+{
+    convert<<<cuda_blocks(c, n, 1024), 256, 0, c->stream>>>((T *)y, x, n);
+}
+
+void cuda_narrow(struct backend *be, void *y, const float *x, size_t n)
+{
+    struct cuda *c = cuda_of(be);
+
+    if (cuda_idle(be, n))
+        return;
+    CUDA_ACT(c, run_narrow, c, y, x, n);
+    cuda_launched(be, "narrow");
 }
 
 void cuda_upload_act(struct backend *be, void *dst, const float *host, size_t n)

@@ -80,7 +80,7 @@ static void patches(size_t grid_h, size_t grid_w, size_t side, size_t frames)
     for (size_t i = 0; i < bytes; i++)
         rgb[i] = (uint8_t)(i * 2654435761u >> 13);
     for (size_t i = 0; i < 768; i++)
-        table[i] = held((float)uniform());
+        table[i] = held((float)i / 300 - 1);
     for (size_t i = 0; i < n; i++)
         patch[n - 1 - i] = (struct patch){(int64_t)(3 * side * (i / grid_w * side * grid_w + i % grid_w)),
                                           (int64_t)(3 * grid_w * side)};
@@ -92,6 +92,24 @@ static void patches(size_t grid_h, size_t grid_w, size_t side, size_t frames)
     CHECK(n == 0 || apart(y) == 0, "patches of %zu x %zu, %zu frames", side, side, frames);
     free(rgb);
     free(patch);
+    done();
+}
+
+static void narrowing(size_t n)
+{
+    struct twin x = random_f32(n, 3), y = blank(n);
+    float *want = host_room(n), *got = host_room(n);
+    size_t wrong = 0;
+
+    gpu->narrow(gpu, y.gpu, x.gpu, n);
+    cpu->narrow(cpu, y.cpu, x.cpu, n);
+    cpu->download_act(cpu, want, y.cpu, n);
+    gpu->download_act(gpu, got, y.gpu, n);
+    for (size_t i = 0; i < n; i++)
+        wrong += got[i] != held(want[i]);
+    CHECK(wrong == 0, "narrow %zu", n);
+    free(want);
+    free(got);
     done();
 }
 
@@ -409,6 +427,8 @@ static void everything(void)
     comparison(2, 151936, 0.1);
     comparison(3, 1, 1);
     scores(500, 11008);
+    for (size_t i = 0; i < COUNTS; i++)
+        narrowing(counts[i]);
     if (math != CUDA_BF16_DECODE && !getenv("TEST_SMALL"))
         beyond_32_bits();
 }

@@ -2,7 +2,9 @@
 # sweep.t - the sweep of the bundled model on the GPU against the CPU's: ranking, selections, checkpoints and metrics
 #
 # fp32: gradient scores differ by 1e-4 in the median and 2 % at most (a flipped E4M3 code moves a small group by a percent), so
-# the selections are the same but for groups whose scores are as close as that, and ppl by rounding.  bf16: a Spearman
+# the selections are the same but for groups whose scores are as close as that.  ppl and KL are held to what the reference
+# library's own runs on two devices differ by, about twice (tests/cli/golden-sweep.t): 7.2e-5 and 3 % up to 50 %, 5.2e-4 and
+# 15 % above.  bf16: a Spearman
 # correlation of the ranking of 0.99 (transformers' own bf16 gets 0.9976) and 0.05 % of the reference's ppl are asked for.  A
 # measured KL is one draw of the rounding errors, worth 11 to 23 % by itself: in bf16 it is held to a factor of 2 beside
 # the floor of 3.5e-5 nats that bf16 has without any quantization.  SWEEP_CPU names a finished sweep to compare with.
@@ -32,9 +34,9 @@ for dtype in fp32 bf16; do
     jq -n --slurpfile a "$W/cpu/summary.json" --slurpfile b "$W/$dtype/summary.json" '
         [$a[0].points, $b[0].points] | transpose | map({coverage: .[0].coverage,
             ppl_ref: (.[1].ppl_ref / .[0].ppl_ref - 1), ppl: (.[1].ppl / .[0].ppl - 1),
-            kl: .[0].kl_answer, kl_gpu: .[1].kl_answer, same: (.[0].fp8_modules == .[1].fp8_modules)})' >"$W/$dtype.points"
+            kl: .[0].kl, kl_gpu: .[1].kl, same: (.[0].groups == .[1].groups)})' >"$W/$dtype.points"
     echo "# $dtype: $(jq -c 'map([.coverage, .ppl, .kl, .kl_gpu])' "$W/$dtype.points")"
-    is "$dtype: ten points, as many modules in FP8 at each" "10 true" \
+    is "$dtype: ten points, as many groups in FP8 at each" "10 true" \
         "$(jq -r '"\(length) \(all(.[]; .same))"' "$W/$dtype.points")"
 done
 # Where the selections are the same, so are the codes, bit for bit.
@@ -49,8 +51,9 @@ done
 echo "# fp32: $alike of 10 points select what the CPU's do"
 is "fp32: most selections are the same, and then all weights and codes" "yes 0" "$([ $alike -ge 8 ] && echo yes) $differ"
 is "fp32: scores" true "$(jq '.n > 40 and .spearman >= 0.9999 and .median <= 1e-4 and .largest <= 0.02' "$W/fp32.scores")"
-is "fp32: ppl within 1e-4, KL within 5 % or 1e-6 nats" true \
-    "$(jq 'all(.[]; (.ppl | fabs) <= 1e-4 and (.ppl_ref | fabs) <= 1e-6 and (.kl_gpu - .kl | fabs) <= 0.05 * .kl + 1e-6)' "$W/fp32.points")"
+is "fp32: ppl and KL" true "$(jq 'all(.[]; (.coverage <= 50) as $low | (.ppl_ref | fabs) <= 1e-6 and
+    (.ppl | fabs) <= (if $low then 7.2e-5 else 5.2e-4 end) and
+    (.kl_gpu - .kl | fabs) <= (if $low then 0.03 else 0.15 end) * .kl)' "$W/fp32.points")"
 is "bf16: ranking" true "$(jq '.n > 40 and .spearman >= 0.99' "$W/bf16.scores")"
 is "bf16: ppl within 0.05 % unquantized" true "$(jq 'all(.[]; (.ppl_ref | fabs) <= 5e-4)' "$W/bf16.points")"
 is "bf16: KL within a factor of 2 and the floor" true \

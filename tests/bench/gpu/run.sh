@@ -61,23 +61,31 @@ tools() {
     rm -rf "$W/copy"
 }
 
-# The device's memory while 8x512 tokens are scored, all that the process holds included.
-memory() {
-    "$B/tests/bench/gpu/speed" "$device" "$model" text >/dev/null &
-    local pid=$! most=0 now
+# While 8x512 tokens are scored again and again: the device's memory, all that the process holds included, and its clocks.
+scoring() {
+    "$B/tests/bench/gpu/speed" "$device" "$model" "$1" >/dev/null &
+    local pid=$! sample
     while kill -0 $pid 2>/dev/null; do
-        now=$(nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits | head -n 1)
-        [ "$now" -le "$most" ] || most=$now
-    done
+        sample=$(nvidia-smi --query-gpu=memory.used,clocks.sm,power.draw,clocks_event_reasons.active \
+            --format=csv,noheader,nounits) || break
+        echo "$sample" | head -n 1
+    done >"$W/samples"
     wait $pid
-    echo "device memory of scoring 8x512,$(awk "BEGIN { printf \"%.1f\", $most / 1024 }"),GiB"
+    awk -F', ' -v what="$1" '
+        $1 > most { most = $1 }
+        $3 > power { power = $3; clock = $2; why = $4 }
+        END { printf "device memory of scoring %s,%.1f,GiB\n", what, most / 1024
+              printf "# scoring %s: at most %d W, SM clock then %d MHz, throttle reasons %s\n", what, power, clock, why }' "$W/samples"
 }
 
 echo "# $(git describe --always --dirty 2>/dev/null || cat VERSION 2>/dev/null || echo unknown), $(date -u +%F), $(nproc) cores"
 state before
 "$B/tests/bench/gpu/speed" "$device" ${model:+"$model"}
 if [ -n "$model" ]; then
-    [ "$device" = cpu ] || memory
+    if [ "$device" != cpu ]; then
+        scoring text
+        scoring pictures
+    fi
     tools
 fi
 state after
