@@ -1,11 +1,11 @@
 /*
  * speed.c - speed of a backend's operations and of whole passes: CSV on stdout
  *
- *   speed DEVICE [MODEL [text | pictures]]
+ *   speed DEVICE [MODEL [text | pictures | evaluation]]
  *
  * Each figure is the median of at least five measurements after one that is not counted; a measurement ends
  * when the device has finished.  Numbers are random.  With text or pictures nothing but scoring passes run,
- * for a profiler.  Without MODEL only the operations are measured, at the 3B model's shapes.
+ * for a profiler, and with evaluation nothing but that.  Without MODEL only the operations are measured, at the 3B model's shapes.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -383,21 +383,6 @@ static double passes(struct model *m, const struct sample *s, size_t n, size_t r
     return t[3];
 }
 
-/* Gradient-scoring passes alone, for a profiler. */
-static void scores_alone(const char *dir, size_t samples, size_t tokens, bool pictures)
-{
-    struct err e = {0};
-    struct model m;
-    struct sample *s;
-
-    if (model_open(&m, dir, be, 0, &e))
-        fail(e.msg);
-    s = make_samples(m.config, samples, tokens, pictures ? 34 : 0, pictures ? 46 : 0);
-    passes(&m, s, samples, samples * tokens * 4, true);
-    free_samples(s, samples);
-    model_close(&m);
-}
-
 /* The vision tower alone: from a batch on the device to the end of the merger's last product. */
 struct tower_tap {
     struct tap tap;
@@ -490,6 +475,28 @@ static void evaluation(struct model *m)
     free_samples(s, 64);
 }
 
+/* One kind of pass alone, for a profiler. */
+static void one_alone(const char *dir, const char *what)
+{
+    const size_t samples = 8, tokens = 512;
+    bool pictures = !strcmp(what, "pictures");
+    struct err e = {0};
+    struct model m;
+    struct sample *s;
+
+    if (model_open(&m, dir, be, 0, &e))
+        fail(e.msg);
+    if (!strcmp(what, "evaluation")) {
+        evaluation(&m);
+        model_close(&m);
+        return;
+    }
+    s = make_samples(m.config, samples, tokens, pictures ? 34 : 0, pictures ? 46 : 0);
+    passes(&m, s, samples, samples * tokens * 4, true);
+    free_samples(s, samples);
+    model_close(&m);
+}
+
 static void model(const char *dir)
 {
     struct err e = {0};
@@ -551,7 +558,7 @@ int main(int argc, char **argv)
     struct err e = {0};
 
     if (argc < 2) {
-        fprintf(stderr, "usage: speed DEVICE [MODEL [text | pictures]]\n");
+        fprintf(stderr, "usage: speed DEVICE [MODEL [text | pictures | evaluation]]\n");
         return 2;
     }
     be = be_open(argv[1], getenv("DTYPE") ? getenv("DTYPE") : "auto", &e);
@@ -559,7 +566,7 @@ int main(int argc, char **argv)
         fail(e.msg);
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc > 3) {
-        scores_alone(argv[2], 8, 512, !strcmp(argv[3], "pictures"));
+        one_alone(argv[2], argv[3]);
         return 0;
     }
     printf("benchmark,value,unit\n");
