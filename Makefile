@@ -75,6 +75,9 @@ JOBS      ?= $(if $(filter cuda%,$(DEVICE)),1,$(shell [ "$$(du -skL $(or $(MODEL
 sweep: all                           ## calibrate, score, export and measure: MODEL= DATA= COVERAGE= OUT= (pipelines/sweep.mk)
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/sweep.mk TOOLS=$B/tools sweep
 
+quantize: all                        ## one or more recipes: calibrate, export, check, measure: MODEL= PRESET= SAMPLES= OUT= (pipelines/quantize.mk)
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/quantize.mk TOOLS=$B/tools quantize
+
 bench: all $(BENCHES)                ## measure speed; never passes or fails on time (tests/bench)
 	B=$B tests/bench/run.sh
 
@@ -97,7 +100,7 @@ uninstall:                           ## remove what install put there
 	rm -f $(TOOLS:%=$(DESTDIR)$(PREFIX)/bin/%) \
 	    $(foreach m,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m))
 
-clean:                               ## remove the build and the sweeps in out/
+clean:                               ## remove the build and what sweep and quantize left in out/
 	rm -rf $B out
 
 help:                                ## this list
@@ -119,7 +122,7 @@ $B/config: FORCE ; $(call stamp,"$$CONFIG")
 $B/version.h: FORCE ; $(call stamp,'#define VERSION "$(VERSION)"' '#define BACKENDS "$(BACKENDS)"')
 
 # FORCE must be phony: .SECONDARY alone would skip the stamps.
-.PHONY: all check check-gpu check-peers deps sweep bench bench-gpu fuzz fuzz-run install uninstall clean help FORCE
+.PHONY: all check check-gpu check-peers deps sweep quantize bench bench-gpu fuzz fuzz-run install uninstall clean help FORCE
 .SECONDARY:
 -include $(OBJ:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%) \
     $(FUZZERS:$B/%=%) $(GPU_TESTS:$B/%=%) $(GPU_BENCH:$B/%=%) tests/fuzz/driver)

@@ -23,17 +23,21 @@
 
 #include "common/base/err.h"
 #include "common/base/fp8.h"
+#include "common/base/int8.h"
 #include "common/base/numeric.h"
 
 struct backend;
 
 /* W [out, in] and bias of one linear module as a backend holds them; data's representation is the backend's own. */
 struct weight {
-    enum { WEIGHT_NONE, WEIGHT_DENSE, WEIGHT_FP8 } format;
+    enum { WEIGHT_NONE, WEIGHT_DENSE, WEIGHT_FP8, WEIGHT_INT8 } format;
     size_t out, in;
     void *data;
     const void *bias;         /* [out] act, borrowed, or NULL */
-    float scale, input_scale; /* FP8: W ~ code * scale, X ~ code * input_scale */
+    float scale, input_scale; /* FP8: W ~ code * scale, X ~ code * input_scale.  INT8: input_scale 0: every row of X has a
+                                 scale of its own, int8_scale() of its range when it runs */
+    float *row_scale;         /* INT8: device fp32 [out], owned: W[o] ~ code * row_scale[o] */
+    float *pre_scale;         /* INT8: device fp32 [in], owned, or NULL: X is multiplied by it before it is rounded */
 };
 
 /* Rows of segments, one after another, each attending only within itself. */
@@ -111,7 +115,19 @@ struct backend {
                             float input_scale, enum rounding r);
     void (*weight_free)(struct backend *, struct weight *w);
 
-    /* y [rows, out] = x [rows, in] W^T + bias.  An FP8 weight takes x rounded to FP8 by its input_scale. */
+    /*
+     * The same for INT8, whose codes are those of common/base/int8.h; all arrays but w are host memory.  row_scale [out],
+     * pre_scale [in] or NULL.  weight_quantize_int8(): columns of W are first divided by smooth->pre (int8_smooth(); NULL:
+     * none), then every row gets the scale of its own range; the input is multiplied by smooth->pre unless smooth->folded
+     * says that it comes so from the norm before.
+     */
+    void (*weight_load_int8)(struct backend *, struct weight *w, size_t out, size_t in, const int8_t *codes,
+                             const float *row_scale, float input_scale, const float *pre_scale);
+    void (*weight_quantize_int8)(struct backend *, struct weight *q, const struct weight *w, enum dtype from,
+                                 const struct smooth *smooth, float input_scale, enum rounding r);
+
+    /* y [rows, out] = x [rows, in] W^T + bias.  An FP8 weight takes x rounded to FP8 by its input_scale, an INT8 weight x
+       (times pre_scale) rounded to INT8; the products of INT8 codes are summed exactly, in 32 bits. */
     void (*linear)(struct backend *, void *y, const void *x, size_t rows, const struct weight *w);
     /* dx [rows, in] = dy [rows, out] W, or += when accumulate.  Dense weights only. */
     void (*linear_dx)(struct backend *, void *dx, const void *dy, size_t rows, const struct weight *w, bool accumulate);
@@ -172,6 +188,12 @@ struct backend {
 
     /* *out = max(*out, max |x|); *out is device memory. */
     void (*amax)(struct backend *, float *out, const void *x, size_t n);
+    /* out[c] = max(out[c], max over rows of |x[r, c]|); out is device memory, fp32 [dim]. */
+    void (*amax_columns)(struct backend *, float *out, const void *x, size_t rows, size_t dim);
+    /* *out += sum of (a - b)^2; *out is device memory, fp64; products fp32, sums fp64. */
+    void (*distance)(struct backend *, double *out, const void *a, const void *b, size_t n);
+    /* y = e4m3(x / scale) * scale, as fp8_round(): what a quantized KV cache gives back.  In place is allowed. */
+    void (*round_fp8)(struct backend *, void *y, const void *x, size_t n, float scale);
 
     /*
      * How much a rounding difference D = yq - y matters under the gradient g = dL/dy; all [rows, dim] act.

@@ -11,6 +11,7 @@
 # SAMPLES   pictures to calibrate and score with; as many captions alone are added (16 pictures are the least that rank well)
 # EVAL      pictures to evaluate on, and as many captions alone; other pictures than those of the calibration
 # SCOPE     all, language or vision     BY  groups or bytes     METHOD  gradient or kl     SEED, DEVICE, DTYPE, OUT
+# SCORE     more options of layer-score, e.g. SCORE='--formats fp8,int8 --activations dynamic'
 # APPLY     more options of apply-coverage, e.g. APPLY='--include-unservable --fused-ranges own'
 # POOL      folder where checkpoints share equal tensors by hard links (default OUT/pool; POOL= for none)
 # EXPORT    more options of export-ckpt     LAUNCH  a prefix for what runs the model, e.g. LAUNCH='srun --gpus=1'
@@ -43,7 +44,7 @@ $(if $(POINTS),,$(error COVERAGE='$(COVERAGE)' ONLY='$(ONLY)' names no coverage 
 SCORED   := $(if $(filter kl,$(METHOD)),kl,gradient)
 RUN       = $(LAUNCH)
 SETTINGS := MODEL=$(MODEL) DATA=$(DATA) SAMPLES=$(SAMPLES) EVAL=$(EVAL) SEED=$(SEED) SCOPE=$(SCOPE) BY=$(BY) \
-            METHOD=$(METHOD) DTYPE=$(DTYPE) APPLY=$(APPLY) EXPORT=$(EXPORT) POOL=$(notdir $(POOL))
+            METHOD=$(METHOD) DTYPE=$(DTYPE)$(if $(SCORE), SCORE=$(SCORE)) APPLY=$(APPLY) EXPORT=$(EXPORT) POOL=$(notdir $(POOL))
 $(shell mkdir -p $(OUT) && { echo '$(SETTINGS)' | cmp -s - $(OUT)/settings || echo '$(SETTINGS)' >$(OUT)/settings; })
 
 at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
@@ -53,23 +54,11 @@ at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
 sweep: $(if $(DRY_RUN),$(OUT)/plan.md,$(OUT)/summary.md)
 	@cat $<
 
-# Data: captions of pictures for calibration, and of other pictures for evaluation.
-$(OUT)/calib.db: $(OUT)/settings
-	coco-subset -q -f -n $(SAMPLES) -s $(SEED) --annotations $(DATA)/annotations/captions_train2017.json --calib-db $@
-$(OUT)/eval.jsonl: $(OUT)/calib.db
-	coco-subset -q -f -n $(EVAL) -s $(SEED) --annotations $(DATA)/annotations/captions_val2017.json --disjoint $< --eval $@
-$(OUT)/calib.samples: $(OUT)/calib.db
-	calib-stream -q -f -m $(MODEL) --style describe --images $(DATA) -o $@ $<
-$(OUT)/calib-text.samples: $(OUT)/calib.db
-	calib-stream -q -f -m $(MODEL) --style text -o $@ $<
-$(OUT)/eval.samples: $(OUT)/eval.jsonl
-	calib-stream -q -f -m $(MODEL) --style describe --images $(DATA) -o $@ $<
-$(OUT)/eval-text.samples: $(OUT)/eval.jsonl
-	calib-stream -q -f -m $(MODEL) --style text -o $@ $<
+include $(PIPES)data.mk
 
 # Ranking: one scored document for all points.
 $(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples
-	$(RUN) layer-score -f -m $(MODEL) $(ON) --method $(METHOD) -o $@ $^
+	$(RUN) layer-score -f -m $(MODEL) $(ON) --method $(METHOD) $(SCORE) -o $@ $^
 $(OUT)/ranking.json: $(OUT)/layers.json
 	rank-layers -f --by $(SCORED) --scope $(SCOPE) --report $(OUT)/layer-sensitivity-report.md -o $@ $<
 
@@ -80,7 +69,7 @@ $(call at,scheme.json): $(OUT)/top%/scheme.json: $(OUT)/ranking.json
 $(call at,checkpoint/config.json): %/checkpoint/config.json: %/scheme.json
 	export-ckpt -q -f -m $(MODEL) $(if $(POOL),--pool $(POOL)) $(EXPORT) -o $(@D) $<
 $(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
-	$(RUN) eval-logits -f --ref $(MODEL) $(ON) --save-ref $@ $^
+	$(RUN) eval-logits -f --ref $(MODEL) $(ON) --ref-dtype fp32 --save-ref $@ $^
 $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/reference.states
 	$(RUN) eval-logits -f --ref $(OUT)/reference.states $(ON) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples
@@ -96,6 +85,6 @@ $(OUT)/differ.txt: $(call at,checkpoint/config.json)
 $(OUT)/summary.json: $(call at,row.json) $(OUT)/differ.txt
 	jq -s -f $(PIPES)summary.jq $(filter %/row.json,$^) >$@.tmp && mv $@.tmp $@
 $(OUT)/summary.md: $(OUT)/summary.json
-	jq -r -f $(PIPES)table.jq $< >$@.tmp && mv $@.tmp $@
+	jq -L $(PIPES) -r -f $(PIPES)table.jq $< >$@.tmp && mv $@.tmp $@
 $(OUT)/plan.md: $(call at,scheme.json)
 	$(PIPES)plan.sh $(MODEL) $^ >$@.tmp && mv $@.tmp $@

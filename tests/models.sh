@@ -23,6 +23,22 @@ flip() { # flip FILE OFFSET: all bits of one byte
     printf "\\x$(printf '%02x' $((255 - byte)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
+# kill_at FILE BYTES CMD: kill -9 the command as soon as FILE has so many bytes; false when it ends before that.
+kill_at() {
+    local pid
+    bash -c "exec $3" >"$W/null" 2>&1 &
+    pid=$!
+    while kill -0 $pid 2>"$W/null"; do
+        if [ "$(command stat -c %s "$1" 2>"$W/null" || echo 0)" -ge "$2" ]; then
+            kill -9 $pid
+            wait $pid 2>"$W/null"
+            return 0
+        fi
+        sleep 0.01
+    done
+    return 1
+}
+
 # Byte of a safetensors file at which a tensor's data begin.
 tensor_at() {
     local header

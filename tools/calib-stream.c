@@ -338,7 +338,7 @@ out:
 static json_t *header(const struct plan *p, const struct maker *m, char *const *path, struct err *e)
 {
     json_t *head = doc_new(SAMPLES_SCHEMA, e), *sources = json_array();
-    char hex[SHA256_HEX], role[32];
+    char hex[SHA256_HEX], pixels[SHA256_HEX], role[32];
 
     for (size_t i = 0; head && i < p->sources; i++) {
         const char *slash = strrchr(path[i], '/');
@@ -348,11 +348,11 @@ static json_t *header(const struct plan *p, const struct maker *m, char *const *
             json_push(sources, json_string(slash && slash[1] ? slash + 1 : path[i]), e))
             goto bad;
     }
-    tokenizer_digest(m->tok, hex);
-    if (!head || json_put(head, "sources", json_incref(sources), e) ||
+    processor_digest(&m->proc, pixels);
+    if (!head || tokenizer_digest(m->tok, hex, e) || json_put(head, "sources", json_incref(sources), e) ||
         json_put(head, "style", json_string(p->mixed ? "mixed" : style_name[p->style]), e) ||
         json_put(head, "tokenizer", json_string(hex), e) ||
-        json_put(head, "processor", p->pictures && *m->proc.digest ? json_string(m->proc.digest) : json_null(), e) ||
+        json_put(head, "processor", p->pictures ? json_string(pixels) : json_null(), e) ||
         json_put(head, "resampler", p->pictures ? json_string(resampler_name[m->proc.resample]) : json_null(), e))
         goto bad;
     if (!skip_long && json_put(head, "count", json_integer((json_int_t)p->jobs), e))

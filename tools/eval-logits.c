@@ -5,13 +5,16 @@
 #include <sys/stat.h>
 
 #include "common/base/cli.h"
+#include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/io/doc.h"
 #include "common/model/metrics.h"
 #include "common/model/options.h"
+#include "common/model/resume.h"
 #include "common/model/table.h"
 
-static const char *ref_path, *save_path, *base_dir, *output, *semantics = "octet";
+static const char *ref_path, *save_path, *save_dtype, *base_dir, *output, *semantics = "octet";
+static const char *const dtype_choices[] = {"bf16", "fp32", NULL};
 static const char *const semantics_choices[] = {"octet", "origin", NULL};
 static struct cli_list candidates;
 static double max_kl = INFINITY, max_ppl_ratio = INFINITY, min_top1;
@@ -24,6 +27,8 @@ static const struct cli_opt opts[] = {
      .help = "the reference: a model directory, or what --save-ref wrote"},
     {.kind = OPT_STR, .name = "save-ref", .to = &save_path, .arg = "STATES",
      .help = "keep the reference's final hidden states in this file"},
+    {.kind = OPT_CHOICE, .name = "ref-dtype", .to = &save_dtype, .choices = dtype_choices,
+     .help = "what --save-ref keeps them in (default bf16, which is exact\non a GPU; fp32 is exact on the CPU)"},
     {.kind = OPT_LIST, .letter = 'm', .name = "model", .to = &candidates, .arg = "DIR",
      .help = "a candidate: a quantized checkpoint (may be given again)"},
     {.kind = OPT_LIST, .name = "scheme", .to = &candidates, .arg = "SCHEME",
@@ -57,11 +62,9 @@ static const struct cli tool = {
 };
 
 struct eval {
-    struct backend *be;
-    struct samples s;
-    struct model base; /* the reference, or --base */
-    bool has_base;
+    struct run r; /* its model: the reference, or --base; may have none */
     struct states ref;
+    struct partial part;
     struct eval_sample *out;
     struct row_stats *row; /* of the tokens with loss */
     struct candidate *done;
@@ -92,54 +95,91 @@ static int open_base(struct eval *ev, struct err *e)
         return err_set(e, RC_USAGE, "--save-ref needs --ref MODEL: '%s' is not a model directory", ref_path);
     if (base_dir && is_dir(ref_path))
         return err_set(e, RC_USAGE, "--base goes with --ref STATES; here --ref is the base model itself");
-    if (!dir)
-        return (ev->be = run_backend(&ro, e)) ? 0 : -1;
-    if (run_model(&ev->base, &ev->be, &ro, dir, e))
+    return run_open(&ev->r, &ro, dir, false, NULL, e);
+}
+
+static int open_states(struct eval *ev, const char *path, struct err *e)
+{
+    char hex[SHA256_HEX];
+
+    if (states_open(&ev->ref, path, e))
         return -1;
-    ev->has_base = true;
+    states_samples_digest(&ev->r.s, hex);
+    if (strcmp(ev->ref.samples, hex))
+        return err_set(e, RC_DATA, "'%s' was made of other samples, or of another shard of them: make it again with "
+                       "--save-ref", path);
     return 0;
 }
 
+static int save_reference(struct eval *ev, struct err *e)
+{
+    enum dtype dtype = save_dtype && !strcmp(save_dtype, "fp32") ? DT_F32 : DT_BF16;
+    char remark[STATES_REMARK];
+    struct progress p = {0};
+    int ret;
+
+    progress_begin(&p, "reference", "samples", ev->r.s.n);
+    ret = states_save(save_path, dtype, &ev->r.m, &ev->r.s, run_rows(&ro, ev->r.be), &p, remark, e);
+    progress_end(&p);
+    if (*remark)
+        cli_note("%s", remark);
+    return ret;
+}
+
+/* A reference that is kept is the file, also for those that were just computed: its figures are the same whoever asks. */
 static int make_reference(struct eval *ev, struct err *e)
 {
     struct progress p = {0};
-    char hex[SHA256_HEX];
     int ret;
 
-    if (!is_dir(ref_path)) {
-        if (states_load(&ev->ref, ref_path, e))
-            return -1;
-        states_samples_digest(ev->s.sample, ev->s.n, ev->s.digest, hex);
-        if (strcmp(ev->ref.samples, hex))
-            return err_set(e, RC_DATA, "'%s' was made of other samples, or of another shard of them: make it again with "
-                           "--save-ref", ref_path);
-        return 0;
-    }
-    progress_begin(&p, "reference", "samples", ev->s.n);
-    ret = states_make(&ev->ref, &ev->base, ev->s.sample, ev->s.n, ev->s.digest,
-                      run_rows(&ro, ev->be), &p, e);
+    if (!is_dir(ref_path))
+        return open_states(ev, ref_path, e);
+    if (save_path)
+        return save_reference(ev, e) || (candidates.n && open_states(ev, save_path, e)) ? -1 : 0;
+    progress_begin(&p, "reference", "samples", ev->r.s.n);
+    ret = states_make(&ev->ref, &ev->r.m, &ev->r.s, run_rows(&ro, ev->r.be), &p, e);
     progress_end(&p);
-    return ret || !save_path ? ret : states_save(&ev->ref, save_path, e);
+    return ret;
+}
+
+static int open_partial(struct eval *ev, struct err *e)
+{
+    const char *text[] = {ev->ref.model, ev->ref.digest};
+
+    return run_partial(&ev->part, candidates.n ? output : NULL, ev->r.be, &ev->r.s, text, sizeof text / sizeof *text, e);
+}
+
+/* A candidate is a form of the reference: the same ids mean the same tokens. */
+static int check_candidate(const struct eval *ev, const struct model *m, struct err *e)
+{
+    struct origin o;
+
+    if (ro.foreign)
+        return 0;
+    if (origin_of_model(&o, m, e))
+        return -1;
+    return origin_check(&ev->ref.origin, "the reference", &o, m->weights.ckpt.dir,
+                        "compare it with a reference that has its tokenizer and settings", e);
 }
 
 /* The head that turns the reference's states into logits: the candidate's own when it is the same tensor. */
 static int reference_head(struct eval *ev, const struct model *m, const struct weight **head, struct err *e)
 {
-    struct stage *s = &ev->base.stage[ev->base.head];
+    struct stage *s = &ev->r.m.stage[ev->r.m.head];
     char hex[SHA256_HEX];
 
     *head = NULL;
     states_head_digest(m, hex);
     if (!strcmp(hex, ev->ref.head) && !m->stage[m->head].head->quantized)
         return 0;
-    if (!ev->has_base)
+    if (!ev->r.has_model)
         return err_set(e, RC_DATA, "the head of '%s' is not the reference's: give the reference's model as --ref or --base",
                        m->weights.ckpt.dir);
-    states_head_digest(&ev->base, hex);
+    states_head_digest(&ev->r.m, hex);
     if (strcmp(hex, ev->ref.head))
         return err_set(e, RC_DATA, "the head of '%s' is not the one that the reference was made with",
-                       ev->base.weights.ckpt.dir);
-    if (model_enter(&ev->base, s, e))
+                       ev->r.m.weights.ckpt.dir);
+    if (model_enter(&ev->r.m, s, e))
         return -1;
     *head = &s->head->weight;
     return 0;
@@ -152,29 +192,38 @@ static int record(struct eval *ev, struct model *m, const char *name, const stru
     double kl, mse;
     json_t *o;
 
-    if (candidate_make(c, name, ev->out, ev->s.n, ev->row, m->config->vocab, e))
+    if (candidate_make(c, name, ev->out, ev->r.s.n, ev->row, m->config->vocab, e))
         return -1;
-    if (!ev->doc && (!(ev->doc = metrics_new(&ev->s, &c->total, e)) || doc_from(ev->doc, "reference", ev->ref.model, e)))
+    if (!ev->doc && (!(ev->doc = metrics_new(&ev->r.s, &c->total, e)) || doc_from(ev->doc, "reference", ev->ref.model, e) ||
+                     metrics_kept(ev->doc, &ev->ref, ev->out, ev->r.s.n, e)))
         return -1;
     o = metrics_add(ev->doc, name, m, scheme, &c->total, e);
     if (!o || metrics_against(o, c, e))
         return -1;
     if (strcmp(semantics, "origin"))
         return 0;
-    eval_batch_means(ev->out, ev->s.n, (size_t)batch, &kl, &mse);
+    eval_batch_means(ev->out, ev->r.s.n, (size_t)batch, &kl, &mse);
     return metrics_origin(o, kl, mse, (size_t)batch, e);
 }
 
 static int compare(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme, struct err *e)
 {
+    const char *text[] = {m->digest, scheme ? scheme->hex : ""};
+    const struct samples *s = &ev->r.s;
     const struct weight *head;
+    char identity[SHA256_HEX];
     struct progress p = {0};
+    size_t done;
     int ret;
 
-    if (reference_head(ev, m, &head, e))
+    partial_identity(identity, ev->r.be, text, sizeof text / sizeof *text);
+    if (reference_head(ev, m, &head, e) ||
+        resume_candidate(&ev->part, identity, s->sample, s->n, ev->out, ev->row, &done, e))
         return -1;
-    progress_begin(&p, name, "samples", ev->s.n);
-    ret = eval_compare(m, &ev->ref, head, ev->s.sample, ev->s.n, run_rows(&ro, ev->be), ev->out, ev->row, &p, e);
+    if (*ev->part.remark)
+        cli_note("%s", ev->part.remark);
+    progress_begin(&p, name, "samples", s->n);
+    ret = resume_compare(&ev->part, done, m, &ev->ref, head, s->sample, s->n, run_rows(&ro, ev->r.be), ev->out, ev->row, &p, e);
     progress_end(&p);
     return ret ? -1 : record(ev, m, name, scheme, e);
 }
@@ -186,14 +235,15 @@ static int candidate(struct eval *ev, const struct cli_item *c, struct err *e)
     int ret = -1;
 
     if (is_scheme(c)) {
-        if (scheme_read(&scheme, c->value, false, e) == 0 && model_apply(&ev->base, &scheme, e) == 0)
-            ret = compare(ev, &ev->base, run_id(c->value), &scheme, e);
-        scheme_release(&scheme);
-        return ret;
+        if (scheme_read(&scheme, c->value, false, e) == 0)
+            ret = model_apply(&ev->r.m, &scheme, e);
+        scheme_release(&ev->r.scheme); /* of the candidate before, which nothing borrows from any more */
+        ev->r.scheme = scheme;
+        return ret ? -1 : compare(ev, &ev->r.m, run_id(c->value), &ev->r.scheme, e);
     }
-    if (ev->has_base)
-        model_evict(&ev->base);
-    if (model_open(&m, c->value, ev->be, ro.max_memory, e) == 0)
+    if (ev->r.has_model)
+        model_evict(&ev->r.m);
+    if (model_open(&m, c->value, ev->r.be, ro.max_memory, e) == 0 && check_candidate(ev, &m, e) == 0)
         ret = compare(ev, &m, run_id(c->value), NULL, e);
     model_close(&m);
     return ret;
@@ -203,10 +253,10 @@ static int make_room(struct eval *ev, struct err *e)
 {
     size_t rows = 0;
 
-    for (size_t i = 0; i < ev->s.n; i++)
-        for (size_t k = 0; k < ev->s.sample[i].tokens; k++)
-            rows += ev->s.sample[i].loss[k];
-    ev->out = mem_zalloc(ev->s.n, sizeof *ev->out, e);
+    for (size_t i = 0; i < ev->r.s.n; i++)
+        for (size_t k = 0; k < ev->r.s.sample[i].tokens; k++)
+            rows += ev->r.s.sample[i].loss[k];
+    ev->out = mem_zalloc(ev->r.s.n, sizeof *ev->out, e);
     ev->row = mem_zalloc(rows, sizeof *ev->row, e);
     ev->done = mem_zalloc(candidates.n, sizeof *ev->done, e);
     return ev->out && ev->row && ev->done ? 0 : -1;
@@ -229,7 +279,7 @@ static int print(struct eval *ev, struct err *e)
     }
     if (resolution_make(&r, ev->done, ev->n_done, e))
         return -1;
-    table_hint(hint, sizeof hint, &r, ev->s.n);
+    table_hint(hint, sizeof hint, &r, ev->r.s.n);
     if (hint[0])
         cli_note("%s", hint);
     return 0;
@@ -252,6 +302,14 @@ static int gate(const struct eval *ev, struct err *e)
     return 0;
 }
 
+/* What is there already may be what is asked for. */
+static int check_save_path(struct err *e)
+{
+    int there = save_path ? file_exists(save_path, e) : 1;
+
+    return there ? (there < 0 ? -1 : 0) : run_output(save_path, e);
+}
+
 static int check_options(struct err *e)
 {
     if (!ref_path)
@@ -260,7 +318,11 @@ static int check_options(struct err *e)
         return err_set(e, RC_USAGE, "there is no candidate: give -m CHECKPOINT or --scheme SCHEME");
     if (table && output && !strcmp(output, "-"))
         return err_set(e, RC_USAGE, "--table goes to standard output: give -o a file for the METRICS document");
-    return run_output(output, e) || (save_path && run_output(save_path, e)) ? -1 : 0;
+    if (save_dtype && !save_path)
+        return err_set(e, RC_USAGE, "--ref-dtype goes with --save-ref");
+    if (save_path && !strcmp(save_path, "-"))
+        return err_set(e, RC_USAGE, "--save-ref needs a file: an interrupted run goes on with it");
+    return run_output(output, e) || check_save_path(e) ? -1 : 0;
 }
 
 static int run(char *const *operand, size_t n, struct err *e)
@@ -268,14 +330,18 @@ static int run(char *const *operand, size_t n, struct err *e)
     struct eval ev = {0};
     int ret = -1;
 
-    if (check_options(e) || open_base(&ev, e) || run_samples(&ev.s, &ro, operand, n, e) || make_reference(&ev, e) ||
-        make_room(&ev, e))
+    if (check_options(e) || open_base(&ev, e) || run_load(&ev.r, &ro, operand, n, e) || make_reference(&ev, e) ||
+        open_partial(&ev, e) || make_room(&ev, e))
         goto out;
     for (size_t i = 0; i < candidates.n; i++)
         if (candidate(&ev, &candidates.item[i], e))
             goto out;
-    ret = print(&ev, e) || gate(&ev, e) ? -1 : 0;
+    if (print(&ev, e))
+        goto out;
+    partial_close(&ev.part, true);
+    ret = gate(&ev, e);
 out:
+    partial_close(&ev.part, false);
     json_decref(ev.doc);
     for (size_t i = 0; i < ev.n_done; i++)
         candidate_release(&ev.done[i]);
@@ -283,10 +349,7 @@ out:
     free(ev.row);
     free(ev.out);
     states_release(&ev.ref);
-    samples_release(&ev.s);
-    model_close(&ev.base);
-    if (ev.be)
-        ev.be->close(ev.be);
+    run_release(&ev.r);
     return ret;
 }
 

@@ -8,6 +8,7 @@
 #include "common/io/doc.h"
 #include "common/model/metrics.h"
 #include "common/model/options.h"
+#include "common/model/resume.h"
 #include "common/model/slide.h"
 #include "common/text/tokenizer.h"
 
@@ -112,16 +113,16 @@ static int put_bits(json_t *o, const struct eval_sample *out, const size_t *byte
                : 0;
 }
 
-static int report(const struct samples *s, const struct model *m, const struct scheme *scheme, const struct eval_sample *out,
-                  const size_t *bytes, struct err *e)
+static int report(const struct run *r, const struct eval_sample *out, const size_t *bytes, struct err *e)
 {
     struct eval_total total;
     json_t *doc = NULL, *o;
     int ret = -1;
 
-    if (eval_sum(&total, out, s->n, e) || !(doc = metrics_new(s, &total, e)) || doc_from(doc, "model", m->digest, e) ||
-        !(o = metrics_add(doc, run_id(model_dir), m, scheme, &total, e)) || (bytes && put_bits(o, out, bytes, s->n, e)) ||
-        (per_sample && save_samples(s, out, bytes, e)))
+    if (eval_sum(&total, out, r->s.n, e) || !(doc = metrics_new(&r->s, &total, e)) ||
+        doc_from(doc, "model", r->m.digest, e) ||
+        !(o = metrics_add(doc, run_id(model_dir), &r->m, r->applied, &total, e)) ||
+        (bytes && put_bits(o, out, bytes, r->s.n, e)) || (per_sample && save_samples(&r->s, out, bytes, e)))
         goto out;
     ret = json_save(output, doc, e);
 out:
@@ -130,7 +131,7 @@ out:
 }
 
 /* out [samples]: of the samples, whatever the windows; NULL: e is set. */
-static struct eval_sample *evaluate(struct model *m, const struct samples *s, struct err *e)
+static struct eval_sample *evaluate(struct model *m, const struct samples *s, struct partial *keep, struct err *e)
 {
     struct slide slide = {0};
     struct eval_sample *part = NULL, *out = mem_zalloc(s->n, sizeof *out, e);
@@ -142,7 +143,7 @@ static struct eval_sample *evaluate(struct model *m, const struct samples *s, st
         !(part = mem_zalloc(slide.n, sizeof *part, e)))
         goto out;
     progress_begin(&p, "evaluating", window ? "windows" : "samples", slide.n);
-    ret = eval_nll(m, slide.view, slide.n, run_rows(&ro, m->be), part, &p, e);
+    ret = resume_nll(keep, m, slide.view, slide.n, run_rows(&ro, m->be), part, &p, e);
     progress_end(&p);
     for (size_t i = 0; i < slide.n; i++) {
         out[slide.of[i]].loss_tokens += part[i].loss_tokens;
@@ -170,31 +171,33 @@ static int check_options(struct err *e)
     return run_output(output, e) || (per_sample && run_output(per_sample, e)) ? -1 : 0;
 }
 
+static int open_partial(struct partial *p, const struct run *r, struct err *e)
+{
+    char cut[64];
+    const char *text[] = {r->m.digest, r->applied ? r->applied->hex : "", cut};
+
+    snprintf(cut, sizeof cut, "window %ld stride %ld", window, stride);
+    return run_partial(p, output, r->be, &r->s, text, sizeof text / sizeof *text, e);
+}
+
 static int run(char *const *operand, size_t n, struct err *e)
 {
-    struct backend *be = NULL;
-    struct samples s = {0};
-    struct model m = {0};
-    struct scheme scheme = {0};
+    struct run r = {0};
+    struct partial part = {0};
     struct eval_sample *out = NULL;
     size_t *bytes = NULL;
     int ret = -1;
 
-    if (check_options(e) || run_model(&m, &be, &ro, model_dir, e) ||
-        (scheme_path && (scheme_read(&scheme, scheme_path, false, e) || model_apply(&m, &scheme, e))) ||
-        run_samples(&s, &ro, operand, n, e) ||
-        (bits_per_byte && (!(bytes = mem_zalloc(s.n, sizeof *bytes, e)) || count_bytes(bytes, &s, e))) ||
-        !(out = evaluate(&m, &s, e)))
+    if (check_options(e) || run_open(&r, &ro, model_dir, true, scheme_path, e) || run_load(&r, &ro, operand, n, e) ||
+        (bits_per_byte && (!(bytes = mem_zalloc(r.s.n, sizeof *bytes, e)) || count_bytes(bytes, &r.s, e))) ||
+        open_partial(&part, &r, e) || !(out = evaluate(&r.m, &r.s, &part, e)))
         goto out;
-    ret = report(&s, &m, scheme_path ? &scheme : NULL, out, bytes, e);
+    ret = report(&r, out, bytes, e);
 out:
+    partial_close(&part, ret == 0);
     free(bytes);
     free(out);
-    scheme_release(&scheme);
-    samples_release(&s);
-    model_close(&m);
-    if (be)
-        be->close(be);
+    run_release(&r);
     return ret;
 }
 

@@ -19,8 +19,8 @@ static const struct cli_opt opts[] = {
     {.kind = OPT_CHOICE,
      .name = "rounding",
      .to = &rounding,
-     .choices = rounding_choices,
-     .help = "of weights to codes: once, or as ModelOpt does (default: as in the scheme)"},
+     .choices = rounding_export_choices,
+     .help = "of weights to codes: once, or as ModelOpt does on a GPU or\nwithout one (default: as in the scheme)"},
     {OPT_STR, 0, "pool", &pool_dir, "DIR",
      "share files of tensors with the other checkpoints that\nwere made with this directory", 0, 0, NULL},
     {.kind = OPT_FLAG,
@@ -55,6 +55,16 @@ static void print_row(const char *name, const struct sum *before, const struct s
            after->bytes);
 }
 
+/* What is not plain FP8 says so. */
+static void print_module(const struct scheme_module *m)
+{
+    printf("%s", m->name);
+    if (m->format == FORMAT_INT8)
+        printf("  int8%s%s", m->dynamic ? " dynamic" : "",
+               !m->pre_scale ? "" : m->folded ? " smoothed, folded" : " smoothed");
+    putchar('\n');
+}
+
 /* Tensors and bytes per dtype, before and after, and the quantized modules. */
 static void print_plan(const struct export_plan *p)
 {
@@ -63,7 +73,7 @@ static void print_plan(const struct export_plan *p)
     for (size_t i = 0; i < p->items; i++) {
         const struct export_item *it = &p->item[i];
 
-        if (it->src) {
+        if (export_was_there(it)) {
             add(&before[it->src->dtype], it->src);
             add(&all[0], it->src);
         }
@@ -80,7 +90,9 @@ static void print_plan(const struct export_plan *p)
     putchar('\n');
     for (size_t i = 0; i < p->scheme->n_modules; i++)
         if (p->scheme->module[i].format != FORMAT_NONE)
-            printf("%s\n", p->scheme->module[i].name);
+            print_module(&p->scheme->module[i]);
+    if (p->scheme->n_kv)
+        printf("KV cache: fp8, %zu layers\n", p->scheme->n_kv);
 }
 
 /* Scales that do not survive how engines load them: known before anything is written. */
@@ -91,7 +103,8 @@ static void warn_of_scales(const struct export_plan *p)
     size_t n = 0;
 
     for (size_t i = 0; i < p->items; i++)
-        if (p->item[i].module && p->item[i].scale < ENGINE_FP16_SCALE_LEAST && !n++)
+        if (p->item[i].kind == EXPORT_CODES && p->item[i].module->format == FORMAT_FP8 &&
+            p->item[i].scale < ENGINE_FP16_SCALE_LEAST && !n++)
             small = &p->item[i];
     if (n)
         cli_warn("%zu weight %s below 3.1e-5 (%s: %g): %s will round such weights a second time", n,
@@ -99,15 +112,26 @@ static void warn_of_scales(const struct export_plan *p)
                  modelopt ? "SGLang" : "vLLM and SGLang");
 }
 
-/* compressed-tensors is not for TensorRT-LLM in any case, and older engines load its vision layers, too. */
-static void note_vision(const struct export_plan *p)
+/*
+ * Who will not load it.  compressed-tensors is not for TensorRT-LLM in any case, and older engines load its vision layers,
+ * too.
+ */
+static void note_engines(const struct export_plan *p)
 {
-    bool vision = false;
+    const bool modelopt = !strcmp(p->opts.layout->name, "modelopt");
+    bool vision = false, int8 = false;
 
-    for (size_t i = 0; i < p->items; i++)
-        vision |= p->item[i].module && name_scope(p->item[i].module->name) == SCOPE_VISION;
-    if (vision && !strcmp(p->opts.layout->name, "modelopt"))
+    for (size_t i = 0; i < p->layers; i++) {
+        vision |= p->layer[i].format == FORMAT_FP8 && name_scope(p->layer[i].name) == SCOPE_VISION;
+        int8 |= p->layer[i].format == FORMAT_INT8;
+    }
+    if (modelopt && vision)
         cli_note("FP8 vision layers load in vLLM from 0.32 on and in SGLang 0.5.23, never in TensorRT-LLM");
+    if (modelopt && int8)
+        cli_note("no engine loads INT8 in this layout: vLLM, SGLang and transformers load it with --format "
+                 "compressed-tensors");
+    else if (modelopt && p->scheme->n_kv)
+        cli_note("SGLang 0.5.23 does not load a checkpoint with KV cache scales; vLLM does, and rounds them to 16 bits");
 }
 
 /* Where hard links are impossible, sharing is not what it seems: say what was done instead. */
@@ -149,7 +173,7 @@ static int run(const char *scheme_path, struct err *e)
     warn_of_scales(&plan);
     if (dry_run) {
         print_plan(&plan);
-        note_vision(&plan);
+        note_engines(&plan);
         ret = 0;
         goto out;
     }
@@ -158,7 +182,7 @@ static int run(const char *scheme_path, struct err *e)
     progress_end(&progress);
     if (ret == 0) {
         report(&use);
-        note_vision(&plan);
+        note_engines(&plan);
     }
 out:
     export_release(&plan);

@@ -140,9 +140,7 @@ static void report(size_t prompt, double prefill_s, size_t count, double decode_
 
 static int run(const char *operand, struct err *e)
 {
-    struct backend *be = NULL;
-    struct model m = {0};
-    struct scheme scheme = {0};
+    struct run r = {0};
     struct tokenizer *t = NULL;
     struct sample s = {0};
     struct ids stop = {0};
@@ -152,13 +150,11 @@ static int run(const char *operand, struct err *e)
     size_t count;
     int ret = -1;
 
-    if (run_model(&m, &be, &ro, model_dir, e) ||
-        (scheme_path && (scheme_read(&scheme, scheme_path, false, e) || model_apply(&m, &scheme, e))) ||
-        tokenizer_open(&t, model_dir, e) || generate_stops(&stop, model_dir, t, e) ||
-        make_sample(&s, operand, &m, t, e))
+    if (run_open(&r, &ro, model_dir, true, scheme_path, e) || tokenizer_open(&t, model_dir, e) ||
+        generate_stops(&stop, model_dir, t, e) || make_sample(&s, operand, &r.m, t, e))
         goto out;
     start = progress_clock();
-    if (file_create(&out, output, cli_force, false, e) || generate_prefill(&g, &m, &s, (size_t)most, e))
+    if (file_create(&out, output, cli_force, false, e) || generate_prefill(&g, &r.m, &s, (size_t)most, e))
         goto out;
     prefilled = progress_clock();
     if (decode(&g, t, &stop, out.f, &count, e))
@@ -171,10 +167,7 @@ out:
     ids_release(&stop);
     sample_release(&s);
     tokenizer_free(t);
-    scheme_release(&scheme);
-    model_close(&m);
-    if (be)
-        be->close(be);
+    run_release(&r);
     return ret;
 }
 

@@ -1,26 +1,39 @@
-/* layer-score.c - score how much the FP8 form of every layer group matters */
+/* layer-score.c - score how much the 8-bit forms of every layer group matter */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/cli.h"
 #include "common/base/mem.h"
+#include "common/model/alpha.h"
 #include "common/model/document.h"
 #include "common/model/options.h"
 #include "common/model/score.h"
+#include "common/quant/smooth.h"
 
 static const char *const methods[] = {"gradient", "kl", NULL};
-static const char *const formats[] = {"fp8", NULL};
+static const char *const format_sets[] = {"fp8", "int8", "fp8,int8", NULL};
+static const char *const places[] = {"norm", "input", NULL};
+static const char *const activation_kinds[] = {"static", "dynamic", NULL};
 static const char *const fusings[] = {"shared", "own", NULL};
 static const char *model_dir, *output, *ranges_path;
-static const char *method = "gradient", *format = "fp8", *fused = "shared", *rounding = "exact";
+static const char *method = "gradient", *formats = "fp8", *fused = "shared", *rounding = "exact";
+static const char *activations, *smooth_text, *smooth_at;
+static double smooth_alpha = NAN; /* -1: each group's own */
 static struct run_options ro = RUN_DEFAULTS;
 
 static const struct cli_opt opts[] = {
     {.kind = OPT_STR, .letter = 'm', .name = "model", .to = &model_dir, .arg = "DIR", .help = "the model (required)"},
     {.kind = OPT_CHOICE, .name = "method", .to = &method, .choices = methods,
      .help = "gradient: one forward and backward pass (default);\nkl: one suffix of the model per group"},
-    {.kind = OPT_CHOICE, .name = "formats", .to = &format, .choices = formats, .help = "the candidate (default fp8)"},
+    {.kind = OPT_CHOICE, .name = "formats", .to = &formats, .choices = format_sets,
+     .help = "the candidates beside 16 bits (default fp8)"},
+    {.kind = OPT_CHOICE, .name = "activations", .to = &activations, .choices = activation_kinds,
+     .help = "scales of INT8 inputs: one for all samples (static, default),\nor one for each token"},
+    {.kind = OPT_STR, .name = "smooth-quant", .to = &smooth_text, .arg = "ALPHA",
+     .help = "smooth the inputs of INT8: 0..1, or auto for each group's best"},
+    {.kind = OPT_CHOICE, .name = "smooth-at", .to = &smooth_at, .choices = places,
+     .help = "smooth only groups whose norm can carry the scale (default),\nor all, where the input enters"},
     {.kind = OPT_STR, .name = "ranges", .to = &ranges_path, .arg = "LAYERS",
      .help = "take the ranges from this document instead of measuring\nthem on the samples"},
     {.kind = OPT_CHOICE, .name = "fused-ranges", .to = &fused, .choices = fusings,
@@ -36,110 +49,274 @@ static const struct cli_opt opts[] = {
 static const struct cli tool = {
     .name = "layer-score",
     .operands = "-m MODEL [SAMPLES...]",
-    .summary = "Score every layer group: how much the model's output suffers when it alone runs in FP8.",
+    .summary = "Score every layer group: how much the model's output suffers when it alone runs in 8 bits.",
     .opts = opts,
     .max_operands = -1,
 };
+
+static bool has_fp8(void)
+{
+    return strcmp(formats, "int8") != 0;
+}
+
+static bool has_int8(void)
+{
+    return strcmp(formats, "fp8") != 0;
+}
+
+static int parse_smooth(struct err *e)
+{
+    char *end;
+
+    if (!has_int8() && (smooth_text || activations))
+        return err_set(e, RC_USAGE, "%s is of INT8: give --formats int8 or fp8,int8",
+                       smooth_text ? "--smooth-quant" : "--activations");
+    if (smooth_at && !smooth_text)
+        return err_set(e, RC_USAGE, "--smooth-at needs --smooth-quant");
+    if (!activations)
+        activations = "static";
+    if (!smooth_text)
+        return 0;
+    smooth_alpha = !strcmp(smooth_text, "auto") ? -1 : strtod(smooth_text, &end);
+    if (smooth_alpha != -1 && (end == smooth_text || *end || !(smooth_alpha >= 0 && smooth_alpha <= 1)))
+        return err_set(e, RC_USAGE, "--smooth-quant: '%s' is neither auto nor a number within 0 and 1", smooth_text);
+    return 0;
+}
+
+enum { PASS_RANGES = 2, PASS_ALPHAS, PASS_SCORES }; /* kinds of snapshots, in their order */
+
+/* ---- ranges ---- */
+
+/* The ranges of channels that a document has of a module; a module without them is left without. */
+static void take_channels(struct ranges *r, size_t i, const struct layer_module *from)
+{
+    size_t bytes = from->cols * sizeof(float);
+
+    if (from->weight_channels && (from->input_channels || r->tokens[i] == 0)) {
+        memcpy(r->weight_channels[i], from->weight_channels, bytes);
+        if (r->tokens[i])
+            memcpy(r->input_channels[i], from->input_channels, bytes);
+        return;
+    }
+    free(r->weight_channels[i]);
+    free(r->input_channels[i]);
+    r->weight_channels[i] = r->input_channels[i] = NULL;
+}
+
+static unsigned what_it_has(const struct layers *from)
+{
+    unsigned what = 0;
+
+    for (size_t i = 0; i < from->n_modules; i++)
+        what |= (from->module[i].weight_channels ? RANGES_CHANNELS : 0) | (from->module[i].kv_amax >= 0 ? RANGES_KV : 0);
+    return what;
+}
 
 /*
  * Ranges of an earlier document, for this model: scores of shards add up only over common ranges.  Tokens are those of
  * the samples at hand, so that they add up, too.
  */
-static int take_ranges(struct ranges *r, const struct model *m, const struct samples *s, const char *path,
-                       char hex[SHA256_HEX], struct err *e)
+static int take_ranges(struct ranges *r, const struct model *m, const struct samples *s, const struct layers *from,
+                       struct err *e)
 {
-    struct layers from = {0};
-    int ret = -1;
-
-    if (layers_read(&from, path, e))
+    if (from->model_digest && strcmp(from->model_digest, m->digest))
+        return err_set(e, RC_DATA, "the ranges in '%s' were measured on another model (digest %.12s, this one has %.12s)",
+                       ranges_path, from->model_digest, m->digest);
+    if (ranges_init(r, m, what_it_has(from), e))
         return -1;
-    strcpy(hex, from.hex);
-    if (from.model_digest && strcmp(from.model_digest, m->digest)) {
-        err_set(e, RC_DATA, "the ranges in '%s' were measured on another model (digest %.12s, this one has %.12s)", path,
-                from.model_digest, m->digest);
-        goto out;
-    }
-    r->input = mem_zalloc(m->linears, sizeof *r->input, e);
-    r->weight = mem_zalloc(m->linears, sizeof *r->weight, e);
-    r->tokens = mem_zalloc(m->linears, sizeof *r->tokens, e);
-    if (!r->input || !r->weight || !r->tokens)
-        goto out;
     ranges_count(r->tokens, m, s->sample, s->n);
     for (size_t i = 0; i < m->linears; i++) {
-        long k = layers_find_module(&from, m->linear[i].info->name);
+        const struct linear_info *info = m->linear[i].info;
+        long k = layers_find_module(from, info->name);
+        const struct layer_module *of = k < 0 ? NULL : &from->module[k];
 
-        if (k < 0 || from.module[k].weight_amax < 0) {
-            err_set(e, RC_DATA, "'%s' has no ranges of module '%s': make it with calib-amax on this model", path,
-                    m->linear[i].info->name);
-            goto out;
-        }
-        if (r->tokens[i] && from.module[k].input_amax < 0) {
-            err_set(e, RC_DATA, "no data reached module '%s' when the ranges in '%s' were measured, and these samples do",
-                    m->linear[i].info->name, path);
-            goto out;
-        }
-        r->weight[i] = from.module[k].weight_amax;
-        r->input[i] = r->tokens[i] ? from.module[k].input_amax : 0;
+        if (!of || of->weight_amax < 0)
+            return err_set(e, RC_DATA, "'%s' has no ranges of module '%s': make it with calib-amax on this model",
+                           ranges_path, info->name);
+        if (r->tokens[i] && of->input_amax < 0)
+            return err_set(e, RC_DATA,
+                           "no data reached module '%s' when the ranges in '%s' were measured, and these samples do",
+                           info->name, ranges_path);
+        if (of->rows != info->out || of->cols != info->in)
+            return err_set(e, RC_DATA, "'%s' has ranges of a '%s' of other shape: make it with calib-amax on this model",
+                           ranges_path, info->name);
+        r->weight[i] = of->weight_amax;
+        r->input[i] = r->tokens[i] ? of->input_amax : 0;
+        if (r->input_channels)
+            take_channels(r, i, of);
+        if (r->kv)
+            r->kv[i] = r->tokens[i] ? of->kv_amax : -1;
     }
-    ret = 0;
-out:
-    layers_release(&from);
+    return 0;
+}
+
+static int take_alphas(struct layers *l, const struct layers *from, struct err *e)
+{
+    for (size_t g = 0; g < l->n_groups; g++) {
+        long k = layers_find_group(from, l->group[g].name);
+
+        if (k >= 0 && !isnan(from->group[k].alpha) && layers_set_alpha(l, g, from->group[k].alpha, e))
+            return -1;
+    }
+    return 0;
+}
+
+static int measure_ranges(struct ranges *r, struct model *m, const struct samples *s, struct partial *part, struct err *e)
+{
+    struct snapshot keep = {part, PASS_RANGES, SNAPSHOT_SECONDS, 0, 0};
+    struct progress p = {0};
+    int ret;
+
+    progress_begin(&p, "calibrating", "samples", s->n);
+    ret = ranges_measure(r, m, isnan(smooth_alpha) ? 0 : RANGES_CHANNELS, s->sample, s->n, run_rows(&ro, m->be), &keep, &p, e);
+    progress_end(&p);
     return ret;
 }
 
-/* What each module is quantized with. */
-static struct score_range *score_ranges(const struct layers *l, const struct ranges *r, struct err *e)
+static int measure_alphas(struct layers *l, struct model *m, const struct samples *s, struct partial *part, struct err *e)
 {
-    struct score_range *range = mem_zalloc(l->n_modules, sizeof *range, e);
+    struct snapshot keep = {part, PASS_ALPHAS, SNAPSHOT_SECONDS, 0, 0};
+    struct progress p = {0};
+    int ret;
 
-    for (size_t i = 0; range && i < l->n_modules; i++)
-        range[i] = (struct score_range){.weight_amax = layers_weight_amax(l, i, !strcmp(fused, "shared")),
-                                        .input_amax = r->input[i],
-                                        .skip = r->tokens[i] == 0};
-    return range;
+    progress_begin(&p, "comparing", "samples", s->n);
+    ret = alpha_search(l, m, !strcmp(activations, "dynamic"), s->sample, s->n, run_rows(&ro, m->be), &keep, &p, e);
+    progress_end(&p);
+    return ret;
 }
 
-static int score_by_gradient(struct layers *l, struct model *m, const struct score_range *range,
-                             const struct samples *s, struct progress *p, struct err *e)
+/* The document with ranges, alphas, and how its scores will be made. */
+static int make_document(struct layers *l, struct ranges *r, struct model *m, const struct samples *s,
+                         const struct layers *from, struct partial *part, struct err *e)
 {
-    struct score_result *score = mem_zalloc(m->linears, sizeof *score, e);
+    if ((ranges_path ? take_ranges(r, m, s, from, e) : measure_ranges(r, m, s, part, e)) ||
+        document_make(l, m, run_id(model_dir), s, r, e) || layers_set_quantization(l, rounding, fused, e) ||
+        (has_int8() && layers_set_int8(l, activations, smooth_alpha, smooth_at && !strcmp(smooth_at, "input"), e)))
+        return -1;
+    if (ranges_path)
+        return take_alphas(l, from, e);
+    return smooth_alpha == -1 ? measure_alphas(l, m, s, part, e) : 0;
+}
+
+/* ---- forms ---- */
+
+/* Scales of every group that is smoothed and that samples reach; one that no alpha was found for stays without. */
+static int make_smooth(struct smooth_group *smooth, const struct layers *l, enum rounding r, struct err *e)
+{
+    size_t found = 0;
+
+    for (size_t g = 0; g < l->n_groups; g++) {
+        double alpha = smooth_alpha == -1 ? l->group[g].alpha : smooth_alpha;
+
+        if (isnan(alpha) || l->group[g].tokens == 0 || !smooth_applies(l, g, smooth_alpha, l->smooth_input))
+            continue;
+        if (smooth_make(&smooth[g], l, g, alpha, r, e))
+            return -1;
+        found++;
+    }
+    if (found == 0 && smooth_alpha == -1 && ranges_path)
+        return err_set(e, RC_DATA, "'%s' has no alphas: make it with calib-amax --per-channel --alpha auto", ranges_path);
+    return 0;
+}
+
+static struct linear_form int8_form(const struct layers *l, const struct ranges *r, const struct smooth_group *smooth,
+                                    size_t module)
+{
+    const struct layer_group *g = &l->group[l->module[module].group];
+    const struct smooth_group *s = &smooth[l->module[module].group];
+    struct linear_form f = {.format = FORMAT_INT8,
+                            .input_amax = r->input[module],
+                            .dynamic = !strcmp(activations, "dynamic")};
+
+    for (size_t i = 0; s->pre && i < g->n_members; i++)
+        if (g->member[i] == module)
+            f.smooth = (struct smooth){.pre = s->pre, .own = s->own[i]};
+    if (s->pre)
+        f.input_amax = s->input_amax;
+    if (f.dynamic)
+        f.input_amax = 0;
+    return f;
+}
+
+/* What each module is quantized with: [formats, modules]. */
+static struct score_form *make_forms(const struct layers *l, const struct ranges *r, const struct smooth_group *smooth,
+                                     struct err *e)
+{
+    struct score_form *form = mem_zalloc(2 * l->n_modules, sizeof *form, e), *to = form;
+
+    for (size_t i = 0; form && has_fp8() && i < l->n_modules; i++, to++)
+        to->form = (struct linear_form){.format = FORMAT_FP8,
+                                        .amax = layers_weight_amax(l, i, !strcmp(fused, "shared")),
+                                        .input_amax = r->input[i]};
+    for (size_t i = 0; form && has_int8() && i < l->n_modules; i++, to++)
+        to->form = int8_form(l, r, smooth, i);
+    for (size_t i = 0; form && i < 2 * l->n_modules; i++)
+        form[i].skip = r->tokens[i % l->n_modules] == 0;
+    return form;
+}
+
+/* Names of the formats as documents have them, in the order of make_forms(). */
+static size_t format_names(const char *name[2])
+{
+    size_t n = 0;
+
+    if (has_fp8())
+        name[n++] = "FP8";
+    if (has_int8())
+        name[n++] = "INT8";
+    return n;
+}
+
+/* ---- scores ---- */
+
+static int score_by_gradient(struct layers *l, struct model *m, const struct score_form *form,
+                             const struct samples *s, struct snapshot *keep, struct progress *p, struct err *e)
+{
+    const char *name[2];
+    size_t forms = format_names(name);
+    struct score_result *score = mem_zalloc(forms * m->linears, sizeof *score, e);
     double nll;
     int ret = -1;
 
-    if (!score || score_gradient(m, range, s->sample, s->n, run_rows(&ro, m->be), score, &nll, p, e))
+    if (!score || score_gradient(m, form, forms, s->sample, s->n, run_rows(&ro, m->be), score, &nll, keep, p, e))
         goto out;
-    for (size_t g = 0; g < l->n_groups; g++) {
-        double gradient = 0, predicted = 0;
+    for (size_t f = 0; f < forms; f++)
+        for (size_t g = 0; g < l->n_groups; g++) {
+            double gradient = 0, predicted = 0;
 
-        for (size_t k = 0; k < l->group[g].n_members; k++) {
-            gradient += score[l->group[g].member[k]].gradient;
-            predicted += score[l->group[g].member[k]].predicted_kl;
+            for (size_t k = 0; k < l->group[g].n_members; k++) {
+                const struct score_result *of = &score[f * m->linears + l->group[g].member[k]];
+
+                gradient += of->gradient;
+                predicted += of->predicted_kl;
+            }
+            if (layers_set_score(l, g, name[f], "gradient", gradient, NAN, predicted, e))
+                goto out;
         }
-        if (layers_set_score(l, g, "gradient", gradient, NAN, predicted, e))
-            goto out;
-    }
     ret = 0;
 out:
     free(score);
     return ret;
 }
 
-static int score_by_kl(struct layers *l, struct model *m, const struct score_range *range, const struct samples *s,
-                       struct progress *p, struct err *e)
+static int score_by_kl(struct layers *l, struct model *m, const struct score_form *form, const struct samples *s,
+                       struct snapshot *keep, struct progress *p, struct err *e)
 {
-    struct score_group *group = mem_zalloc(l->n_groups, sizeof *group, e);
-    double *kl = mem_zalloc(l->n_groups, sizeof *kl, e);
+    const char *name[2];
+    size_t forms = format_names(name), n = l->n_groups;
+    struct score_group *group = mem_zalloc(n, sizeof *group, e);
+    double *kl = mem_zalloc(forms * n, sizeof *kl, e);
     int ret = -1;
 
     if (!group || !kl)
         goto out;
-    for (size_t g = 0; g < l->n_groups; g++)
+    for (size_t g = 0; g < n; g++)
         for (size_t k = 0; k < l->group[g].n_members; k++)
             group[g].member[group[g].members++] = &m->linear[l->group[g].member[k]];
-    if (score_kl(m, range, group, l->n_groups, s->sample, s->n, run_rows(&ro, m->be), kl, p, e))
+    if (score_kl(m, form, forms, group, n, s->sample, s->n, run_rows(&ro, m->be), kl, keep, p, e))
         goto out;
-    for (size_t g = 0; g < l->n_groups; g++) /* rounding of the logits can leave a sum just below 0 */
-        if (layers_set_score(l, g, "kl_div", NAN, kl[g] < 0 ? 0 : kl[g], NAN, e))
+    for (size_t i = 0; i < forms * n; i++) /* rounding of the logits can leave a sum just below 0 */
+        if (layers_set_score(l, i % n, name[i / n], "kl_div", NAN, kl[i] < 0 ? 0 : kl[i], NAN, e))
             goto out;
     ret = 0;
 out:
@@ -148,51 +325,67 @@ out:
     return ret;
 }
 
+static int score(struct layers *l, struct model *m, const struct ranges *r, const struct samples *s, struct partial *part,
+                 struct err *e)
+{
+    struct snapshot keep = {part, PASS_SCORES, SNAPSHOT_SECONDS, 0, 0};
+    bool gradient = !strcmp(method, "gradient");
+    const char *name[2];
+    struct smooth_group *smooth = mem_zalloc(l->n_groups, sizeof *smooth, e);
+    struct score_form *form = NULL;
+    struct progress p = {0};
+    int ret = -1;
+
+    if (!smooth || (!isnan(smooth_alpha) && make_smooth(smooth, l, m->rounding, e)) ||
+        !(form = make_forms(l, r, smooth, e)))
+        goto out;
+    progress_begin(&p, "scoring", gradient ? "samples" : "forwards",
+                   gradient ? s->n : s->n * l->n_groups * format_names(name));
+    ret = gradient ? score_by_gradient(l, m, form, s, &keep, &p, e) : score_by_kl(l, m, form, s, &keep, &p, e);
+    progress_end(&p);
+out:
+    free(form);
+    for (size_t g = 0; smooth && g < l->n_groups; g++)
+        smooth_release(&smooth[g]);
+    free(smooth);
+    return ret;
+}
+
+static int open_partial(struct partial *part, const struct backend *be, const struct model *m, const struct samples *s,
+                        const struct layers *from, struct err *e)
+{
+    const char *text[] = {m->digest, method, formats, fused, rounding, activations ? activations : "",
+                          smooth_text ? smooth_text : "", smooth_at ? smooth_at : "", ranges_path ? from->hex : ""};
+
+    return run_partial(part, output, be, s, text, sizeof text / sizeof *text, e);
+}
+
 static int run(char *const *operand, size_t n, struct err *e)
 {
-    bool gradient = !strcmp(method, "gradient");
-    char ranges_hex[SHA256_HEX] = "";
-    struct score_range *range = NULL;
+    struct partial part = {0};
     struct backend *be = NULL;
     struct samples s = {0};
     struct model m = {0};
     struct ranges r = {0};
-    struct layers l = {0};
-    struct progress p = {0};
+    struct layers l = {0}, from = {0};
     int ret = -1;
 
-    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || rounding_parse(rounding, &m.rounding, e))
+    if (parse_smooth(e) || run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) ||
+        rounding_parse(rounding, &m.rounding, e))
         goto out;
-    if (m.weights.scales_applied) {
+    if (model_is_quantized(&m)) {
         err_set(e, RC_DATA, "'%s' is quantized already: layers are scored on the unquantized model", model_dir);
         goto out;
     }
-    if (run_samples(&s, &ro, operand, n, e))
+    if (run_samples(&s, &ro, &m, operand, n, e) || (ranges_path && layers_read(&from, ranges_path, e)) ||
+        open_partial(&part, be, &m, &s, &from, e) || make_document(&l, &r, &m, &s, &from, &part, e) ||
+        score(&l, &m, &r, &s, &part, e))
         goto out;
-    if (ranges_path) {
-        if (take_ranges(&r, &m, &s, ranges_path, ranges_hex, e))
-            goto out;
-    } else {
-        progress_begin(&p, "calibrating", "samples", s.n);
-        ret = ranges_measure(&r, &m, s.sample, s.n, run_rows(&ro, be), &p, e);
-        progress_end(&p);
-        if (ret)
-            goto out;
-        ret = -1;
-    }
-    if (document_make(&l, &m, run_id(model_dir), &s, &r, e) || layers_set_quantization(&l, rounding, fused, e) ||
-        !(range = score_ranges(&l, &r, e)))
-        goto out;
-    progress_begin(&p, "scoring", gradient ? "samples" : "forwards", gradient ? s.n : s.n * l.n_groups);
-    ret = gradient ? score_by_gradient(&l, &m, range, &s, &p, e) : score_by_kl(&l, &m, range, &s, &p, e);
-    progress_end(&p);
-    if (ret == 0) {
-        const struct layers_from from[] = {{"model", m.digest}, {"samples", s.digest}, {"ranges", ranges_hex}};
-
-        ret = layers_write(&l, from, ranges_path ? 3 : 2, output, e);
-    }
+    ret = layers_write(&l, (const struct layers_from[]){{"model", m.digest}, {"samples", s.digest}, {"ranges", from.hex}},
+                       ranges_path ? 3 : 2, output, e);
 out:
-    free(range);
+    partial_close(&part, ret == 0);
+    layers_release(&from);
     layers_release(&l);
     ranges_release(&r);
     samples_release(&s);

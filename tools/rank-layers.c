@@ -86,9 +86,7 @@ static int run(char **path, size_t n, struct err *e)
 
     if (!from || !hex || read_all(&l, path, n, from, hex, e) || (by && layers_use_method(&l, by, e)))
         goto out;
-    free(l.ranking); /* ranked anew */
-    l.ranking = NULL;
-    l.n_ranked = 0;
+    layers_drop_ranking(&l); /* ranked anew */
     if (rank_make(&r, &l, &o, e) || rank_store(&r, &l, e) ||
         (report && write_text(report, &r, &l, rank_report, e)))
         goto out;

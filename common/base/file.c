@@ -149,6 +149,13 @@ static int sync_dir(const char *path, struct err *e)
     return ret;
 }
 
+int file_rename(const char *from, const char *to, struct err *e)
+{
+    if (rename(from, to))
+        return err_sys(e, "cannot rename '%s' to '%s'", from, to);
+    return sync_dir(to, e);
+}
+
 int file_commit(struct file_out *o, struct err *e)
 {
     int ret = 0;
@@ -165,12 +172,9 @@ int file_commit(struct file_out *o, struct err *e)
     if (fclose(o->f) && ret == 0)
         ret = err_sys(e, "cannot write '%s'", o->tmp);
     o->f = NULL;
-    if (ret == 0 && rename(o->tmp, o->path))
-        ret = err_sys(e, "cannot rename '%s' to '%s'", o->tmp, o->path);
-    if (ret == 0) {
+    if (ret == 0 && (ret = file_rename(o->tmp, o->path, e)) == 0) {
         free(o->tmp);
         o->tmp = NULL;
-        ret = sync_dir(o->path, e);
     }
     file_discard(o);
     return ret;

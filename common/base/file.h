@@ -47,6 +47,9 @@ const char *file_out_label(const struct file_out *o);
 /* Flush, fsync, rename into place, and sync the directory.  Releases o either way; on failure nothing appears. */
 int file_commit(struct file_out *o, struct err *e);
 
+/* Rename a file that is on disk, and sync its directory: it has the new name for good. */
+int file_rename(const char *from, const char *to, struct err *e);
+
 /* Throw the unfinished file away; safe on a zeroed or committed struct. */
 void file_discard(struct file_out *o);
 

@@ -6,28 +6,30 @@
 #include "common/base/numeric.h"
 
 const char *const rounding_choices[] = {[ROUND_EXACT] = "exact", [ROUND_MODELOPT] = "modelopt", NULL};
+const char *const rounding_export_choices[] = {
+    [ROUND_EXACT] = "exact", [ROUND_MODELOPT] = "modelopt", [ROUND_MODELOPT_CPU] = "modelopt-cpu", NULL};
 
 const char *rounding_text(enum rounding r)
 {
-    return rounding_choices[r];
+    return rounding_export_choices[r];
 }
 
 int rounding_parse(const char *text, enum rounding *r, struct err *e)
 {
-    for (int i = 0; rounding_choices[i]; i++)
-        if (!strcmp(text, rounding_choices[i])) {
+    for (int i = 0; rounding_export_choices[i]; i++)
+        if (!strcmp(text, rounding_export_choices[i])) {
             *r = (enum rounding)i;
             return 0;
         }
-    return err_set(e, RC_DATA, "there is no rounding '%s': it is exact or modelopt", text);
+    return err_set(e, RC_DATA, "there is no rounding '%s': it is exact, modelopt or modelopt-cpu", text);
 }
 
 float fp8_scale(float amax, enum rounding r)
 {
-    float s = r == ROUND_EXACT ? amax / E4M3_MAX : amax * (1 / E4M3_MAX);
+    float s = r == ROUND_MODELOPT ? amax * (1 / E4M3_MAX) : amax / E4M3_MAX;
 
     /* ROUND_MODELOPT divides by the scale as bf16, which vanishes earlier. */
-    return (r == ROUND_EXACT ? s > 0 : bf16_to_f32(bf16_from_f32(s)) > 0) ? s : 1;
+    return (r == ROUND_MODELOPT ? bf16_to_f32(bf16_from_f32(s)) > 0 : s > 0) ? s : 1;
 }
 
 /*
@@ -75,6 +77,12 @@ void fp8_encode_twice(uint8_t *code, const float *x, size_t n, float scale)
 
     for (size_t i = 0; i < n; i++)
         code[i] = code_of(to_bf16(x[i] / s));
+}
+
+void fp8_encode_twice_cpu(uint8_t *code, const float *x, size_t n, float scale)
+{
+    for (size_t i = 0; i < n; i++)
+        code[i] = code_of(to_bf16(x[i] / scale));
 }
 
 void fp8_decode(float *x, const uint8_t *code, size_t n, float scale)

@@ -69,6 +69,22 @@ NUMERIC float f16_to_f32(uint16_t h)
     return f32_from_bits(sign | f32_bits((float)man * 0x1p-24f));
 }
 
+/* Values beyond 65504 become infinite.  Below 2^-14 the steps are 2^-24: adding 2^-1 rounds the sum to them. */
+NUMERIC uint16_t f16_from_f32(float x)
+{
+    uint32_t u = f32_bits(x), a = u & 0x7fffffff;
+    uint16_t sign = (uint16_t)(u >> 16 & 0x8000);
+
+    if (a > 0x7f800000)
+        return sign | 0x7e00;
+    if (a >= 0x477ff000) /* half way from 65504 to 65536, which is even */
+        return sign | 0x7c00;
+    if (a < 0x38800000)
+        return sign | (uint16_t)(f32_bits(f32_from_bits(a) + 0.5f) - f32_bits(0.5f));
+    a += 0xfff + (a >> 13 & 1); /* keep 10 mantissa bits */
+    return sign | (uint16_t)((a >> 13) - (112u << 10));
+}
+
 /*
  * FP8 E4M3 (the "fn" variant: no infinities, 0x7f and 0xff are NaN, largest finite 448).  Values beyond 448 saturate;
  * NaN stays NaN.  Sources: OCP OFP8 1.0 section 4; NVIDIA __nv_fp8_e4m3.

@@ -161,7 +161,6 @@ static int read_file(struct processor *p, const char *path, bool nested_only, bo
     const json_t *settings;
     json_t *root = NULL;
     json_error_t why;
-    struct sha256 sha;
     uint8_t *data;
     size_t n;
     int ret = -1;
@@ -190,9 +189,6 @@ static int read_file(struct processor *p, const char *path, bool nested_only, bo
         err_prefix(e, "'%s'", file_label(path));
         goto out;
     }
-    sha256_init(&sha);
-    sha256_add(&sha, data, n);
-    sha256_hex(&sha, p->digest);
     *found = true;
     ret = 0;
 out:
@@ -224,6 +220,18 @@ int processor_read_dir(struct processor *p, const char *dir, struct err *e)
         free(path);
     }
     return ret;
+}
+
+void processor_digest(const struct processor *p, char hex[SHA256_HEX])
+{
+    struct sha256 s;
+    char text[128];
+
+    snprintf(text, sizeof text, "min_pixels %zu max_pixels %zu patch_size %zu merge_size %zu", p->min_pixels, p->max_pixels,
+             p->patch_size, p->merge_size);
+    sha256_init(&s);
+    sha256_add(&s, text, strlen(text));
+    sha256_hex(&s, hex);
 }
 
 int processor_run(const struct processor *p, const struct image *im, struct picture *out, struct err *e)

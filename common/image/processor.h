@@ -23,8 +23,7 @@ struct processor {
         max_pixels; /* limits of a resized picture's area; also size.shortest_edge, .longest_edge */
     size_t patch_size, temporal_patch_size, merge_size;
     float mean[3], std[3];
-    enum resample resample;  /* from image_processor_type: PIL for ...Pil, else TORCHVISION */
-    char digest[SHA256_HEX]; /* of the file's bytes; "" when there was no file */
+    enum resample resample; /* from image_processor_type: PIL for ...Pil, else TORCHVISION */
 };
 
 /* A picture ready to be cut into patches: rgb[h * patch_size, w * patch_size, 3], owned.  t is 1. */
@@ -47,6 +46,9 @@ int processor_read(struct processor *p, const char *path, struct err *e);
  * preprocessor_config.json, else processor_init().  0 or -1.
  */
 int processor_read_dir(struct processor *p, const char *dir, struct err *e);
+
+/* SHA-256 over what decides the size of a resized picture: min_pixels, max_pixels, patch_size and merge_size. */
+void processor_digest(const struct processor *p, char hex[SHA256_HEX]);
 
 /*
  * Resize im for the model.  Release out afterwards.  0, or -1 with a message that does not name the

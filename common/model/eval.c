@@ -9,96 +9,85 @@
 
 /* ---- comparison ---- */
 
-/* Device buffers for one chunk of rows of logits; figures and the reference's states are those of a batch. */
-struct chunk {
+/* Device and host buffers for some rows of logits. */
+struct buffers {
     struct backend *be;
-    size_t rows;
-    float *p, *q;
-    void *norm_q;
-
-    size_t tokens; /* that there is room for */
-    void *norm_p;
+    size_t rows, nll_rows;
+    float *p, *q, *nll, *host_nll;
+    void *norm_p, *norm_q;
     struct row_stats *stats, *host;
+    int32_t *argmax;
+    /* Of a reference: its rows, what they were kept with, and what comes of them now. */
+    float *host_norm, *was_lse, *lse;
+    int32_t *was_argmax, *host_argmax;
 };
 
-static int chunk_init(struct chunk *c, const struct model *m, struct err *e)
+/* The losses of a batch come down at once. */
+static int reserve_nll(struct buffers *c, size_t rows, struct err *e)
+{
+    if (rows <= c->nll_rows)
+        return 0;
+    c->be->free(c->be, c->nll);
+    free(c->host_nll);
+    c->nll_rows = rows;
+    c->nll = c->be->alloc(c->be, rows * sizeof *c->nll);
+    c->host_nll = mem_zalloc(rows, sizeof *c->host_nll, e);
+    return be_check(c->be, e) || !c->host_nll ? -1 : 0;
+}
+
+static int buffers_init(struct buffers *c, const struct model *m, struct err *e)
 {
     struct backend *be = m->be;
     size_t vocab = m->config->vocab, hidden = m->config->hidden;
 
-    *c = (struct chunk){.be = be, .rows = walk_chunk_rows(m)};
+    *c = (struct buffers){.be = be, .rows = walk_chunk_rows(m)};
     c->p = be->alloc(be, c->rows * vocab * sizeof *c->p);
     c->q = be->alloc(be, c->rows * vocab * sizeof *c->q);
+    c->norm_p = be->alloc(be, c->rows * hidden * be->act_bytes);
     c->norm_q = be->alloc(be, c->rows * hidden * be->act_bytes);
-    return be_check(be, e);
+    c->stats = be->alloc(be, c->rows * sizeof *c->stats);
+    c->argmax = be->alloc(be, c->rows * sizeof *c->argmax);
+    c->host = mem_zalloc(c->rows, sizeof *c->host, e);
+    c->host_norm = mem_zalloc(c->rows, hidden * sizeof *c->host_norm, e);
+    c->was_lse = mem_zalloc(c->rows, sizeof *c->was_lse, e);
+    c->lse = mem_zalloc(c->rows, sizeof *c->lse, e);
+    c->was_argmax = mem_zalloc(c->rows, sizeof *c->was_argmax, e);
+    c->host_argmax = mem_zalloc(c->rows, sizeof *c->host_argmax, e);
+    if (!c->host || !c->host_norm || !c->was_lse || !c->lse || !c->was_argmax || !c->host_argmax)
+        return -1;
+    return be_check(be, e) || reserve_nll(c, c->rows, e) ? -1 : 0;
 }
 
-/* Room for a batch of so many tokens. */
-static int chunk_reserve(struct chunk *c, size_t tokens, size_t hidden, struct err *e)
+static void buffers_release(struct buffers *c)
 {
-    struct backend *be = c->be;
-
-    if (tokens <= c->tokens)
-        return 0;
-    be->free(be, c->norm_p);
-    be->free(be, c->stats);
-    free(c->host);
-    c->norm_p = be->alloc(be, tokens * hidden * be->act_bytes);
-    c->stats = be->alloc(be, tokens * sizeof *c->stats);
-    c->host = mem_zalloc(tokens, sizeof *c->host, e);
-    c->tokens = tokens;
-    return be_check(be, e) || !c->host ? -1 : 0;
-}
-
-static void chunk_release(struct chunk *c)
-{
-    void *device[] = {c->p, c->q, c->norm_p, c->norm_q, c->stats};
+    void *device[] = {c->p, c->q, c->norm_p, c->norm_q, c->nll, c->stats, c->argmax};
+    void *host[] = {c->host, c->host_nll, c->host_norm, c->was_lse, c->lse, c->was_argmax, c->host_argmax};
 
     for (size_t i = 0; c->be && i < sizeof device / sizeof *device; i++)
         c->be->free(c->be, device[i]);
-    free(c->host);
+    for (size_t i = 0; i < sizeof host / sizeof *host; i++)
+        free(host[i]);
 }
 
-/* Positions whose figures are not finite, and the first of them. */
-struct faults {
-    size_t count, sample, position;
-};
-
-static void count_fault(struct faults *f, size_t sample, size_t position)
+/* Samples [0, start) are done: the visit begins behind them. */
+static size_t start_of(const struct eval_keep *keep)
 {
-    if (f->count++ == 0) {
-        f->sample = sample;
-        f->position = position;
-    }
+    return keep ? keep->start : 0;
 }
 
-/* No figure is better than a wrong one: say where it comes from.  against: m was compared with a reference. */
-static int report_faults(const struct faults *f, struct model *m, const struct sample *sample, bool against, struct err *e)
+static int keep_batch(struct eval_keep *keep, const struct faults *f, const struct batch *b, size_t first, struct err *e)
 {
-    const struct sample *s = &sample[f->sample];
-    struct visit_fault fault;
-    char more[64] = "";
-
-    if (f->count == 0)
-        return 0;
-    if (visit_fault(m, s, &fault, e))
-        return -1;
-    if (f->count > 1)
-        snprintf(more, sizeof more, ", and of %zu more positions", f->count - 1);
-    if (fault.module)
-        return err_set(e, RC_DATA, "the logits of '%s' are not finite: sample '%s', position %zu%s; it begins in the %s of %s, "
-                       "row %zu", m->weights.ckpt.dir, s->id, f->position, more, fault.side, fault.module, fault.row);
-    return err_set(e, RC_DATA, "the logits of %s are not finite: sample '%s', position %zu%s",
-                   against ? "the reference" : m->weights.ckpt.dir, s->id, f->position, more);
+    return keep && f->count == 0 ? keep->batch(keep, first, b->samples, e) : 0;
 }
 
 struct compare {
     struct visit visit;
+    struct eval_keep *keep;
     const struct states *ref;
     const struct weight *ref_head;
     struct eval_sample *out;
     struct row_stats *row; /* the next one, or NULL */
-    struct chunk chunk;
+    struct buffers buffers;
     size_t token; /* of ref */
     struct faults faults;
 };
@@ -127,41 +116,65 @@ static void add_row(struct eval_sample *s, const struct row_stats *r, bool last,
     }
 }
 
+/* The reference's logits of n rows, from its row `first` on. */
+static void make_reference(struct buffers *k, const struct states *ref, const struct weight *head, size_t first, size_t n)
+{
+    struct backend *be = k->be;
+
+    states_rows(ref, first, n, k->host_norm, k->was_lse, k->was_argmax);
+    be->upload_act(be, k->norm_p, k->host_norm, n * ref->hidden);
+    be->linear_f32(be, k->p, k->norm_p, n, head);
+    if (!ref->kept)
+        return;
+    be->nll(be, NULL, k->nll, k->argmax, k->p, NULL, n, ref->vocab);
+    be->download(be, k->lse, k->nll, n * sizeof *k->lse);
+    be->download(be, k->host_argmax, k->argmax, n * sizeof *k->host_argmax);
+}
+
+/* How far the reference is from what it was before it was kept. */
+static void add_kept(struct eval_sample *s, const struct buffers *k, size_t r)
+{
+    double d = (double)k->lse[r] - k->was_lse[r];
+
+    s->ref_moved += k->host_argmax[r] != k->was_argmax[r];
+    s->ref_lse_sq += d * d;
+}
+
 static int compare_batch(struct visit *v, struct walk *w, size_t first, struct err *e)
 {
     struct compare *c = (struct compare *)v;
-    struct chunk *k = &c->chunk;
+    struct buffers *k = &c->buffers;
     struct backend *be = w->m->be;
     const struct batch *b = w->b;
-    size_t vocab = w->m->config->vocab, hidden = c->ref->hidden, row = hidden * be->act_bytes, sample = 0;
+    size_t vocab = w->m->config->vocab, hidden = c->ref->hidden, sample = 0;
     const struct weight *q_head = linear_weight(w->m->stage[w->m->head].head);
 
-    if (chunk_reserve(k, b->tokens, hidden, e))
-        return -1;
-    for (size_t r = 0; r < b->tokens; r++)
-        k->host[r] = (struct row_stats){.label = b->target[r]};
-    be->upload(be, k->stats, k->host, b->tokens * sizeof *k->host);
-    be->upload_act(be, k->norm_p, c->ref->norm + c->token * hidden, b->tokens * hidden);
+    first += start_of(c->keep);
     for (size_t i = 0, n; i < b->tokens; i += n) {
         n = b->tokens - i < k->rows ? b->tokens - i : k->rows;
-        be->linear_f32(be, k->p, (const char *)k->norm_p + i * row, n, c->ref_head ? c->ref_head : q_head);
-        be->linear_f32(be, k->q, (const char *)w->norm + i * row, n, q_head);
-        be->compare(be, k->stats + i, k->p, k->q, n, vocab);
-    }
-    be->download(be, k->host, k->stats, b->tokens * sizeof *k->host);
-    if (be_check(be, e))
-        return -1;
-    for (size_t r = 0; r < b->tokens; r++) {
-        while (r >= (size_t)b->first[sample + 1])
-            sample++;
-        if (!isfinite(k->host[r].kl) || !isfinite(k->host[r].sq))
-            count_fault(&c->faults, first + sample, r - (size_t)b->first[sample]);
-        add_row(&c->out[first + sample], &k->host[r], r + 1 == (size_t)b->first[sample + 1], vocab);
-        if (c->row && k->host[r].label >= 0)
-            *c->row++ = k->host[r];
+        make_reference(k, c->ref, c->ref_head ? c->ref_head : q_head, c->token + i, n);
+        be->linear_f32(be, k->q, (const char *)w->norm + i * hidden * be->act_bytes, n, q_head);
+        for (size_t r = 0; r < n; r++)
+            k->host[r] = (struct row_stats){.label = b->target[i + r]};
+        be->upload(be, k->stats, k->host, n * sizeof *k->host);
+        be->compare(be, k->stats, k->p, k->q, n, vocab);
+        be->download(be, k->host, k->stats, n * sizeof *k->host);
+        if (be_check(be, e))
+            return -1;
+        for (size_t r = 0; r < n; r++) {
+            while (i + r >= (size_t)b->first[sample + 1])
+                sample++;
+            if (!isfinite(k->host[r].kl) || !isfinite(k->host[r].sq))
+                faults_add(&c->faults, first + sample, i + r - (size_t)b->first[sample]);
+            add_row(&c->out[first + sample], &k->host[r], i + r + 1 == (size_t)b->first[sample + 1], vocab);
+            if (c->ref->kept)
+                add_kept(&c->out[first + sample], k, r);
+            if (c->row && k->host[r].label >= 0)
+                *c->row++ = k->host[r];
+        }
     }
     c->token += b->tokens;
-    return 0;
+    return keep_batch(c->keep, &c->faults, b, first, e);
 }
 
 static void count_tokens(struct eval_sample *out, const struct sample *sample, size_t n)
@@ -174,10 +187,11 @@ static void count_tokens(struct eval_sample *out, const struct sample *sample, s
 }
 
 int eval_compare(struct model *m, const struct states *ref, const struct weight *ref_head, const struct sample *sample,
-                 size_t n, size_t rows, struct eval_sample *out, struct row_stats *row, struct progress *p, struct err *e)
+                 size_t n, size_t rows, struct eval_sample *out, struct row_stats *row, struct eval_keep *keep, struct progress *p,
+                 struct err *e)
 {
-    struct compare c = {.visit.batch = compare_batch, .ref = ref, .ref_head = ref_head, .out = out, .row = row};
-    size_t tokens = 0;
+    struct compare c = {.visit.batch = compare_batch, .keep = keep, .ref = ref, .ref_head = ref_head, .out = out};
+    size_t tokens = 0, start = start_of(keep);
     int ret = -1;
 
     for (size_t i = 0; i < n; i++)
@@ -185,78 +199,75 @@ int eval_compare(struct model *m, const struct states *ref, const struct weight 
     if (tokens != ref->tokens || m->config->hidden != ref->hidden)
         return err_set(e, RC_DATA, "the reference has %zu tokens of width %zu, the samples under '%s' %zu of width %zu",
                        ref->tokens, ref->hidden, m->weights.ckpt.dir, tokens, m->config->hidden);
-    count_tokens(out, sample, n);
-    if (chunk_init(&c.chunk, m, e) == 0)
-        ret = visit_batches(m, sample, n, rows, &c.visit, p, e);
-    chunk_release(&c.chunk);
-    return ret ? ret : report_faults(&c.faults, m, sample, true, e);
+    if (m->config->vocab != ref->vocab)
+        return err_set(e, RC_DATA, "the vocabulary of '%s' has %zu tokens, the reference's %zu: their distributions cannot be "
+                       "compared; a candidate is a form of the reference", m->weights.ckpt.dir, m->config->vocab, ref->vocab);
+    for (size_t i = 0; i < start; i++) {
+        c.token += sample[i].tokens;
+        row += row ? out[i].loss_tokens : 0;
+    }
+    c.row = row;
+    count_tokens(out + start, sample + start, n - start);
+    progress_add(p, start);
+    if (buffers_init(&c.buffers, m, e) == 0)
+        ret = visit_batches(m, sample + start, n - start, rows, &c.visit, p, e);
+    buffers_release(&c.buffers);
+    return ret ? ret : faults_report(&c.faults, m, sample, true, e);
 }
 
 /* ---- perplexity alone ---- */
 
 struct perplexity {
     struct visit visit;
-    struct chunk chunk;
-    float *nll; /* device, [loss tokens of all samples] */
-    size_t row; /* of nll, the next batch's first */
+    struct eval_keep *keep;
+    struct eval_sample *out;
+    struct buffers buffers;
+    struct faults faults;
 };
 
 static int nll_batch(struct visit *v, struct walk *w, size_t first, struct err *e)
 {
     struct perplexity *c = (struct perplexity *)v;
-    struct chunk *k = &c->chunk;
+    struct buffers *k = &c->buffers;
     struct backend *be = w->m->be;
     const struct batch *b = w->b;
+    size_t vocab = w->m->config->vocab, sample = 0;
 
-    (void)first;
+    first += start_of(c->keep);
+    if (reserve_nll(k, b->loss_rows, e))
+        return -1;
     for (size_t i = 0, n; i < b->loss_rows; i += n) {
         n = b->loss_rows - i < k->rows ? b->loss_rows - i : k->rows;
         be->gather(be, k->norm_q, w->norm, b->d_loss_row + i, n, w->m->config->hidden);
         be->linear_f32(be, k->q, k->norm_q, n, linear_weight(w->m->stage[w->m->head].head));
-        be->nll(be, c->nll + c->row + i, NULL, NULL, k->q, b->d_loss_target + i, n, w->m->config->vocab);
+        be->nll(be, k->nll + i, NULL, NULL, k->q, b->d_loss_target + i, n, vocab);
     }
-    c->row += b->loss_rows;
-    return be_check(be, e);
-}
-
-/* nll: of the loss tokens of all samples, in their order. */
-static void add_nll(struct eval_sample *out, const float *nll, const struct sample *sample, size_t n, struct faults *f)
-{
-    for (size_t i = 0; i < n; i++)
-        for (size_t t = 1; t < sample[i].tokens; t++) {
-            if (!sample[i].loss[t])
-                continue;
-            if (!isfinite(*nll))
-                count_fault(f, i, t - 1);
-            out[i].nll += *nll++;
-        }
+    be->download(be, k->host_nll, k->nll, b->loss_rows * sizeof *k->host_nll);
+    if (be_check(be, e))
+        return -1;
+    for (size_t r = 0; r < b->loss_rows; r++) {
+        while (b->loss_row[r] >= b->first[sample + 1])
+            sample++;
+        if (!isfinite(k->host_nll[r]))
+            faults_add(&c->faults, first + sample, (size_t)(b->loss_row[r] - b->first[sample]));
+        c->out[first + sample].nll += k->host_nll[r];
+    }
+    return keep_batch(c->keep, &c->faults, b, first, e);
 }
 
 int eval_nll(struct model *m, const struct sample *sample, size_t n, size_t rows, struct eval_sample *out,
-             struct progress *p, struct err *e)
+             struct eval_keep *keep, struct progress *p, struct err *e)
 {
-    struct perplexity c = {.visit.batch = nll_batch};
-    struct faults faults = {0};
-    size_t loss_rows = 0;
-    float *host = NULL;
+    struct perplexity c = {.visit.batch = nll_batch, .keep = keep, .out = out};
+    size_t start = start_of(keep);
     int ret = -1;
 
-    count_tokens(out, sample, n);
-    for (size_t i = 0; i < n; i++)
-        loss_rows += out[i].loss_tokens;
-    host = mem_zalloc(loss_rows, sizeof *host, e);
-    c.nll = m->be->alloc(m->be, loss_rows * sizeof *c.nll);
-    if (!host || chunk_init(&c.chunk, m, e) || visit_batches(m, sample, n, rows, &c.visit, p, e))
-        goto out;
-    m->be->download(m->be, host, c.nll, loss_rows * sizeof *host);
-    ret = be_check(m->be, e);
-    if (ret == 0)
-        add_nll(out, host, sample, n, &faults);
-out:
-    chunk_release(&c.chunk);
-    m->be->free(m->be, c.nll);
-    free(host);
-    return ret ? ret : report_faults(&faults, m, sample, false, e);
+    count_tokens(out + start, sample + start, n - start);
+    progress_add(p, start);
+    if (buffers_init(&c.buffers, m, e) == 0)
+        ret = visit_batches(m, sample + start, n - start, rows, &c.visit, p, e);
+    buffers_release(&c.buffers);
+    return ret ? ret : faults_report(&c.faults, m, sample, false, e);
 }
 
 int eval_sum(struct eval_total *t, const struct eval_sample *s, size_t n, struct err *e)

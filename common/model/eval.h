@@ -21,6 +21,18 @@ struct eval_sample {
     size_t same_top;           /* positions where both have the same argmax */
     size_t same_top_answer;    /* those that predict a loss token */
     double dp, dp_sq;          /* over loss tokens: q's probability of the token less p's, and its square */
+    size_t ref_moved;          /* positions whose argmax under a kept reference is not the one that it was kept with */
+    double ref_lse_sq;         /* square of the difference of its log-sum-exp; both are 0 for one in memory */
+};
+
+/*
+ * For an evaluation that is to survive a kill; NULL where none is.  start: samples, whole batches of them, whose figures
+ * stand in out (and row) already.  batch: called when those of n samples from `first` on do; -1 with e set ends the evaluation.
+ * Not called any more once a figure was not finite, so that the report of another run is the same.
+ */
+struct eval_keep {
+    int (*batch)(struct eval_keep *, size_t first, size_t n, struct err *e);
+    size_t start;
 };
 
 /*
@@ -28,11 +40,12 @@ struct eval_sample {
  * (states.head says so).  out [n]; row [loss tokens of all samples], or NULL: the positions that predict one, in order.
  */
 int eval_compare(struct model *m, const struct states *ref, const struct weight *ref_head, const struct sample *sample,
-                 size_t n, size_t rows, struct eval_sample *out, struct row_stats *row, struct progress *p, struct err *e);
+                 size_t n, size_t rows, struct eval_sample *out, struct row_stats *row, struct eval_keep *keep, struct progress *p,
+                 struct err *e);
 
 /* Negative log likelihood of each sample's loss tokens: fills tokens, loss_tokens, picture and nll of out [n]. */
 int eval_nll(struct model *m, const struct sample *sample, size_t n, size_t rows, struct eval_sample *out,
-             struct progress *p, struct err *e);
+             struct eval_keep *keep, struct progress *p, struct err *e);
 
 /*
  * Corpus figures: means over positions, samples or loss tokens; perplexity exp(sum nll / sum loss tokens).  -1 when there

@@ -52,27 +52,69 @@ static json_t *put_object(json_t *o, const char *key, struct err *e)
     return json_put(o, key, json_object(), e) ? NULL : json_object_get(o, key);
 }
 
+/* Linear modules that ran in 8 bits, and the scales of their weights, of their inputs, and of keys and values. */
+struct applied {
+    size_t fp8, int8, scales;
+};
+
+static struct applied count_applied(const struct model *m)
+{
+    struct applied n = {.scales = m->kv ? 2 * m->config->layers : 0};
+
+    for (size_t i = 0; i < m->linears; i++) {
+        const struct linear *l = &m->linear[i];
+        enum dtype held = l->info->weight->dtype;
+        bool fp8 = l->quantized ? l->form.format == FORMAT_FP8 : held == DT_F8_E4M3;
+        bool int8 = l->quantized ? l->form.format == FORMAT_INT8 : held == DT_I8;
+        bool dynamic = l->quantized ? l->form.dynamic : l->info->input_scale == 0;
+
+        n.fp8 += fp8;
+        n.int8 += int8;
+        n.scales += fp8 ? 2 : int8 ? 1 + !dynamic : 0;
+    }
+    return n;
+}
+
 json_t *metrics_add(json_t *doc, const char *name, const struct model *m, const struct scheme *scheme,
                     const struct eval_total *t, struct err *e)
 {
     json_t *candidates = json_object_get(doc, "candidates"), *o;
-    size_t modules = 0;
+    struct applied n = count_applied(m);
 
     if (json_push(candidates, json_object(), e))
         return NULL;
     o = json_array_get(candidates, json_array_size(candidates) - 1);
-    for (size_t i = 0; i < m->linears; i++)
-        modules += m->linear[i].quantized || m->linear[i].info->weight->dtype == DT_F8_E4M3;
     if (json_put(o, "name", json_string(name), e) || json_put(o, "model_digest", json_string(m->digest), e) ||
         (scheme && (json_put(o, "scheme", json_string(scheme->name), e) ||
                     json_put(o, "scheme_digest", json_string(scheme->hex), e))) ||
-        json_put(o, "tensors", dtype_counts(&m->weights.ckpt, e), e) || put_count(o, "fp8_modules", modules, e) ||
-        put_count(o, "scales_applied", 2 * modules, e) || put_real(o, "ppl", t->ppl, e))
+        json_put(o, "tensors", dtype_counts(&m->weights.ckpt, e), e) || put_count(o, "fp8_modules", n.fp8, e) ||
+        (n.int8 && put_count(o, "int8_modules", n.int8, e)) ||
+        (m->kv && json_put(o, "kv_cache", json_string("fp8"), e)) || put_count(o, "scales_applied", n.scales, e) ||
+        put_real(o, "ppl", t->ppl, e))
         return NULL;
     return o;
 }
 
 /* ---- against a reference ---- */
+
+int metrics_kept(json_t *doc, const struct states *ref, const struct eval_sample *sample, size_t n, struct err *e)
+{
+    double tokens = 0, moved = 0, lse_sq = 0;
+    json_t *o;
+
+    if (!ref->kept)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        tokens += (double)sample[i].tokens;
+        moved += (double)sample[i].ref_moved;
+        lse_sq += sample[i].ref_lse_sq;
+    }
+    o = put_object(doc, "reference", e);
+    return !o || json_put(o, "dtype", json_string(st_dtype_name(ref->dtype)), e) ||
+                   put_real(o, "argmax_moved", moved / tokens, e) || put_real(o, "lse_rms", sqrt(lse_sq / tokens), e)
+               ? -1
+               : 0;
+}
 
 static int put_interval(json_t *o, const struct boot_interval *interval, struct err *e)
 {

@@ -116,6 +116,21 @@ static int lay_stages(struct model *m, struct err *e)
     return 0;
 }
 
+/* The KV scales of a quantized checkpoint, which all its attention layers have or none. */
+static int take_kv_scales(struct model *m, struct err *e)
+{
+    if (m->weights.kv_scales == 0)
+        return 0;
+    m->kv = mem_zalloc(m->config->layers, sizeof *m->kv, e);
+    for (size_t i = 0; m->kv && i < m->stages; i++) {
+        const struct stage *s = &m->stage[i];
+
+        if (s->kind == STAGE_TEXT)
+            m->kv[s->block] = (struct kv_scale){s->k->info->k_scale, s->v->info->v_scale};
+    }
+    return m->kv ? 0 : -1;
+}
+
 int model_open(struct model *m, const char *dir, struct backend *be, size_t max_bytes, struct err *e)
 {
     const struct config *c;
@@ -140,7 +155,7 @@ int model_open(struct model *m, const char *dir, struct backend *be, size_t max_
         goto fail;
     for (size_t i = 0; i < m->linears; i++)
         m->linear[i] = (struct linear){.info = &m->weights.linear[i], .index = i};
-    if (lay_stages(m, e))
+    if (lay_stages(m, e) || take_kv_scales(m, e))
         goto fail;
     return 0;
 fail:
@@ -179,6 +194,7 @@ void model_close(struct model *m)
             drop_stage(m, &m->stage[i]);
     if (m->embed.data)
         m->be->weight_free(m->be, &m->embed);
+    free(m->kv);
     free(m->stage);
     free(m->linear);
     weights_close(&m->weights);
@@ -205,6 +221,9 @@ static int load_matrix(struct model *m, struct weight *w, const struct linear_in
 
     if (t->dtype == DT_F8_E4M3)
         m->be->weight_load_fp8(m->be, w, info->out, info->in, t->data, info->weight_scale, info->input_scale);
+    else if (t->dtype == DT_I8)
+        m->be->weight_load_int8(m->be, w, info->out, info->in, (const int8_t *)t->data, info->row_scale,
+                                info->input_scale, info->pre_scale);
     else if (weights_amax(&m->weights, t, &amax, e))
         return -1;
     else
@@ -212,10 +231,81 @@ static int load_matrix(struct model *m, struct weight *w, const struct linear_in
     return be_check(m->be, e);
 }
 
-static void round_linear(struct model *m, struct linear *l)
+void model_round(struct model *m, struct weight *q, const struct linear *l, const struct linear_form *f)
 {
-    m->be->weight_quantize(m->be, &l->rounded, &l->weight, l->info->weight->dtype, fp8_scale(l->amax, m->rounding),
-                           fp8_scale(l->input_amax, m->rounding), m->rounding);
+    struct backend *be = m->be;
+    enum dtype from = l->info->weight->dtype;
+
+    if (f->format == FORMAT_FP8)
+        be->weight_quantize(be, q, &l->weight, from, fp8_scale(f->amax, m->rounding),
+                            fp8_scale(f->input_amax, m->rounding), m->rounding);
+    else
+        be->weight_quantize_int8(be, q, &l->weight, from, f->smooth.pre ? &f->smooth : NULL,
+                                 f->dynamic ? 0 : int8_scale(f->input_amax, m->rounding), m->rounding);
+}
+
+/* The modules that read a stage's first or second norm, NULL at the end. */
+static void readers(const struct stage *s, bool second, struct linear *out[4])
+{
+    struct linear *first[] = {s->qkv ? s->qkv : s->q, s->qkv ? NULL : s->k, s->v, NULL};
+    struct linear *then[] = {s->gate, s->up, NULL, NULL};
+
+    memcpy(out, second ? then : first, sizeof then);
+}
+
+static const float *folded_scale(const struct linear *l)
+{
+    return l->quantized && l->form.smooth.folded ? l->form.smooth.pre : NULL;
+}
+
+/* *pre: what a norm carries for those that read it, NULL: nothing.  -1 when they disagree. */
+static int carried_scale(const struct stage *s, bool second, const float **pre, struct err *e)
+{
+    struct linear *reader[4];
+
+    readers(s, second, reader);
+    *pre = reader[0] ? folded_scale(reader[0]) : NULL;
+    for (size_t i = 1; i < 4 && reader[i]; i++) {
+        const float *other = folded_scale(reader[i]);
+
+        if (!*pre != !other || (other && memcmp(*pre, other, reader[0]->info->in * sizeof *other)))
+            return err_set(e, RC_DATA,
+                           "modules '%s' and '%s' read the same norm, and the scales that it would carry for them differ: "
+                           "smooth both alike, or make the scheme with apply-coverage --smooth-at input",
+                           reader[0]->info->name, reader[i]->info->name);
+    }
+    return 0;
+}
+
+/* A norm's weight on the device, as it is or carrying the scale of the modules that read it. */
+static int load_norm(struct model *m, struct stage *s, bool second, struct err *e)
+{
+    const struct st_tensor *t = second ? s->norm2_tensor : s->norm1_tensor;
+    void **norm = second ? &s->norm2 : &s->norm1;
+    const float *pre;
+    float *host;
+
+    if (!t)
+        return 0;
+    if (carried_scale(s, second, &pre, e) || !(host = weights_f32(&m->weights, t, e)))
+        return -1;
+    if (pre)
+        int8_fold(host, host, pre, t->count, t->dtype);
+    if (!*norm)
+        *norm = m->be->alloc(m->be, t->count * m->be->act_bytes);
+    if (*norm)
+        m->be->upload_act(m->be, *norm, host, t->count);
+    free(host);
+    return be_check(m->be, e);
+}
+
+static int load_norms(struct model *m, struct stage *s, struct err *e)
+{
+    s->stale = true;
+    if (load_norm(m, s, false, e) || load_norm(m, s, true, e))
+        return -1;
+    s->stale = false;
+    return 0;
 }
 
 int model_enter_embed(struct model *m, struct err *e)
@@ -244,7 +334,7 @@ static int load_linear(struct model *m, struct linear *l, struct err *e)
     if (l->info->bias)
         l->weight.bias = load_vector(m, l->info->bias, e);
     if (l->quantized)
-        round_linear(m, l);
+        model_round(m, &l->rounded, l, &l->form);
     return be_check(m->be, e) || e->rc != RC_OK ? -1 : 0;
 }
 
@@ -265,7 +355,7 @@ int model_enter(struct model *m, struct stage *s, struct err *e)
     size_t n = members(s, has);
 
     if (s->resident)
-        return 0;
+        return s->stale ? load_norms(m, s, e) : 0;
     s->bytes = 0;
     for (size_t k = 0; k < n; k++)
         s->bytes += has[k]->info->out * has[k]->info->in * m->be->act_bytes * (has[k]->quantized ? 2 : 1);
@@ -275,29 +365,41 @@ int model_enter(struct model *m, struct stage *s, struct err *e)
     for (size_t k = 0; k < n; k++)
         if (load_linear(m, has[k], e))
             return -1;
-    if (s->norm1_tensor && !(s->norm1 = load_vector(m, s->norm1_tensor, e)))
-        return be_check(m->be, e), -1;
-    if (s->norm2_tensor && !(s->norm2 = load_vector(m, s->norm2_tensor, e)))
-        return be_check(m->be, e), -1;
-    return be_check(m->be, e);
+    return load_norms(m, s, e);
 }
 
-int model_quantize(struct model *m, struct linear *l, float amax, float input_amax, struct err *e)
+static bool is_quantized(const struct st_tensor *t)
+{
+    return t->dtype == DT_F8_E4M3 || t->dtype == DT_I8;
+}
+
+bool model_is_quantized(const struct model *m)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < m->linears; i++)
+        any |= is_quantized(m->linear[i].info->weight);
+    return any;
+}
+
+int model_quantize(struct model *m, struct linear *l, const struct linear_form *form, struct err *e)
 {
     struct stage *s = model_stage_of(m, l);
 
-    if (l->info->weight->dtype == DT_F8_E4M3)
+    if (is_quantized(l->info->weight))
         return err_set(e, RC_DATA, "module '%s' is quantized already in '%s'", l->info->name, m->weights.ckpt.dir);
+    s->stale |= form->smooth.folded || folded_scale(l);
     l->quantized = true;
-    l->amax = amax;
-    l->input_amax = input_amax;
+    l->form = *form;
     if (s->resident)
-        round_linear(m, l);
+        model_round(m, &l->rounded, l, form);
     return be_check(m->be, e);
 }
 
 void model_unquantize(struct model *m, struct linear *l)
 {
+    if (folded_scale(l))
+        model_stage_of(m, l)->stale = true;
     l->quantized = false;
     m->be->weight_free(m->be, &l->rounded);
     l->rounded = (struct weight){0};
@@ -308,6 +410,48 @@ void model_evict(struct model *m)
     for (size_t i = 0; i < m->head; i++)
         if (m->stage[i].resident)
             drop_stage(m, &m->stage[i]);
+}
+
+static int apply_module(struct model *m, const struct scheme *s, const struct scheme_module *sm, struct err *e)
+{
+    struct linear *l = model_linear(m, sm->name);
+    struct linear_form form = {
+        .format = sm->format, .amax = sm->weight_amax, .input_amax = sm->input_amax, .dynamic = sm->dynamic,
+        .smooth = {.pre = sm->pre_scale, .own = sm->own_scale, .folded = sm->pre_scale && sm->folded}};
+
+    if (!l)
+        return err_set(e, RC_DATA, "scheme %s quantizes '%s', a module that '%s' does not have", s->label, sm->name,
+                       m->weights.ckpt.dir);
+    if (m->config->tied && !strcmp(sm->name, "lm_head"))
+        return err_set(e, RC_DATA, "scheme %s quantizes lm_head, which is the embedding of this tied model", s->label);
+    if (sm->pre_scale && sm->channels != l->info->in)
+        return err_set(e, RC_DATA, "scheme %s smooths %zu channels of '%s', which has %zu", s->label, sm->channels,
+                       sm->name, l->info->in);
+    return sm->format == FORMAT_NONE ? 0 : model_quantize(m, l, &form, e);
+}
+
+/* The scheme's ranges of the KV cache, or those of the model's files again. */
+static int apply_kv(struct model *m, const struct scheme *s, struct err *e)
+{
+    struct kv_scale *kv;
+
+    free(m->kv);
+    m->kv = NULL;
+    if (s->n_kv == 0)
+        return take_kv_scales(m, e);
+    kv = m->kv = mem_zalloc(m->config->layers, sizeof *kv, e);
+    if (!kv)
+        return -1;
+    for (size_t i = 0; i < s->n_kv; i++) {
+        char name[64];
+
+        snprintf(name, sizeof name, "language_model.layers.%zu", i);
+        if (s->n_kv != m->config->layers || strcmp(s->kv[i].layer, name))
+            return err_set(e, RC_DATA, "scheme %s has KV ranges of '%s', number %zu of %zu; '%s' has %zu attention layers",
+                           s->label, s->kv[i].layer, i + 1, s->n_kv, m->weights.ckpt.dir, m->config->layers);
+        kv[i] = (struct kv_scale){fp8_scale(s->kv[i].k_amax, m->rounding), fp8_scale(s->kv[i].v_amax, m->rounding)};
+    }
+    return 0;
 }
 
 int model_apply(struct model *m, const struct scheme *s, struct err *e)
@@ -322,18 +466,8 @@ int model_apply(struct model *m, const struct scheme *s, struct err *e)
     for (size_t i = 0; i < m->linears; i++)
         model_unquantize(m, &m->linear[i]);
     m->rounding = rounding;
-    for (size_t i = 0; i < s->n_modules; i++) {
-        const struct scheme_module *sm = &s->module[i];
-        struct linear *l = model_linear(m, sm->name);
-
-        if (!l)
-            return err_set(e, RC_DATA, "scheme %s quantizes '%s', a module that '%s' does not have", s->label,
-                           sm->name, m->weights.ckpt.dir);
-        if (m->config->tied && !strcmp(sm->name, "lm_head"))
-            return err_set(e, RC_DATA, "scheme %s quantizes lm_head, which is the embedding of this tied model",
-                           s->label);
-        if (sm->format == FORMAT_FP8 && model_quantize(m, l, sm->weight_amax, sm->input_amax, e))
+    for (size_t i = 0; i < s->n_modules; i++)
+        if (apply_module(m, s, &s->module[i], e))
             return -1;
-    }
-    return 0;
+    return apply_kv(m, s, e);
 }

@@ -11,11 +11,12 @@
 struct score_tap {
     struct tap tap;
     struct model *m;
-    const struct score_range *range;
-    struct weight *probe; /* [linears]: FP8 forms, made on first use; freed at once under a memory budget */
-    double *sums;         /* device, [linears, 2] */
+    const struct score_form *form; /* [forms, linears] */
+    size_t forms;
+    struct weight *probe; /* [forms, linears]: made on first use; freed at once under a memory budget */
+    double *sums;         /* device, [forms, linears, 2] */
     float *nll;           /* device, [loss tokens of all samples] */
-    size_t row;           /* of nll, the next batch's first */
+    size_t row, counted;  /* of nll: the next batch's first, and the first that is not in the sum yet */
     void *yq;             /* grows to the largest product */
     size_t yq_bytes;
 };
@@ -32,25 +33,22 @@ static void *probe_output(struct score_tap *t, size_t bytes)
     return t->yq;
 }
 
-static int probe(struct tap *tap, struct linear *l, const void *x, const void *y, const void *dy, const float *row_weight,
-                 size_t rows, struct err *e)
+static int probe_form(struct score_tap *t, size_t at, struct linear *l, const void *x, const void *y, const void *dy,
+                      const float *row_weight, size_t rows, struct err *e)
 {
-    struct score_tap *t = (struct score_tap *)tap;
-    const struct score_range *r = &t->range[l->index];
-    struct weight *q = &t->probe[l->index];
+    struct weight *q = &t->probe[at];
     struct backend *be = t->m->be;
     void *yq;
 
-    if (r->skip)
+    if (t->form[at].skip)
         return 0;
     yq = probe_output(t, rows * l->info->out * be->act_bytes);
     if (!yq)
         return be_check(be, e);
     if (!q->data)
-        be->weight_quantize(be, q, &l->weight, l->info->weight->dtype, fp8_scale(r->weight_amax, t->m->rounding),
-                            fp8_scale(r->input_amax, t->m->rounding), t->m->rounding);
+        model_round(t->m, q, l, &t->form[at].form);
     be->linear(be, yq, x, rows, q);
-    be->score(be, t->sums + 2 * l->index, dy, y, yq, row_weight, rows, l->info->out);
+    be->score(be, t->sums + 2 * at, dy, y, yq, row_weight, rows, l->info->out);
     if (t->m->max_bytes)
         be->weight_free(be, q);
     return be_check(be, e);
@@ -63,8 +61,11 @@ static size_t bytes_to_come(const struct score_tap *t)
 
     for (size_t i = 0; i < t->m->linears; i++) {
         const struct linear *l = &t->m->linear[i];
+        size_t missing = l->weight.data == NULL;
 
-        bytes += l->info->out * l->info->in * act * ((l->weight.data == NULL) + (t->probe[i].data == NULL));
+        for (size_t f = 0; f < t->forms; f++)
+            missing += t->probe[f * t->m->linears + i].data == NULL;
+        bytes += l->info->out * l->info->in * act * missing;
     }
     return bytes;
 }
@@ -75,6 +76,17 @@ static int keep_blocks(const struct score_tap *t, struct walk *w, struct err *e)
     size_t spare = t->m->be->spare(t->m->be), taken = bytes_to_come(t);
 
     return t->m->max_bytes || spare <= taken ? 0 : walk_keep_blocks(w, (spare - taken) / 4 * 3, e);
+}
+
+static int probe(struct tap *tap, struct linear *l, const void *x, const void *y, const void *dy, const float *row_weight,
+                 size_t rows, struct err *e)
+{
+    struct score_tap *t = (struct score_tap *)tap;
+
+    for (size_t f = 0; f < t->forms; f++)
+        if (probe_form(t, f * t->m->linears + l->index, l, x, y, dy, row_weight, rows, e))
+            return -1;
+    return 0;
 }
 
 static int score_batch(struct score_tap *t, struct batch *b, struct err *e)
@@ -91,28 +103,6 @@ static int score_batch(struct score_tap *t, struct batch *b, struct err *e)
     return ret;
 }
 
-/* No batch waits for the one before it: what they compute stays on the device until the last is done. */
-static int score_batches(struct score_tap *t, const struct sample *sample, size_t n, size_t rows, struct progress *p,
-                         struct err *e)
-{
-    struct feed *f = feed_open(t->m, sample, n, rows, e);
-    int more = f ? 1 : -1;
-
-    while (more == 1) {
-        struct batch b;
-        size_t first;
-
-        more = feed_next(f, &b, &first, e);
-        if (more == 1 && score_batch(t, &b, e))
-            more = -1;
-        if (more == 1)
-            progress_add(p, b.samples);
-        batch_release(&b);
-    }
-    feed_close(f);
-    return more;
-}
-
 static size_t loss_tokens(const struct sample *sample, size_t n)
 {
     size_t rows = 0;
@@ -123,43 +113,89 @@ static size_t loss_tokens(const struct sample *sample, size_t n)
     return rows;
 }
 
-int score_gradient(struct model *m, const struct score_range *range, const struct sample *sample, size_t n, size_t rows,
-                   struct score_result *out, double *nll, struct progress *p, struct err *e)
+/* What is on the device so far: sums of all probes, and the losses that *nll does not hold yet. */
+static int take_sums(struct score_tap *t, double *sums, double *nll, struct err *e)
 {
-    struct score_tap t = {.tap.backward = probe, .m = m, .range = range};
+    struct backend *be = t->m->be;
+    float *host = mem_zalloc(t->row - t->counted, sizeof *host, e);
+
+    if (!host)
+        return -1;
+    be->download(be, sums, t->sums, t->forms * t->m->linears * 2 * sizeof *sums);
+    be->download(be, host, t->nll + t->counted, (t->row - t->counted) * sizeof *host);
+    for (size_t i = 0; i < t->row - t->counted; i++)
+        *nll += host[i];
+    t->counted = t->row;
+    free(host);
+    return be_check(be, e);
+}
+
+/*
+ * No batch waits for the one before it: what they compute stays on the device until the last is done, or until it is time
+ * to keep it.  Samples [0, start) are done; sums and nll are those of part.
+ */
+static int score_batches(struct score_tap *t, const struct sample *sample, size_t start, size_t n, size_t rows, double *sums,
+                         double *nll, struct snapshot *keep, const struct snapshot_part part[2], struct progress *p,
+                         struct err *e)
+{
+    struct feed *f = feed_open(t->m, sample + start, n - start, rows, e);
+    int more = f ? 1 : -1;
+
+    while (more == 1) {
+        struct batch b;
+        size_t first, done;
+
+        more = feed_next(f, &b, &first, e);
+        if (more == 1 && score_batch(t, &b, e))
+            more = -1;
+        if (more == 1) {
+            progress_add(p, b.samples);
+            done = start + first + b.samples;
+            if (snapshot_due(keep, done, n) &&
+                (take_sums(t, sums, nll, e) || snapshot_put(keep, done, part, 2, e)))
+                more = -1;
+        }
+        batch_release(&b);
+    }
+    feed_close(f);
+    return more;
+}
+
+int score_gradient(struct model *m, const struct score_form *form, size_t forms, const struct sample *sample, size_t n,
+                   size_t rows, struct score_result *out, double *nll, struct snapshot *keep, struct progress *p,
+                   struct err *e)
+{
+    struct score_tap t = {.tap.backward = probe, .m = m, .form = form, .forms = forms};
     struct backend *be = m->be;
-    size_t loss_rows = loss_tokens(sample, n);
-    double *sums = mem_zalloc(m->linears, 2 * sizeof *sums, e);
-    float *host = mem_zalloc(loss_rows, sizeof *host, e);
+    size_t probes = forms * m->linears;
+    double *sums = mem_zalloc(probes, 2 * sizeof *sums, e);
+    const struct snapshot_part part[] = {{sums, probes * 2 * sizeof *sums}, {nll, sizeof *nll}};
+    size_t start = 0;
     int ret = -1;
 
     *nll = 0;
-    t.probe = mem_zalloc(m->linears, sizeof *t.probe, e);
-    t.sums = be->alloc(be, m->linears * 2 * sizeof *sums);
-    t.nll = be->alloc(be, loss_rows * sizeof *t.nll);
-    if (!sums || !host || !t.probe || !t.sums || !t.nll)
+    t.probe = mem_zalloc(probes, sizeof *t.probe, e);
+    t.sums = be->alloc(be, probes * 2 * sizeof *sums);
+    t.nll = be->alloc(be, loss_tokens(sample, n) * sizeof *t.nll);
+    if (!sums || !t.probe || !t.sums || !t.nll)
         goto out;
-    be->zero(be, t.sums, m->linears * 2 * sizeof *sums);
-    if (score_batches(&t, sample, n, rows, p, e))
+    if (snapshot_begin(keep, n, part, 2, &start, e))
         goto out;
-    be->download(be, sums, t.sums, m->linears * 2 * sizeof *sums);
-    be->download(be, host, t.nll, loss_rows * sizeof *host);
-    if (be_check(be, e))
+    progress_add(p, start);
+    be->upload(be, t.sums, sums, probes * 2 * sizeof *sums);
+    if (score_batches(&t, sample, start, n, rows, sums, nll, keep, part, p, e) || take_sums(&t, sums, nll, e))
         goto out;
-    for (size_t i = 0; i < loss_rows; i++)
-        *nll += host[i];
-    for (size_t i = 0; i < m->linears; i++)
+    for (size_t i = 0; i < probes; i++)
         out[i] = (struct score_result){sums[2 * i], sums[2 * i + 1]};
     ret = 0;
 out:
     if (be_check(be, e))
         ret = -1;
-    for (size_t i = 0; t.probe && i < m->linears; i++)
+    for (size_t i = 0; t.probe && i < probes; i++)
         be->weight_free(be, &t.probe[i]);
     be->free(be, t.yq);
     be->free(be, t.nll);
     be->free(be, t.sums);
-    free(host);
     free(t.probe);
     free(sums);
     return ret;
@@ -208,7 +244,7 @@ out:
 }
 
 /* One group quantized: run the stages from its own to the head again.  Leaves the inputs of later stages changed. */
-static int probe_group(struct walk *w, const struct score_range *range, const struct score_group *g, const void *p_norm,
+static int probe_group(struct walk *w, const struct score_form *form, const struct score_group *g, const void *p_norm,
                        double *kl, struct err *e)
 {
     struct model *m = w->m;
@@ -218,11 +254,8 @@ static int probe_group(struct walk *w, const struct score_range *range, const st
 
     if (stage < w->from) /* this batch does not pass it */
         return 0;
-    for (size_t i = 0; i < g->members && ret == 0; i++) {
-        const struct score_range *r = &range[g->member[i]->index];
-
-        ret = model_quantize(m, g->member[i], r->weight_amax, r->input_amax, e);
-    }
+    for (size_t i = 0; i < g->members && ret == 0; i++)
+        ret = model_quantize(m, g->member[i], &form[g->member[i]->index].form, e);
     if (ret == 0)
         ret = walk_forward(w, stage, e);
     if (ret == 0)
@@ -232,8 +265,17 @@ static int probe_group(struct walk *w, const struct score_range *range, const st
     return ret;
 }
 
-static int kl_batch(struct model *m, const struct score_range *range, const struct score_group *group, size_t groups,
-                    const struct sample *sample, size_t n, double *kl, struct progress *p, struct err *e)
+static bool is_skipped(const struct score_form *form, const struct score_group *g)
+{
+    bool skip = false;
+
+    for (size_t i = 0; i < g->members; i++)
+        skip |= form[g->member[i]->index].skip;
+    return skip;
+}
+
+static int kl_batch(struct model *m, const struct score_form *form, size_t forms, const struct score_group *group,
+                    size_t groups, const struct sample *sample, size_t n, double *kl, struct progress *p, struct err *e)
 {
     struct batch b = {0};
     struct walk w = {0};
@@ -250,15 +292,14 @@ static int kl_batch(struct model *m, const struct score_range *range, const stru
         goto out;
     m->be->copy(m->be, p_norm, w.norm, bytes);
     /* Last group first: a probe spoils only the inputs of later stages. */
-    for (size_t i = groups; i-- > 0;) {
-        bool skip = false;
+    for (size_t i = groups; i-- > 0;)
+        for (size_t f = 0; f < forms; f++) {
+            const struct score_form *of = form + f * m->linears;
 
-        for (size_t k = 0; k < group[i].members; k++)
-            skip |= range[group[i].member[k]->index].skip;
-        if (!skip && probe_group(&w, range, &group[i], p_norm, &kl[i], e))
-            goto out;
-        progress_add(p, n);
-    }
+            if (!is_skipped(of, &group[i]) && probe_group(&w, of, &group[i], p_norm, &kl[f * groups + i], e))
+                goto out;
+            progress_add(p, n);
+        }
     ret = 0;
 out:
     if (be_check(m->be, e))
@@ -269,14 +310,22 @@ out:
     return ret;
 }
 
-int score_kl(struct model *m, const struct score_range *range, const struct score_group *group, size_t groups,
-             const struct sample *sample, size_t n, size_t rows, double *kl, struct progress *p, struct err *e)
+int score_kl(struct model *m, const struct score_form *form, size_t forms, const struct score_group *group, size_t groups,
+             const struct sample *sample, size_t n, size_t rows, double *kl, struct snapshot *keep, struct progress *p,
+             struct err *e)
 {
-    for (size_t i = 0; i < groups; i++)
+    const struct snapshot_part part = {kl, forms * groups * sizeof *kl};
+    size_t start;
+
+    for (size_t i = 0; i < forms * groups; i++)
         kl[i] = 0;
-    for (size_t i = 0, k; i < n; i += k) {
+    if (snapshot_begin(keep, n, &part, 1, &start, e))
+        return -1;
+    progress_add(p, start * forms * groups);
+    for (size_t i = start, k; i < n; i += k) {
         k = batch_take(m->config, sample + i, n - i, rows);
-        if (kl_batch(m, range, group, groups, sample + i, k, kl, p, e))
+        if (kl_batch(m, form, forms, group, groups, sample + i, k, kl, p, e) ||
+            (snapshot_due(keep, i + k, n) && snapshot_put(keep, i + k, &part, 1, e)))
             return -1;
     }
     return 0;

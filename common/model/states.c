@@ -1,11 +1,11 @@
-/* states.c - what a reference computed, kept */
+/* states.c - what a reference computed, kept: in memory, and read from a file */
 #include "common/model/states.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/cli.h"
 #include "common/base/mem.h"
+#include "common/model/states_file.h"
 #include "common/model/visit.h"
 
 void states_head_digest(const struct model *m, char hex[SHA256_HEX])
@@ -17,6 +17,38 @@ void states_head_digest(const struct model *m, char hex[SHA256_HEX])
     sha256_add(&s, t->data, t->bytes);
     sha256_hex(&s, hex);
 }
+
+void states_samples_digest(const struct samples *samples, char hex[SHA256_HEX])
+{
+    struct sha256 s;
+    char line[32];
+
+    sha256_init(&s);
+    sha256_add(&s, samples->digest, SHA256_HEX - 1);
+    for (size_t i = 0; i < samples->n; i++)
+        sha256_add(&s, line, (size_t)snprintf(line, sizeof line, "%zu\n", samples->sample[i].index));
+    sha256_hex(&s, hex);
+}
+
+int states_describe(struct states *s, const struct model *m, const struct samples *samples, struct err *e)
+{
+    struct origin made;
+
+    *s = (struct states){.hidden = m->config->hidden, .vocab = m->config->vocab, .dtype = DT_F32};
+    for (size_t i = 0; i < samples->n; i++)
+        s->tokens += samples->sample[i].tokens;
+    strcpy(s->model, m->digest);
+    states_samples_digest(samples, s->samples);
+    states_head_digest(m, s->head);
+    if (origin_of_model(&s->origin, m, e))
+        return -1;
+    origin_of_samples(&made, samples);
+    if (!*s->origin.tokenizer)
+        strcpy(s->origin.tokenizer, made.tokenizer);
+    return 0;
+}
+
+/* ---- in memory ---- */
 
 struct keep {
     struct visit visit;
@@ -34,137 +66,149 @@ static int keep_batch(struct visit *v, struct walk *w, size_t first, struct err 
     return be_check(w->m->be, e);
 }
 
-void states_samples_digest(const struct sample *sample, size_t n, const char *stream_digest, char hex[SHA256_HEX])
-{
-    struct sha256 s;
-    char line[32];
-
-    sha256_init(&s);
-    sha256_add(&s, stream_digest, SHA256_HEX - 1);
-    for (size_t i = 0; i < n; i++)
-        sha256_add(&s, line, (size_t)snprintf(line, sizeof line, "%zu\n", sample[i].index));
-    sha256_hex(&s, hex);
-}
-
-int states_make(struct states *s, struct model *m, const struct sample *sample, size_t n, const char *stream_digest,
-                size_t rows, struct progress *p, struct err *e)
+int states_make(struct states *s, struct model *m, const struct samples *samples, size_t rows, struct progress *p,
+                struct err *e)
 {
     struct keep k = {.visit.batch = keep_batch, .s = s};
     size_t count;
 
-    *s = (struct states){.hidden = m->config->hidden};
-    for (size_t i = 0; i < n; i++)
-        s->tokens += sample[i].tokens;
-    strcpy(s->model, m->digest);
-    states_samples_digest(sample, n, stream_digest, s->samples);
-    states_head_digest(m, s->head);
-    if (mem_mul(s->tokens, s->hidden, &count, "the reference's states", e))
+    if (states_describe(s, m, samples, e) || mem_mul(s->tokens, s->hidden, &count, "the reference's states", e))
         return -1;
     s->norm = mem_zalloc(count, sizeof *s->norm, e);
-    return s->norm ? visit_batches(m, sample, n, rows, &k.visit, p, e) : -1;
+    return s->norm ? visit_batches(m, samples->sample, samples->n, rows, &k.visit, p, e) : -1;
 }
 
-enum { PARTS = 5 };
+/* ---- a file ---- */
 
-/* The tensors of a file of states, in the order of their data. */
-static void parts(struct st_tensor t[PARTS], const struct states *s, char sum[SHA256_HEX])
+const struct chunks_type states_type = {"OCTSTATE", 2, "reference states", "make it again with --save-ref"};
+
+size_t states_row_bytes(const struct states *s)
 {
-    static const char *const names[PARTS] = {"states", "model", "samples", "head", "sum"};
-    const void *data[PARTS] = {s->norm, s->model, s->samples, s->head, sum};
-    size_t n = s->tokens * s->hidden;
-
-    t[0] = (struct st_tensor){.dtype = DT_F32, .ndim = 2, .shape = {s->tokens, s->hidden}, .count = n,
-                              .bytes = n * sizeof *s->norm};
-    for (int i = 1; i < PARTS; i++)
-        t[i] = (struct st_tensor){.dtype = DT_U8, .ndim = 1, .shape = {SHA256_HEX - 1}, .count = SHA256_HEX - 1,
-                                  .bytes = SHA256_HEX - 1};
-    for (int i = 0; i < PARTS; i++) {
-        t[i].name = (char *)names[i];
-        t[i].data = data[i];
-    }
+    return s->hidden * dtype_bytes(s->dtype) + sizeof(float) + sizeof(int32_t);
 }
 
-static void sum_states(const struct states *s, char hex[SHA256_HEX])
+static int get_digest(const json_t *head, const char *key, bool required, char hex[SHA256_HEX], const char *path,
+                      struct err *e)
 {
-    struct sha256 sha;
+    const json_t *v = json_object_get(head, key);
+    const char *s = json_string_value(v);
 
-    sha256_init(&sha);
-    sha256_add(&sha, s->norm, s->tokens * s->hidden * sizeof *s->norm);
-    sha256_add(&sha, s->model, SHA256_HEX - 1);
-    sha256_add(&sha, s->samples, SHA256_HEX - 1);
-    sha256_add(&sha, s->head, SHA256_HEX - 1);
-    sha256_hex(&sha, hex);
+    if (!required && (!v || json_is_null(v)))
+        return 0;
+    if (!s || json_string_length(v) != SHA256_HEX - 1 || strspn(s, "0123456789abcdef") != SHA256_HEX - 1)
+        return err_set(e, RC_DATA, "'%s': its header's '%s' is not a SHA-256 in hexadecimal digits; %s", path, key,
+                       states_type.remedy);
+    strcpy(hex, s);
+    return 0;
 }
 
-int states_save(const struct states *s, const char *path, struct err *e)
+int states_read_head(struct states *s, const json_t *head, const char *path, struct err *e)
 {
-    struct st_tensor t[PARTS];
-    struct file_out o;
-    char sum[SHA256_HEX];
-    size_t header;
-    int ret = -1;
+    const char *dtype;
 
-    sum_states(s, sum);
-    parts(t, s, sum);
-    if (file_create(&o, path, cli_force, true, e))
+    *s = (struct states){.kept = true};
+    if (json_get_str(head, "dtype", &dtype, path, e) || json_get_size(head, "hidden", &s->hidden, path, e) ||
+        json_get_size(head, "vocab", &s->vocab, path, e) || json_get_size(head, "tokens", &s->tokens, path, e) ||
+        get_digest(head, "model", true, s->model, path, e) || get_digest(head, "head", true, s->head, path, e) ||
+        get_digest(head, "samples", true, s->samples, path, e) ||
+        get_digest(head, "tokenizer", false, s->origin.tokenizer, path, e) ||
+        get_digest(head, "processor", false, s->origin.processor, path, e))
         return -1;
-    if (st_write_header(o.f, t, PARTS, &header, e))
-        goto out;
-    for (int i = 0; i < PARTS; i++)
-        if (fwrite(t[i].data, 1, t[i].bytes, o.f) != t[i].bytes) {
-            err_sys(e, "cannot write '%s'", path);
-            goto out;
-        }
-    ret = file_commit(&o, e);
-out:
-    file_discard(&o);
-    return ret;
+    s->dtype = st_dtype(dtype);
+    if (s->dtype != DT_F32 && s->dtype != DT_BF16)
+        return err_set(e, RC_DATA, "'%s': its header's 'dtype' is '%s', and BF16 or F32 are read; %s", path, dtype,
+                       states_type.remedy);
+    if (s->hidden == 0 || s->hidden > (size_t)1 << 24)
+        return err_set(e, RC_DATA, "'%s': its header's 'hidden' is %zu; %s", path, s->hidden, states_type.remedy);
+    return 0;
 }
 
-int states_load(struct states *s, const char *path, struct err *e)
+int states_chunk_tokens(const struct states *s, const struct chunk *c, size_t number, const char *path, size_t *tokens,
+                        struct err *e)
 {
-    struct st_tensor want[PARTS];
-    struct st_file st = {0};
-    char sum[SHA256_HEX], is[SHA256_HEX] = "";
-    char *text[PARTS] = {NULL, s->model, s->samples, s->head, is};
-    int ret = -1;
+    *tokens = c->bytes / states_row_bytes(s);
+    if (c->kind == STATES_ROWS && c->bytes && c->bytes % states_row_bytes(s) == 0)
+        return 0;
+    return err_set(e, RC_DATA, "'%s': chunk %zu, of kind %u, is not a whole number of rows; %s", path, number, c->kind,
+                   states_type.remedy);
+}
+
+int states_open(struct states *s, const char *path, struct err *e)
+{
+    struct chunks file;
+    size_t n;
 
     *s = (struct states){0};
-    if (st_open(&st, path, e))
+    if (chunks_read(&file, &states_type, path, true, e))
         return err_prefix(e, "reference states");
-    if (st.tensors != PARTS || st.tensor[0].ndim != 2 || st.tensor[0].dtype != DT_F32)
-        goto other;
-    s->tokens = st.tensor[0].shape[0];
-    s->hidden = st.tensor[0].shape[1];
-    parts(want, s, sum);
-    for (int i = 0; i < PARTS; i++)
-        if (strcmp(st.tensor[i].name, want[i].name) || st.tensor[i].dtype != want[i].dtype ||
-            st.tensor[i].bytes != want[i].bytes)
-            goto other;
-    s->norm = mem_zalloc(st.tensor[0].count, sizeof *s->norm, e);
-    if (!s->norm)
-        goto out;
-    memcpy(s->norm, st.tensor[0].data, st.tensor[0].bytes);
-    for (int i = 1; i < PARTS; i++)
-        memcpy(text[i], st.tensor[i].data, SHA256_HEX - 1);
-    sum_states(s, sum);
-    if (strcmp(sum, is)) {
-        err_set(e, RC_DATA, "'%s' is damaged: it does not have its checksum; make it again with --save-ref", path);
-        goto out;
+    if (states_read_head(s, file.head, path, e)) {
+        chunks_release(&file);
+        return -1;
     }
-    ret = 0;
-    goto out;
-other:
-    err_set(e, RC_DATA, "'%s' is not a file of reference states; --save-ref makes one", path);
-out:
-    st_close(&st);
-    if (ret)
-        states_release(s);
-    return ret;
+    s->file = file;
+    s->first = mem_zalloc(file.n + 1, sizeof *s->first, e);
+    if (!s->first)
+        goto fail;
+    for (size_t i = 0; i < file.n; i++) {
+        if (states_chunk_tokens(s, &file.chunk[i], i + 1, path, &n, e))
+            goto fail;
+        s->first[i + 1] = s->first[i] + n;
+    }
+    if (s->first[file.n] == s->tokens) {
+        chunks_digest(&file, s->digest);
+        return 0;
+    }
+    err_set(e, RC_DATA, "'%s' has %zu tokens, and its header promises %zu; %s", path, s->first[file.n], s->tokens,
+            states_type.remedy);
+fail:
+    states_release(s);
+    return -1;
+}
+
+/* n rows of one chunk, from its row `row` on. */
+static void chunk_rows(const struct states *s, size_t chunk, size_t row, size_t n, float *out, float *lse, int32_t *argmax)
+{
+    size_t tokens = s->first[chunk + 1] - s->first[chunk], width = dtype_bytes(s->dtype);
+    const uint8_t *x = s->file.chunk[chunk].data, *sums = x + tokens * s->hidden * width;
+
+    x += row * s->hidden * width;
+    if (s->dtype == DT_F32)
+        memcpy(out, x, n * s->hidden * width);
+    else
+        for (size_t i = 0; i < n * s->hidden; i++) {
+            uint16_t h;
+
+            memcpy(&h, x + 2 * i, sizeof h);
+            out[i] = bf16_to_f32(h);
+        }
+    memcpy(lse, sums + row * sizeof *lse, n * sizeof *lse);
+    memcpy(argmax, sums + tokens * sizeof *lse + row * sizeof *argmax, n * sizeof *argmax);
+}
+
+void states_rows(const struct states *s, size_t first, size_t n, float *out, float *lse, int32_t *argmax)
+{
+    size_t chunk = 0;
+
+    if (!s->kept) {
+        memcpy(out, s->norm + first * s->hidden, n * s->hidden * sizeof *out);
+        return;
+    }
+    for (size_t high = s->file.n; high - chunk > 1;) {
+        size_t middle = chunk + (high - chunk) / 2;
+
+        *(s->first[middle] <= first ? &chunk : &high) = middle;
+    }
+    for (size_t done = 0, k; done < n; done += k, chunk++) {
+        k = s->first[chunk + 1] - (first + done);
+        k = k < n - done ? k : n - done;
+        chunk_rows(s, chunk, first + done - s->first[chunk], k, out + done * s->hidden, lse + done, argmax + done);
+    }
 }
 
 void states_release(struct states *s)
 {
     free(s->norm);
+    free(s->first);
+    chunks_release(&s->file);
     *s = (struct states){0};
 }

@@ -1,42 +1,62 @@
 /*
  * states.h - what a reference computed, kept
  *
- * A reference is kept as the head's input (final norm output, fp32), from which its logits are made again chunk by chunk:
- * 4 * hidden bytes a token instead of 4 * vocab.
+ * A reference is kept as the head's input (final norm output), from which its logits are made again chunk by chunk: hidden
+ * numbers a token instead of a vocabulary's.  In memory they are fp32 and exact; a file (octet-states(5)) has them in bf16
+ * or fp32, with the log-sum-exp and the argmax of every row of logits.
  */
 #ifndef COMMON_MODEL_STATES_H
 #define COMMON_MODEL_STATES_H
 
 #include "common/base/progress.h"
-#include "common/model/model.h"
+#include "common/io/chunks.h"
 #include "common/io/samples.h"
+#include "common/model/origin.h"
 
 /* The head's input of every token of a sample set under one model. */
 struct states {
-    size_t tokens, hidden;
-    float *norm;                    /* [tokens, hidden] */
+    size_t tokens, hidden, vocab;
+    enum dtype dtype;               /* DT_F32 or DT_BF16 */
     char model[SHA256_HEX];         /* ckpt_digest() of the model they come from */
     char samples[SHA256_HEX];       /* states_samples_digest() of the samples */
     char head[SHA256_HEX];          /* of the head's weight tensor, which turns states into logits */
+    struct origin origin;           /* of the model; of the samples where it has none */
+    bool kept;                      /* they are in a file */
+    char digest[SHA256_HEX];        /* of that file; "" otherwise */
+    /* private */
+    float *norm;                    /* [tokens, hidden], when they are in memory */
+    struct chunks file;
+    size_t *first;                  /* [file.n + 1]: token that a chunk begins with */
 };
 
 /*
  * SHA-256 of samples.digest of their stream and of which of its samples these are: shards of one stream differ.
  */
-void states_samples_digest(const struct sample *sample, size_t n, const char *stream_digest, char hex[SHA256_HEX]);
+void states_samples_digest(const struct samples *s, char hex[SHA256_HEX]);
 
-/* Forward n samples of a stream and keep what enters the head.  Release s afterwards, also after a failure. */
-int states_make(struct states *s, struct model *m, const struct sample *sample, size_t n, const char *stream_digest,
-                size_t rows, struct progress *p, struct err *e);
+/* Forward the samples and hold what enters the head.  Release s afterwards, also after a failure. */
+int states_make(struct states *s, struct model *m, const struct samples *samples, size_t rows, struct progress *p,
+                struct err *e);
+
+/*
+ * The same into a file, batch by batch, as bf16 or fp32: memory holds one batch.  What is written so far is PATH.part, which
+ * becomes PATH when all is there.  A PATH.part that an earlier, equal call left is gone on with; one of anything else
+ * is begun anew.  A PATH that is there is used when it holds just this, and else replaced only under -f.  remark: one line
+ * about that for a person, "" when there is nothing to say.  -1 also when logits are not finite.
+ */
+enum { STATES_REMARK = 512 };
+int states_save(const char *path, enum dtype dtype, struct model *m, const struct samples *samples, size_t rows,
+                struct progress *p, char remark[STATES_REMARK], struct err *e);
+
+/* Open a file and check all of it.  Release s afterwards, also after a failure. */
+int states_open(struct states *s, const char *path, struct err *e);
 void states_release(struct states *s);
 
 /*
- * A file of states: a safetensors file of the F32 tensor "states" [tokens, hidden] and the U8 tensors "model", "samples"
- * and "head", the digests as text, and "sum", the SHA-256 of the data of the four.  states_load() checks all of it;
- * states_save() replaces an existing file only under -f.
+ * Rows first .. first + n, in range, as fp32: out [n, hidden].  Where s->kept, lse [n] and argmax [n] are of the logits of
+ * the states before they were rounded to s->dtype.
  */
-int states_save(const struct states *s, const char *path, struct err *e);
-int states_load(struct states *s, const char *path, struct err *e);
+void states_rows(const struct states *s, size_t first, size_t n, float *out, float *lse, int32_t *argmax);
 
 /* SHA-256 of the bytes of the tensor that m's head multiplies by. */
 void states_head_digest(const struct model *m, char hex[SHA256_HEX]);

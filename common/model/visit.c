@@ -18,7 +18,11 @@ int visit_batches(struct model *m, const struct sample *sample, size_t n, size_t
         size_t first;
 
         more = feed_next(f, &b, &first, e);
-        if (more == 1 && (walk_init(&w, m, &b, v->keep, e) || walk_forward(&w, 0, e) || v->batch(v, &w, first, e)))
+        if (more == 1) {
+            more = walk_init(&w, m, &b, v->keep, e) ? -1 : 1;
+            w.tap = v->tap;
+        }
+        if (more == 1 && (walk_forward(&w, 0, e) || (v->batch && v->batch(v, &w, first, e))))
             more = -1;
         if (more == 1)
             progress_add(p, b.samples);
@@ -116,4 +120,31 @@ int visit_fault(struct model *m, const struct sample *s, struct visit_fault *f, 
     walk_release(&w);
     batch_release(&b);
     return ret;
+}
+
+void faults_add(struct faults *f, size_t sample, size_t position)
+{
+    if (f->count++ == 0) {
+        f->sample = sample;
+        f->position = position;
+    }
+}
+
+int faults_report(const struct faults *f, struct model *m, const struct sample *sample, bool against, struct err *e)
+{
+    const struct sample *s = &sample[f->sample];
+    struct visit_fault fault;
+    char more[64] = "";
+
+    if (f->count == 0)
+        return 0;
+    if (visit_fault(m, s, &fault, e))
+        return -1;
+    if (f->count > 1)
+        snprintf(more, sizeof more, ", and of %zu more positions", f->count - 1);
+    if (fault.module)
+        return err_set(e, RC_DATA, "the logits of '%s' are not finite: sample '%s', position %zu%s; it begins in the %s of %s, "
+                       "row %zu", m->weights.ckpt.dir, s->id, f->position, more, fault.side, fault.module, fault.row);
+    return err_set(e, RC_DATA, "the logits of %s are not finite: sample '%s', position %zu%s",
+                   against ? "the reference" : m->weights.ckpt.dir, s->id, f->position, more);
 }

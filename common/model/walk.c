@@ -1,4 +1,8 @@
-/* walk.c - the forward and the backward pass, stage by stage, with taps on every linear module */
+/*
+ * walk.c - the forward and the backward pass, stage by stage, with taps on every linear module
+ *
+ * It is over 600 lines because both passes share the private buffers of a block.
+ */
 #include "common/model/walk.h"
 
 #include <math.h>
@@ -314,6 +318,26 @@ static int project_qkv(struct walk *w, const struct stage *s, struct acts *a, st
                : 0;
 }
 
+/*
+ * Keys and values that a language layer's queries see: as an FP8 KV cache gives them back (all of them, since engines read
+ * what they stored), behind those of the walks before.
+ */
+static int keep_kv(struct walk *w, const struct stage *s, const struct acts *a, struct kv_rows *kv, struct err *e)
+{
+    const struct kv_scale *scale = w->m->kv ? &w->m->kv[s->block] : NULL;
+    struct backend *be = w->m->be;
+
+    if (w->tap && w->tap->kv && w->tap->kv(w->tap, s, a->kr, a->v, a->rows, e))
+        return -1;
+    if (scale) {
+        be->round_fp8(be, a->kr, a->kr, a->rows * a->kv_dim, scale->k);
+        be->round_fp8(be, a->v, a->v, a->rows * a->kv_dim, scale->v);
+    }
+    if (w->cache)
+        *kv = kv_cache_append(w->cache, s->block, a->kr, a->v, a->rows);
+    return 0;
+}
+
 /* A block of either tower up to its last product; the caller adds the residual x1 + d. */
 static int block(struct walk *w, const struct stage *s, struct acts *a, const void *x, struct err *e)
 {
@@ -327,8 +351,8 @@ static int block(struct walk *w, const struct stage *s, struct acts *a, const vo
         return -1;
     be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd, false);
     be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd, false);
-    if (w->cache && s->kind == STAGE_TEXT)
-        kv = kv_cache_append(w->cache, s->block, a->kr, a->v, a->rows);
+    if (s->kind == STAGE_TEXT && keep_kv(w, s, a, &kv, e))
+        return -1;
     be->attention(be, t, a->o, a->lse, a->qr, kv.k, kv.v);
     if (apply(w, s->o, a->a, a->o, a->rows, e))
         return -1;

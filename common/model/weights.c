@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "common/base/fp8.h"
+#include "common/base/int8.h"
 #include "common/base/mem.h"
 #include "common/quant/tensor.h"
-#include "common/model/quantspec.h"
+#include "common/model/weights_scales.h"
 
-enum { NAME_BYTES = 160, CHUNK = 1 << 16 };
+enum { CHUNK = 1 << 16 };
 
 static bool begins(const char *s, const char *prefix)
 {
@@ -67,8 +68,7 @@ static int list_names(struct weights *w, struct err *e)
     return 0;
 }
 
-/* "MODULE.SUFFIX", or NULL when there is none. */
-static struct weights_name *find(const struct weights *w, const char *module, const char *suffix)
+struct weights_name *weights_lookup(const struct weights *w, const char *module, const char *suffix)
 {
     char name[NAME_BYTES];
     struct weights_name key = {.name = name};
@@ -80,7 +80,7 @@ static struct weights_name *find(const struct weights *w, const char *module, co
 
 const struct st_tensor *weights_find(const struct weights *w, const char *canonical)
 {
-    const struct weights_name *n = find(w, canonical, "");
+    const struct weights_name *n = weights_lookup(w, canonical, "");
 
     return n ? n->tensor : NULL;
 }
@@ -118,16 +118,21 @@ static int check_shape(const struct weights *w, const struct st_tensor *t, const
                    shape_text(want, sizeof want, shape, ndim));
 }
 
-static bool is_float(enum dtype t)
+bool weights_is_float(enum dtype t)
 {
     return t == DT_BF16 || t == DT_F16 || t == DT_F32;
 }
 
-/* The tensor MODULE.SUFFIX, which has to be there in that shape.  codes: FP8 will do, too. */
+bool weights_is_codes(enum dtype t)
+{
+    return t == DT_F8_E4M3 || t == DT_I8;
+}
+
+/* The tensor MODULE.SUFFIX, which has to be there in that shape.  codes: FP8 and INT8 will do, too. */
 static const struct st_tensor *take(struct weights *w, const char *module, const char *suffix,
                                     const size_t *shape, size_t ndim, bool codes, struct err *e)
 {
-    struct weights_name *n = find(w, module, suffix);
+    struct weights_name *n = weights_lookup(w, module, suffix);
     const struct st_tensor *t;
 
     if (!n) {
@@ -141,123 +146,16 @@ static const struct st_tensor *take(struct weights *w, const char *module, const
     t = n->tensor;
     if (check_shape(w, t, shape, ndim, e))
         return NULL;
-    if (is_float(t->dtype) || (codes && t->dtype == DT_F8_E4M3))
+    if (weights_is_float(t->dtype) || (codes && weights_is_codes(t->dtype)))
         return t;
     err_set(e, RC_DATA, "'%s': tensor '%s' is %s; BF16, F16%s F32%s is read here", ckpt_file_of(&w->ckpt, t),
-            t->name, st_dtype_name(t->dtype), codes ? "," : " or", codes ? " or F8_E4M3 with scales" : "");
+            t->name, st_dtype_name(t->dtype), codes ? "," : " or", codes ? " or F8_E4M3 or I8 with scales" : "");
     return NULL;
 }
 
 static int take_vector(struct weights *w, const char *module, const char *suffix, size_t n, struct err *e)
 {
     return take(w, module, suffix, &n, 1, false, e) ? 0 : -1;
-}
-
-/* A scale: F32, one number, finite and above 0. */
-static int read_scale(struct weights *w, struct weights_name *n, float *out, struct err *e)
-{
-    const struct st_tensor *t = n->tensor;
-    float v;
-
-    n->known = true;
-    if (t->dtype != DT_F32 || t->count != 1 || t->ndim > 1)
-        return err_set(e, RC_DATA, "'%s': tensor '%s' is not one F32 number: only scales per tensor are read",
-                       ckpt_file_of(&w->ckpt, t), t->name);
-    memcpy(&v, t->data, sizeof v);
-    if (!(v > 0) || !isfinite(v))
-        return err_set(
-            e, RC_DATA,
-            "'%s': the scale '%s' is %g, it must be finite and above 0: export the checkpoint again",
-            ckpt_file_of(&w->ckpt, t), t->name, (double)v);
-    *out = v;
-    return 0;
-}
-
-/* Codes need both scales; a weight that is not codes must have none, because a loader would multiply by it.
- */
-static int read_scales(struct weights *w, struct linear_info *l, struct err *e)
-{
-    static const char *const suffix[] = {"weight_scale", "input_scale"};
-    float *const to[] = {&l->weight_scale, &l->input_scale};
-    const char *file = ckpt_file_of(&w->ckpt, l->weight);
-    const bool codes = l->weight->dtype == DT_F8_E4M3;
-
-    for (size_t i = 0; i < 2; i++) {
-        struct weights_name *n = find(w, l->name, suffix[i]);
-
-        if (!n && codes)
-            return err_set(e, RC_DATA,
-                           "'%s': tensor '%s' holds FP8 codes, but there is no '%s' for it: without its "
-                           "scales its numbers "
-                           "are meaningless; export the checkpoint again",
-                           file, l->weight->name, suffix[i]);
-        if (n && !codes)
-            return err_set(
-                e, RC_DATA,
-                "'%s': the scale '%s' stands beside '%s', which is %s and not FP8: one of them is wrong",
-                ckpt_file_of(&w->ckpt, n->tensor), n->tensor->name, l->weight->name,
-                st_dtype_name(l->weight->dtype));
-        if (n && read_scale(w, n, to[i], e))
-            return -1;
-    }
-    w->scales_applied += codes;
-    return 0;
-}
-
-/* KV-cache scales belong to k_proj and v_proj of the language model. */
-static int read_kv_scale(struct weights *w, const struct linear_info *l, struct err *e)
-{
-    struct weights_name *n = NULL;
-    float v;
-
-    if (ends(l->name, ".self_attn.k_proj"))
-        n = find(w, l->name, "k_scale");
-    else if (ends(l->name, ".self_attn.v_proj"))
-        n = find(w, l->name, "v_scale");
-    if (!n)
-        return 0;
-    w->kv_scales++;
-    return read_scale(w, n, &v, e);
-}
-
-/* What the checkpoint says about a layer against what its tensor is. */
-static int check_declared(const struct weights *w, const struct quantspec *q, const struct linear_info *l,
-                          bool tied_head, struct err *e)
-{
-    const struct st_tensor *t = l->weight;
-    const bool codes = t->dtype == DT_F8_E4M3;
-    /* No list need name these two: the format speaks of Linear modules, which a Conv3d and a tied head are
-     * not. */
-    const bool may_be_unlisted = t->ndim != 2 || tied_head;
-    char in_file[NAME_BYTES];
-
-    if (codes && !q->sources)
-        return err_set(
-            e, RC_DATA,
-            "'%s': tensor '%s' holds FP8 codes, but neither config.json nor hf_quant_config.json says that "
-            "the model is quantized",
-            ckpt_file_of(&w->ckpt, t), t->name);
-    snprintf(in_file, sizeof in_file, "%.*s", tied_head ? (int)strlen(l->name) : (int)strlen(t->name) - 7,
-             tied_head ? l->name : t->name); /* 7: ".weight" */
-    for (size_t i = 0; i < q->sources; i++) {
-        const char *by;
-
-        if (quantspec_excludes(q, i, l->name, in_file, &by, e))
-            return -1;
-        if (codes && by)
-            return err_set(
-                e, RC_DATA,
-                "'%s': '%s' holds FP8 codes, but '%s' says in '%s' ('%s') that it is not quantized",
-                ckpt_file_of(&w->ckpt, t), t->name, q->source[i].file, q->source[i].key, by);
-        if (!codes && !by && !may_be_unlisted)
-            return err_set(
-                e, RC_DATA,
-                "'%s': '%s' is %s, but '%s' does not name its layer in '%s': engines would read its bytes as "
-                "FP8 codes; export the checkpoint again",
-                ckpt_file_of(&w->ckpt, t), t->name, st_dtype_name(t->dtype), q->source[i].file,
-                q->source[i].key);
-    }
-    return 0;
 }
 
 struct walk {
@@ -275,6 +173,7 @@ static int add_linear(struct walk *k, const char *prefix, const char *leaf, size
     struct linear_info *l = &w->linear[w->linears];
     const bool is_conv = !strcmp(leaf, "patch_embed.proj");
     const bool tied_head = w->config.tied && !*prefix;
+    bool dynamic;
 
     l->name = mem_printf(e, "%s%s%s", prefix, *prefix ? "." : "", leaf);
     if (!l->name)
@@ -293,9 +192,10 @@ static int add_linear(struct walk *k, const char *prefix, const char *leaf, size
         if (!l->bias)
             return -1;
     }
-    if (read_scales(w, l, e) || read_kv_scale(w, l, e))
-        return -1;
-    return check_declared(w, &k->spec, l, tied_head, e);
+    return weights_check_form(w, &k->spec, l, tied_head, &dynamic, e) || weights_read_scales(w, l, dynamic, e) ||
+                   weights_read_kv(w, &k->spec, l, e)
+               ? -1
+               : 0;
 }
 
 /*
@@ -304,14 +204,14 @@ static int add_linear(struct walk *k, const char *prefix, const char *leaf, size
  */
 static int look_at_stray_head(struct weights *w, struct err *e)
 {
-    struct weights_name *n = find(w, "lm_head", "weight");
+    struct weights_name *n = weights_lookup(w, "lm_head", "weight");
     const struct st_tensor *t = n ? n->tensor : NULL,
                            *embed = weights_find(w, "language_model.embed_tokens.weight");
 
     if (!t || !w->config.tied)
         return 0;
     n->known = true;
-    if (!is_float(t->dtype))
+    if (!weights_is_float(t->dtype))
         return err_set(e, RC_DATA,
                        "'%s': '%s' is %s, but config.json ties the head to the embedding, so that loaders "
                        "drop it: export "
@@ -409,7 +309,8 @@ int weights_open(struct weights *w, const char *dir, struct err *e)
         mem_zalloc((c->has_vision ? 3 + 5 * c->vision.depth : 0) + 7 * c->layers + 1, sizeof *w->linear, e);
     if (!w->linear)
         goto out;
-    if ((c->has_vision && walk_vision(&k, e)) || walk_language(&k, e) || refuse_unknown(w, e))
+    if ((c->has_vision && walk_vision(&k, e)) || walk_language(&k, e) || weights_complete_kv(w, &k.spec, e) ||
+        refuse_unknown(w, e))
         goto out;
     ret = 0;
 out:
@@ -422,8 +323,11 @@ out:
 
 void weights_close(struct weights *w)
 {
-    for (size_t i = 0; i < w->linears; i++)
+    for (size_t i = 0; i < w->linears; i++) {
         free(w->linear[i].name);
+        free(w->linear[i].row_scale);
+        free(w->linear[i].pre_scale);
+    }
     free(w->linear);
     for (size_t i = 0; i < w->names; i++)
         free(w->name[i].name);
@@ -432,13 +336,26 @@ void weights_close(struct weights *w)
     *w = (struct weights){0};
 }
 
-/* Elements first..first+n; scale: of FP8 codes. */
-static int read_chunk(const struct weights *w, const struct st_tensor *t, float scale, size_t first, size_t n,
-                      float *out, struct err *e)
+static void decode_int8(const struct st_tensor *t, const struct linear_info *l, size_t first, size_t n, float *out)
 {
-    if (t->dtype != DT_F8_E4M3)
+    for (size_t i = 0, m; i < n; i += m) {
+        const size_t row = (first + i) / l->in, left = (row + 1) * l->in - (first + i);
+
+        m = n - i < left ? n - i : left;
+        int8_decode(out + i, (const int8_t *)t->data + first + i, m, l->row_scale[row]);
+    }
+}
+
+/* Elements first..first+n; l: whose codes they are, NULL when they are none. */
+static int read_chunk(const struct weights *w, const struct st_tensor *t, const struct linear_info *l, size_t first,
+                      size_t n, float *out, struct err *e)
+{
+    if (!l)
         return ckpt_read_f32(&w->ckpt, t, first, n, out, true, e);
-    fp8_decode(out, t->data + first, n, scale);
+    if (t->dtype == DT_I8)
+        decode_int8(t, l, first, n, out);
+    else
+        fp8_decode(out, t->data + first, n, l->weight_scale);
     for (size_t i = 0; i < n; i++)
         if (!isfinite(out[i]))
             return err_set(
@@ -451,25 +368,26 @@ static int read_chunk(const struct weights *w, const struct st_tensor *t, float 
 float *weights_f32(const struct weights *w, const struct st_tensor *t, struct err *e)
 {
     const size_t chunks = t->count / CHUNK + (t->count % CHUNK != 0);
-    float *out = mem_zalloc(t->count, sizeof *out, e), scale = 1;
+    const struct linear_info *l = NULL;
+    float *out = mem_zalloc(t->count, sizeof *out, e);
     size_t bad = chunks; /* the first chunk that failed: the same message whatever thread comes first */
 
     if (!out)
         return NULL;
-    for (size_t i = 0; i < w->linears && t->dtype == DT_F8_E4M3; i++)
+    for (size_t i = 0; i < w->linears && weights_is_codes(t->dtype); i++)
         if (w->linear[i].weight == t)
-            scale = w->linear[i].weight_scale;
+            l = &w->linear[i];
 #pragma omp parallel for reduction(min : bad) if (chunks > 1)
     for (size_t i = 0; i < chunks; i++) {
         const size_t first = i * CHUNK, n = t->count - first < CHUNK ? t->count - first : CHUNK;
         struct err mine = {0};
 
-        if (read_chunk(w, t, scale, first, n, out + first, &mine) && i < bad)
+        if (read_chunk(w, t, l, first, n, out + first, &mine) && i < bad)
             bad = i;
     }
     if (bad == chunks)
         return out;
-    read_chunk(w, t, scale, bad * CHUNK, t->count - bad * CHUNK < CHUNK ? t->count - bad * CHUNK : CHUNK,
+    read_chunk(w, t, l, bad * CHUNK, t->count - bad * CHUNK < CHUNK ? t->count - bad * CHUNK : CHUNK,
                out + bad * CHUNK, e);
     free(out);
     return NULL;

@@ -17,9 +17,12 @@
 struct linear_info {
     char *name; /* canonical module name, "language_model.layers.0.self_attn.q_proj" */
     size_t out, in;
-    const struct st_tensor *weight;  /* BF16, F16, F32, or F8_E4M3 in a quantized checkpoint */
+    const struct st_tensor *weight;  /* BF16, F16, F32, or F8_E4M3 or I8 in a quantized checkpoint */
     const struct st_tensor *bias;    /* NULL when it has none */
-    float weight_scale, input_scale; /* F8_E4M3 only */
+    float weight_scale, input_scale; /* F8_E4M3; I8: input_scale, 0 when activations are dynamic */
+    float *row_scale;                /* I8: [out], owned */
+    float *pre_scale;                /* I8 with a pre_quant_scale: [in], owned; else NULL */
+    float k_scale, v_scale;          /* of a k_proj, a v_proj whose attention has an FP8 KV cache; else 0 */
 };
 
 /* A tensor under its canonical name. */
@@ -36,17 +39,18 @@ struct weights {
     size_t linears;             /* a tied lm_head is in the list; its weight is the embedding's */
     struct weights_name *name;  /* sorted */
     size_t names;
-    size_t scales_applied; /* FP8 weights with both their scales */
-    size_t kv_scales; /* k_scale and v_scale tensors: checked, not applied (attention is not quantized) */
+    size_t scales_applied; /* weights in codes, which have their scales */
+    size_t kv_scales; /* of keys and of values: of all layers of the language model, or none, when the cache is 16 bits */
     bool stray_head;
 };
 
 /*
  * Open a model or checkpoint directory.  Refused: a tensor that is missing, unknown, or has another shape or
- * dtype than config.json asks for; FP8 codes without a weight_scale or an input_scale; scales that are not
- * F32, finite and above 0, or that have no codes; a layer whose tensors and whose exclude list (see
- * quantspec.h) disagree; quantization methods other than the FP8 of ModelOpt and compressed-tensors.  On failure w
- * is released and zeroed.
+ * dtype than config.json asks for; codes without a weight_scale, or without an input_scale where that is static; scales
+ * that are not F32 (pre_quant_scale: or 16 bits), finite and above 0, or that have no codes; a layer whose tensors and whose
+ * exclude list or group (see quantspec.h) disagree; KV cache scales of some layers and not all; quantization methods
+ * other than those of quantspec.h.  An FP8 KV cache that is declared and has no scales has scales of 1, as in the engines;
+ * scales that no configuration asks for are not applied, as there.  On failure w is released and zeroed.
  */
 int weights_open(struct weights *w, const char *dir, struct err *e);
 void weights_close(struct weights *w); /* safe on a zeroed struct */
@@ -56,7 +60,7 @@ const struct st_tensor *weights_find(const struct weights *w, const char *canoni
 struct linear_info *weights_linear(const struct weights *w, const char *module); /* NULL: no such module */
 
 /*
- * A whole tensor as fp32, to be freed.  FP8 codes come out multiplied by their weight_scale, never bare.  NaN
+ * A whole tensor as fp32, to be freed.  Codes come out multiplied by their weight_scale, never bare.  NaN
  * and infinities are an error that names file and tensor.
  */
 float *weights_f32(const struct weights *w, const struct st_tensor *t, struct err *e);

@@ -1,4 +1,4 @@
-/* compressed.c - what a checkpoint in compressed-tensors' FP8 layout says about itself */
+/* compressed.c - what a checkpoint in compressed-tensors' layout says about itself */
 #include "common/quant/compressed.h"
 
 #include <ctype.h>
@@ -92,7 +92,19 @@ static int listed(const struct pattern *p, size_t n, const char *name, struct er
     return ret;
 }
 
-static int check_layer(const struct pattern *p, size_t n, const struct layout_layer *l, struct err *e)
+/* What a list names: the layers that stay as they are, or those of one group. */
+struct kind {
+    enum scheme_format format;
+    bool dynamic;
+};
+
+static bool is_of(const struct layout_layer *l, const struct kind *k)
+{
+    return l->format == k->format && l->dynamic == k->dynamic;
+}
+
+static int check_layer(const struct pattern *p, size_t n, const struct layout_layer *l, const struct kind *k,
+                       struct err *e)
 {
     /* The head is listed as itself, and engines know the head. */
     const size_t spellings = strcmp(l->name, "lm_head") ? SPELLINGS : 1;
@@ -105,17 +117,18 @@ static int check_layer(const struct pattern *p, size_t n, const struct layout_la
             yes = listed(p, n, name, e);
         if (yes < 0)
             return -1;
-        if (yes == l->quantized)
-            return err_set(
-                e, RC_DATA,
-                "the list of layers that stay unquantized cannot say that '%s' is%s one of them: the "
-                "layer names of this model are too alike",
-                name, l->quantized ? " not" : "");
+        if (yes != is_of(l, k))
+            return err_set(e, RC_DATA,
+                           "the list of layers that %s cannot say that '%s' is%s one of them: the layer names "
+                           "of this model are too alike",
+                           k->format ? "share a number format" : "stay unquantized", name,
+                           is_of(l, k) ? "" : " not");
     }
     return 0;
 }
 
-static int check(const json_t *list, const struct layout_layer *layer, size_t n, struct err *e)
+static int check(const json_t *list, const struct layout_layer *layer, size_t n, const struct kind *k,
+                 struct err *e)
 {
     const size_t entries = json_array_size(list);
     struct pattern *p = mem_zalloc(entries, sizeof *p, e);
@@ -125,11 +138,23 @@ static int check(const json_t *list, const struct layout_layer *layer, size_t n,
         ret = pattern_init(&p[i], json_string_value(json_array_get(list, i)), e);
     for (size_t i = 0; i < n && ret == 0; i++)
         if (is_linear(&layer[i]))
-            ret = check_layer(p, entries, &layer[i], e);
+            ret = check_layer(p, entries, &layer[i], k, e);
     for (size_t i = 0; p && i < entries; i++)
         pattern_release(&p[i]);
     free(p);
     return ret;
+}
+
+/* Takes list over; sorted and checked, or NULL. */
+static json_t *finished(json_t *list, const struct layout_layer *layer, size_t n, const struct kind *k,
+                        struct err *e)
+{
+    list = layout_sorted(list, e);
+    if (list && check(list, layer, n, k, e)) {
+        json_decref(list);
+        return NULL;
+    }
+    return list;
 }
 
 json_t *compressed_ignore(const struct layout_layer *layer, size_t n, struct err *e)
@@ -143,8 +168,8 @@ json_t *compressed_ignore(const struct layout_layer *layer, size_t n, struct err
     for (size_t i = 0; i < n && !bad; i++) {
         const bool is_head = !strcmp(layer[i].name, "lm_head");
 
-        head |= layer[i].quantized && is_head;
-        if (layer[i].quantized || is_head || !is_linear(&layer[i]) ||
+        head |= layer[i].format && is_head;
+        if (layer[i].format || is_head || !is_linear(&layer[i]) ||
             (!part && name_scope(layer[i].name) == SCOPE_VISION))
             continue;
         entry_of(layer[i].name, entry);
@@ -158,26 +183,103 @@ json_t *compressed_ignore(const struct layout_layer *layer, size_t n, struct err
         json_decref(list);
         return NULL;
     }
-    list = layout_sorted(list, e);
-    if (list && check(list, layer, n, e)) {
-        json_decref(list);
+    return finished(list, layer, n, &(struct kind){FORMAT_NONE, false}, e);
+}
+
+/* One expression per group of layers. */
+static json_t *targets(const struct layout_claim *c, const struct kind *k, struct err *e)
+{
+    json_t *list = json_array();
+    char entry[ENTRY_BYTES];
+
+    for (size_t i = 0; i < c->n; i++) {
+        if (!is_of(&c->layer[i], k))
+            continue;
+        entry_of(c->layer[i].name, entry);
+        if (json_push(list, json_string(entry), e)) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return finished(list, c->layer, c->n, k, e);
+}
+
+/* One side of a product, symmetric. */
+static json_t *numbers(const char *type, const char *strategy, bool dynamic)
+{
+    return json_pack("{s:i,s:s,s:s,s:b,s:b}", "num_bits", 8, "type", type, "strategy", strategy, "symmetric", 1,
+                     "dynamic", dynamic);
+}
+
+static const char *format_of(const struct kind *k)
+{
+    return k->format == FORMAT_INT8 ? "int-quantized" : "float-quantized";
+}
+
+/* list: its targets, taken over; format NULL: that of all groups. */
+static json_t *group(const struct kind *k, json_t *list, const char *format, struct err *e)
+{
+    const bool int8 = k->format == FORMAT_INT8;
+    const char *type = int8 ? "int" : "float";
+    json_t *o = json_object();
+
+    if (json_put(o, "targets", list, e) || (format && json_put(o, "format", json_string(format), e)) ||
+        json_put(o, "weights", numbers(type, int8 ? "channel" : "tensor", false), e) ||
+        json_put(o, "input_activations", numbers(type, k->dynamic ? "token" : "tensor", k->dynamic), e)) {
+        json_decref(o);
         return NULL;
     }
-    return list;
+    return o;
 }
 
-/* One side of a product: FP8, one static scale per tensor, symmetric. */
-static json_t *numbers(void)
+/* One group is all Linear modules that are not ignored; several list their own. */
+static json_t *groups(const struct layout_claim *c, const struct kind *k, size_t n, struct err *e)
 {
-    return json_pack("{s:i,s:s,s:s,s:b,s:b}", "num_bits", 8, "type", "float", "strategy", "tensor",
-                     "symmetric", 1, "dynamic", 0);
+    json_t *all = json_object();
+
+    for (size_t i = 0; i < n; i++) {
+        char name[32];
+        json_t *list = n == 1 ? json_pack("[s]", "Linear") : targets(c, &k[i], e),
+               *one = list ? group(&k[i], list, n == 1 ? NULL : format_of(&k[i]), e) : NULL;
+
+        snprintf(name, sizeof name, "group_%zu", i);
+        if (!one || json_put(all, name, one, e)) {
+            json_decref(all);
+            return NULL;
+        }
+    }
+    return all;
 }
 
-json_t *compressed_config(const json_t *ignore, struct err *e)
+/*
+ * Where formats differ, each group says its own, and the whole that of the first: "mixed-precision", which compressed-tensors
+ * has for it, makes SGLang before August 2026 load all of it unquantized, without a word.
+ */
+json_t *compressed_config(const struct layout_claim *c, struct err *e)
 {
-    return layout_packed(json_pack("{s:s,s:s,s:s,s:{s:{s:[s],s:o,s:o}},s:O}", "quant_method",
-                                   "compressed-tensors", "format", "float-quantized", "quantization_status",
-                                   "compressed", "config_groups", "group_0", "targets", "Linear", "weights",
-                                   numbers(), "input_activations", numbers(), "ignore", ignore),
-                         e);
+    static const struct kind known[] = {{FORMAT_FP8, false}, {FORMAT_INT8, false}, {FORMAT_INT8, true}};
+    struct kind kind[sizeof known / sizeof *known];
+    json_t *o = json_object(), *config_groups;
+    size_t n = 0;
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        bool there = false;
+
+        for (size_t l = 0; l < c->n; l++)
+            there |= is_of(&c->layer[l], &known[i]);
+        if (there)
+            kind[n++] = known[i];
+    }
+    config_groups = groups(c, kind, n, e);
+    if (!config_groups || json_put(o, "quant_method", json_string("compressed-tensors"), e) ||
+        json_put(o, "format", json_string(format_of(&kind[0])), e) ||
+        json_put(o, "quantization_status", json_string("compressed"), e) ||
+        json_put(o, "config_groups", json_incref(config_groups), e) ||
+        json_put(o, "ignore", json_incref((json_t *)c->ignore), e) ||
+        (c->kv && json_put(o, "kv_cache_scheme", numbers("float", "tensor", false), e))) {
+        json_decref(o);
+        o = NULL;
+    }
+    json_decref(config_groups);
+    return o;
 }

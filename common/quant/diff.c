@@ -91,18 +91,18 @@ static bool is_code(const struct st_tensor *t)
     return t->dtype == DT_F8_E4M3 || t->dtype == DT_I8;
 }
 
-static bool is_weight_scale(const struct diff_tensor *t)
+static bool is_scale_of_codes(const struct diff_tensor *t)
 {
-    return !strcmp(t->part, "weight_scale");
+    return !strcmp(t->part, "weight_scale") || !strcmp(t->part, "pre_quant_scale");
 }
 
-/* The weight_scale of t's layer when t is a weight, else NULL. */
-static const struct diff_tensor *find_scale(const struct diff *d, const struct diff_tensor *t)
+/* That part of t's layer when t is a weight, else NULL. */
+static const struct diff_tensor *find_scale(const struct diff *d, const struct diff_tensor *t, const char *part)
 {
     const struct diff_layer *l = &d->layer[t->in];
 
     for (size_t i = l->first; i < l->first + l->n; i++)
-        if (!strcmp(t->part, "weight") && is_weight_scale(&d->tensor[i]))
+        if (!strcmp(t->part, "weight") && !strcmp(d->tensor[i].part, part))
             return &d->tensor[i];
     return NULL;
 }
@@ -128,18 +128,19 @@ static unsigned compare_stored(const struct st_tensor *a, const struct st_tensor
 
 static void compare_tensor(const struct diff *d, struct diff_tensor *t)
 {
-    const struct diff_tensor *scale = find_scale(d, t);
+    const struct diff_tensor *scale = find_scale(d, t, "weight_scale"), *pre = find_scale(d, t, "pre_quant_scale");
     struct diff_side side[2];
 
     t->what = compare_stored(t->t[0], t->t[1]);
     if (t->what & (DIFF_ONLY_A | DIFF_ONLY_B))
         return;
-    if (scale && is_code(t->t[0]) && is_code(t->t[1]) && compare_stored(scale->t[0], scale->t[1]))
+    if (is_code(t->t[0]) && is_code(t->t[1]) &&
+        ((scale && compare_stored(scale->t[0], scale->t[1])) || (pre && compare_stored(pre->t[0], pre->t[1]))))
         t->what |= DIFF_SCALE;
     if (!t->what)
         return;
     for (size_t s = 0; s < 2; s++)
-        side[s] = (struct diff_side){d->ckpt[s], t->t[s], scale ? scale->t[s] : NULL};
+        side[s] = (struct diff_side){d->ckpt[s], t->t[s], scale ? scale->t[s] : NULL, pre ? pre->t[s] : NULL};
     diff_compare_values(side, &t->values);
 }
 
@@ -168,7 +169,7 @@ static void sum_up(struct diff *d)
         d->tensors_only[0] += t->what == DIFF_ONLY_A;
         d->tensors_only[1] += t->what == DIFF_ONLY_B;
         d->layers_differ += !l->differing++;
-        if (!t->values.known || is_weight_scale(t))
+        if (!t->values.known || is_scale_of_codes(t))
             continue;
         not_finite = l->values.not_finite + t->values.not_finite;
         if (!l->values.known || diff_relative(&t->values) > diff_relative(&l->values))

@@ -19,12 +19,13 @@ enum diff_what {
     DIFF_DTYPE = 4,
     DIFF_SHAPE = 8,
     DIFF_BYTES = 16, /* same dtype and shape */
-    DIFF_SCALE = 32, /* codes: the weight_scale that they are multiplied by */
+    DIFF_SCALE = 32, /* codes: the weight_scale or pre_quant_scale that they are multiplied by */
 };
 
 /*
- * Two tensors as numbers: codes (F8_E4M3, I8) times their weight_scale, one per tensor or one per row.  Not
- * known for other shapes, whole numbers, and codes without such a scale: without it they mean nothing.
+ * Two tensors as numbers: codes (F8_E4M3, I8) times their weight_scale, one per tensor or one per row, and times their
+ * pre_quant_scale, one per column: so they compare with the weight that they were made of.  Smoothing that a norm carries
+ * is not undone.  Not known for other shapes, whole numbers, and codes without such a scale: without it they mean nothing.
  */
 struct diff_values {
     bool known;
@@ -47,7 +48,7 @@ struct diff_layer {
     size_t first, n;  /* its tensors */
     size_t differing; /* of those */
     struct diff_values
-        values; /* of the differing tensor with the largest max_abs / amax; weight_scale aside */
+        values; /* of the differing tensor with the largest max_abs / amax; scales of codes aside */
 };
 
 enum { DIFF_FILES = 2 };
@@ -78,21 +79,21 @@ bool diff_any(const struct diff *d);
 /* max_abs / amax; 0 when both are 0. */
 double diff_relative(const struct diff_values *v);
 
-/* One side of a pair.  scale: the weight_scale of codes, or NULL. */
+/* One side of a pair.  scale, pre: the weight_scale and pre_quant_scale of codes, or NULL. */
 struct diff_side {
     const struct ckpt *ckpt;
-    const struct st_tensor *t, *scale;
+    const struct st_tensor *t, *scale, *pre;
 };
 
 /* The numbers of two tensors, chunk by chunk. */
 void diff_compare_values(const struct diff_side side[2], struct diff_values *v);
 
 /*
- * What two schemes let one expect of the checkpoints made from them.  A layer has to differ (weight,
- * weight_scale or input_scale) when only one scheme quantizes it, or when its ranges lead to other scales; it
- * has to be equal in everything when both say the same.  Where schemes differ in rounding alone, either will
- * do.  Beside that, each directory has to quantize what its scheme quantizes: swapped directories differ in
- * the right layers.
+ * What two schemes let one expect of the checkpoints made from them.  A layer has to differ (weight or scales) when the
+ * schemes give it different formats, or when ranges or smoothing lead to other scales; a norm when it carries other
+ * smoothing; a KV cache when its ranges do.  It has to be equal in everything when both say the same.  Where schemes differ
+ * in rounding alone, either will do.  Beside that, each directory has to quantize what its scheme quantizes, in its format:
+ * swapped directories differ in the right layers.
  */
 enum diff_miss_kind {
     MISS_FILES_EQUAL,   /* the schemes differ, the files do not */

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "common/base/fp8.h"
+#include "common/base/int8.h"
 #include "common/quant/diff.h"
 
 enum { CHUNK = 4096 }; /* elements of either side in fp32, on the stack */
@@ -11,9 +12,10 @@ static bool is_float(const struct st_tensor *t)
     return t->dtype == DT_F32 || t->dtype == DT_BF16 || t->dtype == DT_F16;
 }
 
+/* Whether rows and columns matter. */
 static bool is_per_row(const struct diff_side *s)
 {
-    return !is_float(s->t) && s->scale->count != 1;
+    return !is_float(s->t) && (s->scale->count != 1 || s->pre);
 }
 
 static bool is_readable(const struct diff_side *s)
@@ -24,6 +26,8 @@ static bool is_readable(const struct diff_side *s)
         return true;
     if ((t->dtype != DT_F8_E4M3 && t->dtype != DT_I8) || !scale || !is_float(scale))
         return false;
+    if (s->pre && (!is_float(s->pre) || t->ndim != 2 || s->pre->count != t->shape[1]))
+        return false;
     return scale->count == 1 ||
            (t->ndim > 1 && scale->count == t->shape[0] && scale->shape[0] == t->shape[0]);
 }
@@ -32,18 +36,22 @@ static bool is_readable(const struct diff_side *s)
 static void decode(const struct diff_side *s, size_t row, size_t first, size_t n, float *out)
 {
     struct err e = {0};
-    float scale;
+    float scale, pre[CHUNK];
 
     if (is_float(s->t)) {
         ckpt_read_f32(s->ckpt, s->t, first, n, out, false, &e);
         return;
     }
-    ckpt_read_f32(s->ckpt, s->scale, is_per_row(s) ? row : 0, 1, &scale, false, &e);
+    ckpt_read_f32(s->ckpt, s->scale, s->scale->count > 1 ? row : 0, 1, &scale, false, &e);
     if (s->t->dtype == DT_F8_E4M3)
         fp8_decode(out, s->t->data + first, n, scale);
     else
+        int8_decode(out, (const int8_t *)s->t->data + first, n, scale);
+    if (s->pre) {
+        ckpt_read_f32(s->ckpt, s->pre, first % s->pre->count, n, pre, false, &e);
         for (size_t i = 0; i < n; i++)
-            out[i] = (float)(int8_t)s->t->data[first + i] * scale;
+            out[i] *= pre[i];
+    }
 }
 
 /* On bits, which sort like magnitudes and let compilers vectorise; from `inf` on: infinities and NaN. */

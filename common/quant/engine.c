@@ -85,11 +85,16 @@ static bool matches(const struct pattern *p, const char *name)
     return pattern_match(p, name, &ignored) == 1;
 }
 
+/* Names and expressions come before the class. */
 const struct facts_group *engine_target(const struct facts_source *src, const char *name)
 {
     for (size_t i = 0; i < src->groups; i++)
         for (size_t k = 0; k < src->group[i].targets; k++)
-            if (!strcmp(src->group[i].target[k].text, "Linear") || matches(&src->group[i].target[k], name))
+            if (matches(&src->group[i].target[k], name))
+                return &src->group[i];
+    for (size_t i = 0; i < src->groups; i++)
+        for (size_t k = 0; k < src->group[i].targets; k++)
+            if (!strcmp(src->group[i].target[k].text, "Linear"))
                 return &src->group[i];
     return NULL;
 }

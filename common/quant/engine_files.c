@@ -32,6 +32,12 @@ static const struct rule rules[] = {
      "a scale that is not finite and above 0"},
     {"codes-elsewhere", ENGINE_ANY, RULE_TENSOR, when_codes_elsewhere, EFFECT_WRONG, READ,
      "codes where no engine holds any"},
+    {"pre-scale", FACTS_COMPRESSED, RULE_TENSOR, when_pre_scale, EFFECT_WRONG, READ,
+     "a pre_quant_scale, for which compressed-tensors has no place: smoothing has to be folded into the norm before"},
+    {"pre-scales-differ", FACTS_MODELOPT, RULE_UNIT, when_pre_scales_differ, EFFECT_WRONG, INFERRED,
+     "members of the group read one input and multiply it by different pre_quant_scale"},
+    {"kv-incomplete", ENGINE_ANY, RULE_FILES, when_kv_incomplete, EFFECT_WRONG, INFERRED,
+     "some layers have scales for an FP8 KV cache and some have not"},
     {"kv-vision", ENGINE_ANY, RULE_TENSOR, when_kv_vision, EFFECT_WRONG, RAN,
      "a KV cache scale in the vision tower, which has no KV cache"},
 };

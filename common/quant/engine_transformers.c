@@ -30,6 +30,8 @@ static const struct rule rules[] = {
     /* Scales: parameters of shape [1] in the model's 16 bits. */
     {"scale-0d", FACTS_COMPRESSED, RULE_MODULE, when_scale_0d, EFFECT_REFUSES, RAN,
      "size mismatch: scales need the shape [1]"},
+    {"scale-1d", FACTS_COMPRESSED, RULE_MODULE, when_row_scale_1d, EFFECT_REFUSES, RAN,
+     "size mismatch: scales per row need the shape [out, 1]"},
     {"no-scale", FACTS_COMPRESSED, RULE_MODULE, when_no_weight_scale, EFFECT_WRONG, INFERRED,
      "weight_scale is missing: a report of missing keys, and a scale that nobody set"},
     {"no-scale", FACTS_COMPRESSED, RULE_MODULE, when_no_input_scale, EFFECT_WRONG, INFERRED,
@@ -37,6 +39,14 @@ static const struct rule rules[] = {
     {"scale-bf16", FACTS_COMPRESSED, RULE_MODULE, when_scale_not_bf16, EFFECT_ROUNDS, RAN,
      "scales are rounded to 16 bits, which moves weights by up to 0.4 %"},
 
+    {"pre-scale", FACTS_COMPRESSED, RULE_TENSOR, when_pre_scale, EFFECT_WRONG, RAN,
+     "reported as unexpected, and skipped: inputs are not multiplied by it"},
+    {"kv-language", FACTS_COMPRESSED, RULE_TENSOR, when_kv_projection, EFFECT_WRONG, RAN,
+     "reported as unexpected, and skipped: the KV cache has scales that nobody set"},
+    {"kv-incomplete", FACTS_COMPRESSED, RULE_FILES, when_kv_incomplete, EFFECT_WRONG, RAN,
+     "scales of the KV cache are missing: a report of missing keys, and scales that nobody set"},
+    {"kv-missing", FACTS_COMPRESSED, RULE_FILES, when_kv_missing, EFFECT_WRONG, RAN,
+     "the scales of the KV cache are missing: a report of missing keys, and scales that nobody set"},
     {"unexpected", FACTS_PLAIN | FACTS_COMPRESSED, RULE_TENSOR, when_unknown, EFFECT_NOTE, RAN,
      "reported as unexpected, and skipped"},
     {"kv-vision", FACTS_PLAIN | FACTS_COMPRESSED, RULE_TENSOR, when_kv_vision, EFFECT_NOTE, RAN,

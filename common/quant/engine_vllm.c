@@ -16,6 +16,10 @@ static const struct rule rules[] = {
      "ValueError: quant_algo is missing"},
     {"algorithm", FACTS_MODELOPT, RULE_CONFIG, when_not_fp8, EFFECT_REFUSES, RAN,
      "ValueError: of ModelOpt's 8-bit layouts it loads FP8 alone"},
+    {"inputs", FACTS_COMPRESSED, RULE_CONFIG, when_odd_int8_inputs, EFFECT_REFUSES, READ,
+     "no scheme for INT8 whose inputs have neither one static scale nor one per token"},
+    {"mixed", FACTS_COMPRESSED, RULE_CONFIG, when_mixed, EFFECT_NOTE, READ,
+     "FP8 and INT8 layers: groups have formats of their own since 0.10.2"},
 
     /* The list against the tensors. */
     {"half-listed", ENGINE_CODES, RULE_UNIT, when_half_listed, EFFECT_REFUSES, RAN,
@@ -41,6 +45,9 @@ static const struct rule rules[] = {
     {"input-scales-differ", ENGINE_CODES, RULE_UNIT, when_input_scales_differ, EFFECT_ROUNDS, READ,
      "members of the group have different input_scale: the largest serves all"},
 
+    {"scale-1d", FACTS_COMPRESSED, RULE_MODULE, when_row_scale_1d, EFFECT_REFUSES, INFERRED,
+     "the shape of scales per row is [out, 1]"},
+
     /* Tensors that no parameter waits for. */
     {"unexpected", ENGINE_ANY, RULE_TENSOR, when_unknown, EFFECT_REFUSES, RAN,
      "ValueError: there is no module or parameter named so"},
@@ -48,8 +55,16 @@ static const struct rule rules[] = {
      "ValueError: a scale of a layer that is not quantized"},
     {"kv-vision", ENGINE_ANY, RULE_TENSOR, when_kv_vision, EFFECT_REFUSES, RAN,
      "ValueError: there is no module or parameter named so"},
-    {"kv-language", ENGINE_CODES, RULE_TENSOR, when_kv_language, EFFECT_ROUNDS, RAN,
+    {"kv-language", ENGINE_CODES, RULE_TENSOR, when_kv_projection, EFFECT_ROUNDS, RAN,
      "the KV cache scale is rounded to the model's 16 bits"},
+    {"kv-language", ENGINE_CODES, RULE_TENSOR, when_kv_attention, EFFECT_ROUNDS, READ,
+     "the KV cache scale is rounded to the model's 16 bits"},
+    {"kv-missing", ENGINE_CODES, RULE_FILES, when_kv_missing, EFFECT_NOTE, RAN,
+     "the configuration asks for a quantized KV cache, whose scales are not there: 1.0 is used, with a warning"},
+    {"kv-incomplete", ENGINE_CODES, RULE_FILES, when_kv_declared_incomplete, EFFECT_WRONG, INFERRED,
+     "scales of the KV cache are missing: 1.0 is used for them"},
+    {"pre-scale", FACTS_COMPRESSED, RULE_TENSOR, when_pre_scale, EFFECT_REFUSES, INFERRED,
+     "ValueError: there is no module or parameter named so"},
     {"kv-undeclared", ENGINE_CODES, RULE_FILES, when_kv_undeclared, EFFECT_NOTE, RAN,
      "the configuration does not ask for a quantized KV cache: its scales are read, 1.0 is used"},
     {"tied-head", ENGINE_CODES, RULE_UNIT, when_tied_head_codes, EFFECT_WRONG, INFERRED,
@@ -57,8 +72,10 @@ static const struct rule rules[] = {
 
     /* Products: cutlass_scaled_mm takes multiples of 16.  Before 0.32 Triton took over, or an assertion
        failed. */
-    {"alignment", ENGINE_CODES, RULE_UNIT, when_misaligned, EFFECT_NOTE, READ,
+    {"alignment", ENGINE_CODES, RULE_UNIT, when_misaligned_fp8, EFFECT_NOTE, READ,
      "a side is not a multiple of 16: padded when loaded; versions before 0.32 are slower or fail"},
+    {"alignment", FACTS_COMPRESSED, RULE_UNIT, when_misaligned_int8, EFFECT_NOTE, INFERRED,
+     "a side is not a multiple of 16: Triton multiplies in place of CUTLASS, more slowly"},
     {"vision", FACTS_MODELOPT, RULE_UNIT, when_vision_codes, EFFECT_NOTE, RAN,
      "a quantized vision layer: versions before 0.32 do not load it in this layout"},
 };
@@ -187,6 +204,24 @@ static const char *ignored(const struct subject *s, const char *name)
     return entry;
 }
 
+/* find_matched_target(): the fused name, "Linear", then the members, which must all have a target: the first one's is it. */
+static void take_group(const struct subject *s, const char *name, struct choice *c)
+{
+    const char *member[NAME_MEMBERS_MAX];
+    const size_t members = name_members(s->unit->name, member);
+    char shard[ENGINE_NAME_BYTES];
+
+    engine_take_group(s->source, name, c);
+    if (c->group)
+        return;
+    for (size_t i = members; i-- > 0;) {
+        runtime_name(s->f, s->unit->name, member[i], shard);
+        engine_take_group(s->source, shard, c);
+        if (!c->group)
+            return;
+    }
+}
+
 /* should_ignore_layer(): of a fused layer every member is asked, unless the list has the fused name itself.
  */
 static void choose_compressed(const struct subject *s, const char *name, struct choice *c)
@@ -205,7 +240,7 @@ static void choose_compressed(const struct subject *s, const char *name, struct 
     if (n && n < s->unit->n)
         c->held = HELD_MIXED;
     else if (!c->entry)
-        engine_take_group(s->source, name, c);
+        take_group(s, name, c);
 }
 
 static void choose(const struct subject *s, struct choice *c)

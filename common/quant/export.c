@@ -1,5 +1,5 @@
 /* export.c - a model and a scheme to a quantized checkpoint: what is written where, decided beforehand */
-#include "common/quant/export.h"
+#include "common/quant/export_plan.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -7,22 +7,20 @@
 #include <sys/stat.h>
 
 #include "common/base/mem.h"
-#include "common/quant/names.h"
 
 /* Room for config.json, the index and the like. */
 enum { JSON_BYTES = 1 << 20 };
 
-static const char *after_last_dot(const char *s)
+const char *export_last(const char *s)
 {
     const char *dot = strrchr(s, '.');
 
     return dot ? dot + 1 : s;
 }
 
-/* The canonical name of the module that a tensor "X.weight" belongs to; "" for other tensors. */
-static int module_of(const char *tensor, char out[NAME_BYTES], struct err *e)
+int export_module(const char *tensor, char out[NAME_BYTES], struct err *e)
 {
-    const char *last = after_last_dot(tensor);
+    const char *last = export_last(tensor);
 
     out[0] = '\0';
     if (last == tensor || strcmp(last, "weight"))
@@ -33,12 +31,12 @@ static int module_of(const char *tensor, char out[NAME_BYTES], struct err *e)
     return 0;
 }
 
-static bool is_embedding(const char *canonical)
+bool export_is_embedding(const char *canonical)
 {
-    return !strcmp(after_last_dot(canonical), "embed_tokens");
+    return !strcmp(export_last(canonical), "embed_tokens");
 }
 
-static bool is_tied(const json_t *config)
+bool export_is_tied(const json_t *config)
 {
     const json_t *v = json_object_get(config, "tie_word_embeddings");
 
@@ -47,7 +45,7 @@ static bool is_tied(const json_t *config)
     return json_is_true(v);
 }
 
-static struct export_item *add_item(struct export_plan *p, const char *name, struct err *e)
+struct export_item *export_add_item(struct export_plan *p, const char *name, struct err *e)
 {
     struct export_item *it;
 
@@ -61,7 +59,7 @@ static struct export_item *add_item(struct export_plan *p, const char *name, str
     return it;
 }
 
-static struct export_item *find_item(const struct export_plan *p, const char *name)
+struct export_item *export_find_item(const struct export_plan *p, const char *name)
 {
     for (size_t i = 0; i < p->items; i++)
         if (!strcmp(p->item[i].out.name, name))
@@ -84,6 +82,16 @@ static int already_quantized(const struct export_plan *p, const char *how, struc
                    p->model->dir, how);
 }
 
+static bool is_scale(const char *last)
+{
+    static const char *const scales[] = {"weight_scale", "input_scale", "pre_quant_scale", "k_scale", "v_scale"};
+
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++)
+        if (!strcmp(last, scales[i]))
+            return true;
+    return false;
+}
+
 /* Every tensor of the model in the order of its files, under its hub name, as a copy. */
 static int list_tensors(struct export_plan *p, struct err *e)
 {
@@ -94,19 +102,19 @@ static int list_tensors(struct export_plan *p, struct err *e)
 
         for (size_t i = 0; i < st->tensors; i++) {
             const struct st_tensor *t = &st->tensor[i];
-            const char *last = after_last_dot(t->name);
+            const char *last = export_last(t->name);
             char canonical[NAME_BYTES], hub[NAME_BYTES];
             struct export_item *it;
 
-            if (t->dtype == DT_F8_E4M3 || !strcmp(last, "weight_scale") || !strcmp(last, "input_scale"))
+            if (t->dtype == DT_F8_E4M3 || is_scale(last))
                 return already_quantized(p, t->name, e);
             if (name_canonical(t->name, canonical, e) || name_hub(canonical, hub, e))
                 return err_prefix(e, "'%s'", st->map.path);
-            it = find_item(p, hub);
+            it = export_find_item(p, hub);
             if (it)
                 return err_set(e, RC_DATA, "'%s' holds '%s' twice, as '%s' and as '%s'", p->model->dir, hub,
                                it->src->name, t->name);
-            it = add_item(p, hub, e);
+            it = export_add_item(p, hub, e);
             if (!it)
                 return -1;
             it->src = t;
@@ -120,99 +128,19 @@ static int list_tensors(struct export_plan *p, struct err *e)
     return 0;
 }
 
-/* The weight of a selected module, with every reason why it cannot be quantized. */
-static struct export_item *find_weight(const struct export_plan *p, const struct scheme_module *m,
-                                       struct err *e)
+/* The group that reads a norm, and may fold its smoothing into it; "" for a norm that none has to itself. */
+static int group_of_norm(const struct export_plan *p, const char *norm, char out[NAME_BYTES], struct err *e)
 {
-    char hub[NAME_BYTES], tensor[NAME_BYTES + 8];
-    const char *dir = p->model->dir;
-    struct export_item *it;
+    for (size_t i = 0; i < p->items; i++) {
+        char module[NAME_BYTES], read[NAME_BYTES];
 
-    if (!name_servable(m->name)) {
-        err_set(e, RC_DATA, "the scheme selects '%s', a Conv3d that no engine loads quantized: leave it out",
-                m->name);
-        return NULL;
-    }
-    if (!strcmp(m->name, "lm_head") && is_tied(p->model->config)) {
-        err_set(e, RC_DATA, "the scheme selects 'lm_head', but '%s' ties it to the embedding: leave it out",
-                dir);
-        return NULL;
-    }
-    if (name_hub(m->name, hub, e))
-        return NULL;
-    snprintf(tensor, sizeof tensor, "%s.weight", hub);
-    it = find_item(p, tensor);
-    if (!it) {
-        snprintf(tensor, sizeof tensor, "%s.bias", hub);
-        if (find_item(p, tensor))
-            err_set(e, RC_DATA, "'%s': module '%s' has a bias, but its weight is missing", dir, m->name);
-        else
-            err_set(e, RC_DATA,
-                    "the scheme selects '%s', which '%s' does not have: it was made for another model",
-                    m->name, dir);
-        return NULL;
-    }
-    if (it->src->ndim != 2 || is_embedding(m->name)) {
-        err_set(e, RC_DATA,
-                "the scheme selects '%s', which is not a linear layer: its weight is not [out, in]", m->name);
-        return NULL;
-    }
-    if (it->src->dtype == DT_BF16 || it->src->dtype == DT_F32 ||
-        (it->src->dtype == DT_F16 && p->opts.rounding == ROUND_EXACT))
-        return it;
-    err_set(e, RC_DATA, "'%s': the weight of '%s' is %s, rounding %s takes %s", dir, m->name,
-            st_dtype_name(it->src->dtype), rounding_text(p->opts.rounding),
-            p->opts.rounding == ROUND_EXACT ? "BF16, F16 or F32" : "BF16 or F32");
-    return NULL;
-}
-
-/* Engines merge the members of a group into one matrix: all of them are FP8, or none. */
-static int check_group(const struct export_plan *p, const struct scheme_module *m, struct err *e)
-{
-    const char *member[NAME_MEMBERS_MAX];
-    const size_t n = name_members(m->name, member);
-    char sibling[2 * NAME_BYTES];
-
-    for (size_t i = 0; i < n; i++) {
-        const struct scheme_module *s;
-
-        snprintf(sibling, sizeof sibling, "%.*s%s", (int)(after_last_dot(m->name) - m->name), m->name,
-                 member[i]);
-        s = scheme_find(p->scheme, sibling);
-        if (!s || s->format != m->format)
-            return err_set(e, RC_DATA,
-                           "the scheme selects '%s' but not '%s': engines merge the two and need both",
-                           m->name, sibling);
-    }
-    return 0;
-}
-
-static int select_modules(struct export_plan *p, struct err *e)
-{
-    const struct scheme *s = p->scheme;
-
-    for (size_t i = 0; i < s->n_modules; i++) {
-        const struct scheme_module *m = &s->module[i];
-        struct export_item *it;
-
-        if (m->format == FORMAT_NONE)
+        if (p->item[i].src->ndim != 2)
             continue;
-        if (m->format != p->opts.layout->format)
-            return err_set(e, RC_DATA,
-                           "the scheme wants '%s' in %s, but the layout %s is for %s: choose another one",
-                           m->name, scheme_format_text(m->format), p->opts.layout->name,
-                           scheme_format_text(p->opts.layout->format));
-        it = find_weight(p, m, e);
-        if (!it || check_group(p, m, e))
+        if (export_module(p->item[i].out.name, module, e) || name_norm(module, read, e))
             return -1;
-        it->module = m;
-        it->scale = fp8_scale(m->weight_amax, p->opts.rounding);
-        it->out.dtype = DT_F8_E4M3;
-        it->out.bytes = it->out.count;
-        p->quantized++;
+        if (*read && !strcmp(read, norm))
+            return name_group(module, out, e);
     }
-    if (!p->quantized)
-        return err_set(e, RC_DATA, "the scheme %s quantizes nothing: there is nothing to export", s->label);
     return 0;
 }
 
@@ -232,9 +160,11 @@ static int group_of(const struct export_plan *p, const char *tensor, char out[NA
     if (name_hub(module, hub, e))
         return -1;
     snprintf(weight, sizeof weight, "%s.weight", hub);
-    it = find_item(p, weight);
-    if (!it || it->src->ndim != 2 || is_embedding(module) || !name_servable(module) ||
-        (!strcmp(module, "lm_head") && is_tied(p->model->config)))
+    it = export_find_item(p, weight);
+    if (it && it->src->ndim == 1)
+        return group_of_norm(p, module, out, e);
+    if (!it || it->src->ndim != 2 || export_is_embedding(module) || !name_servable(module) ||
+        (!strcmp(module, "lm_head") && export_is_tied(p->model->config)))
         return 0;
     return name_group(module, out, e);
 }
@@ -257,9 +187,20 @@ static size_t find_bin(const struct bin *bin, size_t bins, const char *group, si
     return i - 1;
 }
 
+/* The room for its scales counts with a weight. */
+static size_t scale_bytes(const struct export_item *it)
+{
+    const struct scheme_module *m = it->module;
+
+    if (it->kind != EXPORT_CODES)
+        return 0;
+    return sizeof(float) * ((m->format == FORMAT_INT8 ? it->out.shape[0] : 1) + !m->dynamic +
+                            (m->pre_scale && !m->folded ? m->channels : 0));
+}
+
 /*
  * One file stays one, but for by_group.  Several are filled up to shard_bytes in the order of the source, so
- * that neighbours stay together.  The room for its scales counts with a weight.
+ * that neighbours stay together.
  */
 static int assign_files(struct export_plan *p, struct err *e)
 {
@@ -271,7 +212,7 @@ static int assign_files(struct export_plan *p, struct err *e)
     p->indexed = p->model->indexed || p->opts.by_group;
     for (size_t i = 0; i < p->items; i++) {
         struct export_item *it = &p->item[i];
-        const size_t add = it->out.bytes + (it->module ? 2 * sizeof(float) : 0);
+        const size_t add = it->out.bytes + scale_bytes(it);
         char group[NAME_BYTES] = "";
 
         if (p->opts.by_group && group_of(p, it->out.name, group, e))
@@ -291,36 +232,8 @@ out:
     return ret;
 }
 
-static int add_scale(struct export_plan *p, size_t weight, const char *what, float value, struct err *e)
+static int order_items(struct export_plan *p, struct err *e)
 {
-    char *name = mem_printf(e, "%.*s%s", (int)(strlen(p->item[weight].out.name) - strlen("weight")),
-                            p->item[weight].out.name, what);
-    struct export_item *it = name ? add_item(p, name, e) : NULL;
-
-    free(name);
-    if (!it)
-        return -1;
-    it->out.dtype = DT_F32;
-    it->out.ndim = p->opts.layout->scale_ndim;
-    it->out.shape[0] = it->out.ndim;
-    it->out.count = 1;
-    it->out.bytes = sizeof(float);
-    it->scale = value;
-    it->file = p->item[weight].file;
-    return 0;
-}
-
-static int add_scales(struct export_plan *p, struct err *e)
-{
-    const size_t n = p->items;
-
-    for (size_t i = 0; i < n; i++) {
-        const struct scheme_module *m = p->item[i].module;
-
-        if (m && (add_scale(p, i, "weight_scale", p->item[i].scale, e) ||
-                  add_scale(p, i, "input_scale", fp8_scale(m->input_amax, p->opts.rounding), e)))
-            return -1;
-    }
     qsort(p->item, p->items, sizeof *p->item, compare_places);
     p->first = mem_zalloc(p->files + 1, sizeof *p->first, e);
     if (!p->first)
@@ -333,32 +246,30 @@ static int add_scales(struct export_plan *p, struct err *e)
 /* Every module that an engine may take for quantized, and the list that says which ones are not. */
 static int make_ignore(struct export_plan *p, struct err *e)
 {
-    struct layout_layer *layer = mem_zalloc(p->items, sizeof *layer, e);
-    char(*name)[NAME_BYTES] = mem_zalloc(p->items, sizeof *name, e);
-    size_t n = 0;
-    int ret = -1;
-
-    if (!layer || !name)
-        goto out;
+    p->layer = mem_zalloc(p->items, sizeof *p->layer, e);
+    p->layer_name = mem_zalloc(p->items, sizeof *p->layer_name, e);
+    if (!p->layer || !p->layer_name)
+        return -1;
     for (size_t i = 0; i < p->items; i++) {
         const struct export_item *it = &p->item[i];
+        char *name = p->layer_name[p->layers];
 
-        if (!it->src || it->src->ndim < 2)
+        if (!export_was_there(it) || it->src->ndim < 2)
             continue;
-        if (module_of(it->out.name, name[n], e))
-            goto out;
-        if (!*name[n] || (!strcmp(name[n], "lm_head") && is_tied(p->model->config)))
+        if (export_module(it->out.name, name, e))
+            return -1;
+        if (!*name || (!strcmp(name, "lm_head") && export_is_tied(p->model->config)))
             continue;
-        layer[n] = (struct layout_layer){.name = name[n], .quantized = it->module != NULL};
-        p->linears += it->src->ndim == 2 && !is_embedding(name[n]);
-        n++;
+        p->layer[p->layers] = (struct layout_layer){.name = name};
+        if (it->kind == EXPORT_CODES) {
+            p->layer[p->layers].format = it->module->format;
+            p->layer[p->layers].dynamic = it->module->dynamic;
+        }
+        p->linears += it->src->ndim == 2 && !export_is_embedding(name);
+        p->layers++;
     }
-    p->ignore = p->opts.layout->ignore(layer, n, e);
-    ret = p->ignore ? 0 : -1;
-out:
-    free(name);
-    free(layer);
-    return ret;
+    p->ignore = p->opts.layout->ignore(p->layer, p->layers, e);
+    return p->ignore ? 0 : -1;
 }
 
 /* Weights in any form, indexes, and what is written anew; names with a dot in front are not part of a model.
@@ -435,6 +346,11 @@ static int check_digest(const struct ckpt *model, const struct scheme *s, struct
     return 0;
 }
 
+bool export_was_there(const struct export_item *it)
+{
+    return it->kind <= EXPORT_NORM;
+}
+
 uint64_t export_file_bytes(const struct export_plan *p, size_t file)
 {
     uint64_t bytes = 0;
@@ -449,8 +365,8 @@ int export_plan(struct export_plan *p, const struct ckpt *model, const struct sc
                 const struct export_opts *o, struct err *e)
 {
     *p = (struct export_plan){.model = model, .scheme = s, .opts = *o};
-    if (check_digest(model, s, e) || list_tensors(p, e) || select_modules(p, e) || assign_files(p, e) ||
-        add_scales(p, e) || make_ignore(p, e) || list_extras(p, e))
+    if (check_digest(model, s, e) || list_tensors(p, e) || export_select(p, e) || assign_files(p, e) ||
+        export_add_scales(p, e) || order_items(p, e) || make_ignore(p, e) || list_extras(p, e))
         goto fail;
     for (size_t i = 0; i < p->files; i++)
         p->tensor_bytes += export_file_bytes(p, i);
@@ -467,6 +383,8 @@ void export_release(struct export_plan *p)
         free(p->extra[i]);
     free(p->extra);
     json_decref(p->ignore);
+    free(p->layer_name);
+    free(p->layer);
     for (size_t i = 0; i < p->items; i++)
         free(p->item[i].out.name);
     free(p->first);

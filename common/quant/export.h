@@ -1,10 +1,12 @@
 /*
  * export.h - a model and a scheme to a quantized checkpoint
  *
- * Of every module X that the scheme quantizes, X.weight becomes F8_E4M3 [out, in] beside X.weight_scale and
- * X.input_scale, F32, one number each; every other tensor keeps its bytes.  Names are those of the hub,
- * whatever the model's files use. The set of quantized layers equals the set that the scheme selects, or the
- * export fails. The codes do not depend on the layout.
+ * Of every module X that the scheme quantizes, X.weight becomes F8_E4M3 or I8 [out, in] beside X.weight_scale, F32, one
+ * number or one per row, and X.input_scale, F32, one number, unless inputs are scaled at run time.  Smoothing is folded
+ * into the norm before, whose weight becomes norm * pre in its own type, or kept as X.pre_quant_scale [in].  A scheme with
+ * KV ranges adds a k_scale and a v_scale, F32, to every layer of the language model.  Every other tensor keeps its bytes.
+ * Names are those of the hub, whatever the model's files use.  The set of quantized layers equals the set that the scheme
+ * selects, or the export fails.  The codes do not depend on the layout.
  */
 #ifndef COMMON_QUANT_EXPORT_H
 #define COMMON_QUANT_EXPORT_H
@@ -13,17 +15,28 @@
 #include "common/io/ckpt.h"
 #include "common/io/pool.h"
 #include "common/quant/layout.h"
+#include "common/quant/names.h"
 #include "common/quant/scheme.h"
 #include "common/quant/tensor.h"
 
 #define EXPORT_SHARD_BYTES                                                                                   \
     ((size_t)5000000000) /* of a model that is in several files: a new file begins here */
 
+enum export_kind {
+    EXPORT_COPY, /* byte for byte */
+    EXPORT_CODES,
+    EXPORT_NORM,       /* carries the smoothing of the modules that read it */
+    EXPORT_NUMBER,     /* a scale */
+    EXPORT_ROW_SCALES, /* of INT8 codes */
+    EXPORT_PRE_SCALE,
+};
+
 struct export_item {
-    struct st_tensor out;               /* as written: name (owned), dtype, shape, bytes */
-    const struct st_tensor *src;        /* where the values come from; NULL for a scale */
-    const struct scheme_module *module; /* NULL: copied byte for byte */
-    float scale;                        /* of a scale: its value; of a quantized weight: its scale */
+    struct st_tensor out; /* as written: name (owned), dtype, shape, bytes */
+    enum export_kind kind;
+    const struct st_tensor *src;        /* where the values come from; NULL: EXPORT_NUMBER and EXPORT_PRE_SCALE */
+    const struct scheme_module *module; /* NULL: EXPORT_COPY and EXPORT_NUMBER */
+    float scale;                        /* EXPORT_NUMBER: its value; EXPORT_CODES in FP8: theirs */
     size_t file;
 };
 
@@ -32,8 +45,8 @@ struct export_opts {
     enum rounding rounding;
     size_t shard_bytes; /* 0: EXPORT_SHARD_BYTES */
     /*
-     * One file for each group of modules that a scheme takes or leaves as one, with their biases and scales,
-     * and files for the rest: checkpoints of one model then differ in the files of the groups in which their
+     * One file for each group of modules that a scheme takes or leaves as one, with their biases, scales and the norm
+     * that may carry their smoothing, and files for the rest: checkpoints of one model then differ in the files of the groups in which their
      * schemes do.
      */
     bool by_group;
@@ -49,6 +62,9 @@ struct export_plan {
     size_t *first; /* [files + 1]: the first item of each file, and the end */
     size_t files, quantized;
     size_t linears; /* modules that could be: linear layers, tied lm_head not counted */
+    struct layout_layer *layer; /* every module that an engine may take for quantized */
+    char (*layer_name)[NAME_BYTES];
+    size_t layers;
     json_t *ignore; /* layout.ignore() */
     char **extra;   /* other files of the model directory that come along, sorted */
     size_t extras;
@@ -78,6 +94,9 @@ struct export_target {
 int export_write(const struct export_plan *p, const struct export_target *to, struct pool_use *use,
                  struct progress *progress, struct err *e);
 size_t export_steps(const struct export_plan *p, const struct export_target *to);
+
+/* Whether the tensor is there in the model, too, in whatever form. */
+bool export_was_there(const struct export_item *it);
 
 /* The bytes of one file of tensors, at most. */
 uint64_t export_file_bytes(const struct export_plan *p, size_t file);

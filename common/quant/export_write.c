@@ -7,13 +7,10 @@
 
 #include "common/base/mem.h"
 #include "common/io/outdir.h"
-#include "common/quant/export.h"
+#include "common/quant/export_plan.h"
 
 /* Weights may exceed their range by what a range taken in bf16 lost, and by no more. */
 #define RANGE_SLACK (1.0f + 0x1p-8f)
-
-/* Codes are made and written this many at a time. */
-enum { CHUNK = 1 << 22 };
 
 /* How often a file is put into the pool again when it is gone before the checkpoint has a link to it. */
 enum { ATTEMPTS = 5 };
@@ -26,7 +23,7 @@ static char *file_name(const struct export_plan *p, size_t file, struct err *e)
     return mem_printf(e, "model-%05zu-of-%05zu.safetensors", file + 1, p->files);
 }
 
-/* A file of tensors in the making, and room for CHUNK codes. */
+/* A file of tensors in the making, and room for EXPORT_CHUNK codes. */
 struct sink {
     FILE *f;
     const char *path;
@@ -38,45 +35,117 @@ static int write_bytes(const struct sink *to, const void *data, size_t n, struct
     return n && fwrite(data, 1, n, to->f) != n ? err_sys(e, "cannot write '%s'", to->path) : 0;
 }
 
-static int write_codes(const struct export_plan *p, const struct export_item *it, const struct sink *to,
-                       struct err *e)
+static int write_fp8(const struct export_plan *p, const struct export_item *it, const struct sink *to,
+                     struct err *e)
 {
     const struct st_tensor *t = it->src;
     float amax;
 
     if (tensor_amax(t->data, t->dtype, t->count, t->name, &amax, e))
-        return err_prefix(e, "'%s'", ckpt_file_of(p->model, t));
+        return -1;
     if (!(amax <= it->module->weight_amax * RANGE_SLACK))
         return err_set(e, RC_DATA,
-                       "tensor '%s' of '%s' reaches %g, but the scheme's range of it is %g: the scheme was "
-                       "made for another model",
-                       t->name, ckpt_file_of(p->model, t), (double)amax, (double)it->module->weight_amax);
-    for (size_t i = 0; i < t->count; i += CHUNK) {
-        const size_t n = t->count - i < CHUNK ? t->count - i : CHUNK;
+                       "tensor '%s' reaches %g, but the scheme's range of it is %g: the scheme was made for another "
+                       "model",
+                       t->name, (double)amax, (double)it->module->weight_amax);
+    for (size_t i = 0; i < t->count; i += EXPORT_CHUNK) {
+        const size_t n = t->count - i < EXPORT_CHUNK ? t->count - i : EXPORT_CHUNK;
 
         if (tensor_encode(t->data + i * dtype_bytes(t->dtype), t->dtype, n, it->scale, p->opts.rounding,
-                          to->code, t->name, e))
-            return err_prefix(e, "'%s'", ckpt_file_of(p->model, t));
-        if (write_bytes(to, to->code, n, e))
+                          to->code, t->name, e) ||
+            write_bytes(to, to->code, n, e))
             return -1;
     }
     return 0;
 }
 
+/* little endian, as files have it */
+static int write_words(const struct sink *to, const float *x, size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t bits = f32_bits(x[i]);
+        const uint8_t le[] = {(uint8_t)bits, (uint8_t)(bits >> 8), (uint8_t)(bits >> 16), (uint8_t)(bits >> 24)};
+
+        if (write_bytes(to, le, sizeof le, e))
+            return -1;
+    }
+    return 0;
+}
+
+/* n numbers as a tensor of that type. */
+static int write_floats(const struct sink *to, const float *x, size_t n, enum dtype dtype, struct err *e)
+{
+    if (dtype == DT_F32)
+        return write_words(to, x, n, e);
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t half = dtype == DT_BF16 ? bf16_from_f32(x[i]) : f16_from_f32(x[i]);
+        const uint8_t le[] = {(uint8_t)half, (uint8_t)(half >> 8)};
+
+        if (write_bytes(to, le, sizeof le, e))
+            return -1;
+    }
+    return 0;
+}
+
+/* The scales of the rows, or the codes that they give. */
+static int write_int8(const struct export_plan *p, const struct export_item *it, const struct sink *to,
+                      struct err *e)
+{
+    const struct st_tensor *w = it->src;
+    const struct smooth smooth = {it->module->pre_scale, it->module->own_scale, it->module->folded};
+    const struct tensor_rows t = {.w = w->data,
+                                  .dtype = w->dtype,
+                                  .rows = w->shape[0],
+                                  .cols = w->shape[1],
+                                  .smooth = smooth.pre ? &smooth : NULL,
+                                  .rounding = p->opts.rounding,
+                                  .name = w->name};
+    const size_t most = t.cols ? EXPORT_CHUNK / t.cols : t.rows; /* find_weight() keeps it above 0 */
+    float *scale = mem_zalloc(t.rows, sizeof *scale, e);
+    int ret = scale ? tensor_row_scales(&t, scale, e) : -1;
+
+    if (ret == 0 && it->kind == EXPORT_ROW_SCALES)
+        ret = write_words(to, scale, t.rows, e);
+    for (size_t i = 0; i < t.rows && ret == 0 && it->kind == EXPORT_CODES; i += most) {
+        const size_t n = t.rows - i < most ? t.rows - i : most;
+
+        ret = tensor_encode_rows(&t, scale, i, n, (int8_t *)to->code, e) || write_bytes(to, to->code, n * t.cols, e)
+                  ? -1
+                  : 0;
+    }
+    free(scale);
+    return ret;
+}
+
+static int write_norm(const struct export_plan *p, const struct export_item *it, const struct sink *to,
+                      struct err *e)
+{
+    const struct st_tensor *t = it->src;
+    float *x = mem_zalloc(t->count, sizeof *x, e);
+    int ret = x ? ckpt_read_f32(p->model, t, 0, t->count, x, true, e) : -1;
+
+    if (ret == 0) {
+        int8_fold(x, x, it->module->pre_scale, t->count, t->dtype);
+        ret = write_floats(to, x, t->count, t->dtype, e);
+    }
+    free(x);
+    return ret;
+}
+
 static int write_item(const struct export_plan *p, const struct export_item *it, const struct sink *to,
                       struct err *e)
 {
-    uint32_t bits;
-    uint8_t le[4];
+    int ret = -1;
 
-    if (it->module)
-        return write_codes(p, it, to, e);
-    if (it->src)
-        return write_bytes(to, it->src->data, it->src->bytes, e);
-    bits = f32_bits(it->scale);
-    for (int i = 0; i < 4; i++)
-        le[i] = (uint8_t)(bits >> 8 * i);
-    return write_bytes(to, le, sizeof le, e);
+    switch (it->kind) {
+    case EXPORT_COPY: return write_bytes(to, it->src->data, it->src->bytes, e);
+    case EXPORT_NUMBER: return write_words(to, &it->scale, 1, e);
+    case EXPORT_PRE_SCALE: return write_floats(to, it->module->pre_scale, it->out.count, it->out.dtype, e);
+    case EXPORT_NORM: return write_norm(p, it, to, e);
+    case EXPORT_ROW_SCALES: ret = write_int8(p, it, to, e); break;
+    case EXPORT_CODES: ret = (it->module->format == FORMAT_INT8 ? write_int8 : write_fp8)(p, it, to, e); break;
+    }
+    return ret && e->rc == RC_DATA ? err_prefix(e, "'%s'", ckpt_file_of(p->model, it->src)) : ret;
 }
 
 /* All bytes of a file.  Several threads may do this at once, each to a sink of its own. */
@@ -139,7 +208,8 @@ static int save(const char *dir, const char *name, json_t *v, struct err *e)
 static int write_configs(const struct export_plan *p, const char *dir, struct err *e)
 {
     const struct layout *l = p->opts.layout;
-    json_t *config = json_copy(p->model->config), *inline_config = l->config(p->ignore, e);
+    const struct layout_claim claim = {p->layer, p->layers, p->ignore, p->scheme->n_kv > 0};
+    json_t *config = json_copy(p->model->config), *inline_config = l->config(&claim, e);
 
     if (!inline_config || json_put(config, "quantization_config", inline_config, e)) {
         json_decref(config);
@@ -147,7 +217,7 @@ static int write_configs(const struct export_plan *p, const char *dir, struct er
     }
     if (save(dir, "config.json", config, e))
         return -1;
-    return l->hf_config ? save(dir, "hf_quant_config.json", l->hf_config(p->ignore, e), e) : 0;
+    return l->hf_config ? save(dir, "hf_quant_config.json", l->hf_config(&claim, e), e) : 0;
 }
 
 static int copy_extras(const struct export_plan *p, const char *dir, struct err *e)
@@ -167,7 +237,7 @@ static int copy_extras(const struct export_plan *p, const char *dir, struct err 
 static int write_tensors(const struct export_plan *p, const char *dir, struct progress *progress,
                          struct err *e)
 {
-    uint8_t *code = mem_zalloc(CHUNK, 1, e);
+    uint8_t *code = mem_zalloc(EXPORT_CHUNK, 1, e);
     int ret = code ? 0 : -1;
 
     for (size_t i = 0; i < p->files && ret == 0; i++) {
@@ -205,7 +275,7 @@ static int look_up(const struct export_plan *p, const struct pool *pool, size_t 
 {
     struct sha256 sha;
     FILE *f = fopencookie(&sha, "w", (cookie_io_functions_t){.write = add_to_digest});
-    uint8_t *code = mem_zalloc(CHUNK, 1, e);
+    uint8_t *code = mem_zalloc(EXPORT_CHUNK, 1, e);
     int ret = -1;
 
     sha256_init(&sha);
@@ -260,7 +330,7 @@ static int check_room(const struct export_plan *p, const struct pool *pool, cons
     return (lacks && outdir_room_at(pool->dir, pool->dir, lacks, e)) || outdir_room(o, own, e) ? -1 : 0;
 }
 
-/* Put a file into the pool unless it is there, and a link to it into the checkpoint.  code: CHUNK bytes of
+/* Put a file into the pool unless it is there, and a link to it into the checkpoint.  code: EXPORT_CHUNK bytes of
  * room. */
 static int share(const struct export_plan *p, struct pool *pool, size_t file, const struct shared *s,
                  uint8_t *code, const char *dst, struct progress *progress, struct err *e)
@@ -294,7 +364,7 @@ static int share_tensors(const struct export_plan *p, const struct export_target
                          struct pool_use *use, struct progress *progress, struct err *e)
 {
     struct shared *s = mem_zalloc(p->files, sizeof *s, e);
-    uint8_t *code = mem_zalloc(CHUNK, 1, e);
+    uint8_t *code = mem_zalloc(EXPORT_CHUNK, 1, e);
     struct pool pool = {0};
     int ret = -1;
 
@@ -320,6 +390,19 @@ out:
     return ret;
 }
 
+/* Scales are above 0 and finite; a single one is as planned. */
+static int verify_scale(const struct ckpt *c, const struct export_item *it, const struct st_tensor *t, struct err *e)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        float scale;
+
+        if (ckpt_read_f32(c, t, i, 1, &scale, true, e) || !(scale > 0) ||
+            (it->kind == EXPORT_NUMBER && scale != it->scale))
+            return err_set(e, RC_DATA, "what was written is not what was planned: scale '%s' differs", it->out.name);
+    }
+    return 0;
+}
+
 /* What was written is opened as any reader would, and must be the plan: names, dtypes, shapes and scales. */
 static int verify(const struct export_plan *p, const char *dir, struct err *e)
 {
@@ -332,7 +415,6 @@ static int verify(const struct export_plan *p, const char *dir, struct err *e)
     for (size_t i = 0; i < p->items; i++) {
         const struct export_item *it = &p->item[i];
         const struct st_tensor *t = ckpt_find(&c, it->out.name);
-        float scale;
 
         if (!t || t->dtype != it->out.dtype || t->ndim != it->out.ndim ||
             memcmp(t->shape, it->out.shape, t->ndim * sizeof *t->shape)) {
@@ -340,11 +422,9 @@ static int verify(const struct export_plan *p, const char *dir, struct err *e)
                     it->out.name);
             goto out;
         }
-        if (!it->src && (ckpt_read_f32(&c, t, 0, 1, &scale, true, e) || !(scale > 0) || scale != it->scale)) {
-            err_set(e, RC_DATA, "what was written is not what was planned: scale '%s' differs", it->out.name);
+        if (!export_was_there(it) && verify_scale(&c, it, t, e))
             goto out;
-        }
-        quantized += t->dtype == DT_F8_E4M3;
+        quantized += t->dtype == DT_F8_E4M3 || t->dtype == DT_I8;
     }
     if (c.tensors != p->items || quantized != p->quantized ||
         !json_equal(json_object_get(json_object_get(c.config, "quantization_config"), "ignore"), p->ignore)) {

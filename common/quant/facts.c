@@ -69,12 +69,18 @@ static enum facts_part part_of(const char *last)
         enum facts_part part;
     } parts[] = {
         {"weight", PART_WEIGHT},           {"bias", PART_BIAS},        {"weight_scale", PART_WEIGHT_SCALE},
-        {"input_scale", PART_INPUT_SCALE}, {"k_scale", PART_KV_SCALE}, {"v_scale", PART_KV_SCALE}};
+        {"input_scale", PART_INPUT_SCALE}, {"k_scale", PART_KV_SCALE}, {"v_scale", PART_KV_SCALE},
+        {"pre_quant_scale", PART_PRE_SCALE}};
 
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strcmp(last, parts[i].last))
             return parts[i].part;
     return PART_UNKNOWN;
+}
+
+static bool is_linear_part(enum facts_part p)
+{
+    return p == PART_WEIGHT_SCALE || p == PART_INPUT_SCALE || p == PART_PRE_SCALE;
 }
 
 /* A tensor that the model has no place for is PART_UNKNOWN, whatever its last name. */
@@ -83,7 +89,7 @@ static void place_tensor(struct facts_tensor *t, struct facts_module *m)
     if (t->part == PART_KV_SCALE)
         return;
     if (!m || t->part == PART_UNKNOWN || (t->part == PART_BIAS && !m->is->bias) ||
-        ((t->part == PART_WEIGHT_SCALE || t->part == PART_INPUT_SCALE) && !m->is->linear)) {
+        (is_linear_part(t->part) && !m->is->linear)) {
         t->part = PART_UNKNOWN;
         return;
     }
@@ -91,7 +97,28 @@ static void place_tensor(struct facts_tensor *t, struct facts_module *m)
     *(t->part == PART_WEIGHT         ? &m->weight
       : t->part == PART_BIAS         ? &m->bias
       : t->part == PART_WEIGHT_SCALE ? &m->weight_scale
+      : t->part == PART_PRE_SCALE    ? &m->pre_scale
                                      : &m->input_scale) = t->t;
+}
+
+/* A KV cache scale of the language model is one of k_proj or v_proj, or of an attention that has them. */
+static void place_kv_scale(struct facts *f, struct facts_tensor *t, const struct place *place)
+{
+    const char *member = strrchr(t->name, '.')[1] == 'k' ? "k_proj" : "v_proj";
+    char name[NAME_BYTES], other[NAME_BYTES + 8];
+    struct place key = {.name = name};
+
+    if (name_scope(t->name) == SCOPE_VISION)
+        return;
+    snprintf(name, sizeof name, "%.*s", (int)(strrchr(t->name, '.') - t->name), t->name);
+    snprintf(other, sizeof other, "%s.%s", name, member);
+    if (!bsearch(&key, place, f->modules, sizeof *place, compare_places))
+        key.name = other;
+    if (!bsearch(&key, place, f->modules, sizeof *place, compare_places) || !name_cached(key.name) ||
+        strcmp(strrchr(key.name, '.') + 1, member))
+        t->part = PART_UNKNOWN;
+    else
+        f->kv_scales++;
 }
 
 static int compare_tensors(const void *a, const void *b)
@@ -124,6 +151,8 @@ static int place_tensors(struct facts *f, const struct place *place, struct err 
             hit = bsearch(&key, place, f->modules, sizeof *place, compare_places);
         }
         place_tensor(t, hit ? hit->module : NULL);
+        if (t->part == PART_KV_SCALE)
+            place_kv_scale(f, t, place);
     }
     if (f->tensors)
         qsort(f->tensor, f->tensors, sizeof *f->tensor, compare_tensors);
@@ -172,6 +201,7 @@ static int make_units(struct facts *f, struct err *e)
         m->held = held_of(m->weight);
         if (!m->is->linear)
             continue;
+        f->caches += name_cached(m->is->name) && !strcmp(strrchr(m->is->name, '.'), ".k_proj");
         if (name_group(m->is->name, group, e))
             return -1;
         if (!u || strcmp(u->name, group)) {

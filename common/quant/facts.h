@@ -25,7 +25,8 @@ extern const char *facts_held_text(enum facts_held h);
 struct facts_group {
     enum facts_held held; /* HELD_FP8, HELD_INT8; HELD_OTHER: ModelOpt's quant_algo says neither */
     bool channel;         /* a scale per output channel; else one per tensor */
-    bool dynamic;         /* inputs are scaled at run time: no input_scale */
+    bool dynamic;         /* inputs are scaled at run time, or not quantized: no input_scale */
+    bool odd_inputs;      /* neither one static scale nor one per token at run time */
     struct pattern *target;
     size_t targets;
 };
@@ -38,6 +39,7 @@ struct facts_source {
     const char *file, *key; /* "config.json", "ignore"; "hf_quant_config.json", "exclude_modules" */
     enum facts_layout layout;
     const char *method, *algo; /* quant_method, quant_algo; NULL: not said */
+    const char *format;        /* of compressed-tensors' groups as a whole; NULL: not said */
     bool kv;                   /* says that the KV cache is quantized */
     struct pattern *entry;     /* the list of modules that are not quantized */
     size_t entries;
@@ -50,7 +52,8 @@ enum facts_part {
     PART_BIAS,
     PART_WEIGHT_SCALE,
     PART_INPUT_SCALE,
-    PART_KV_SCALE, /* k_proj.k_scale, v_proj.v_scale, also of modules that the model has not */
+    PART_PRE_SCALE, /* pre_quant_scale */
+    PART_KV_SCALE,  /* k_scale and v_scale: of k_proj and v_proj, or of the attention; in the vision tower of anything */
     PART_UNKNOWN
 };
 
@@ -66,7 +69,7 @@ struct facts_tensor {
 
 struct facts_module {
     const struct parts_module *is;
-    const struct st_tensor *weight, *bias, *weight_scale, *input_scale; /* NULL: not in the files */
+    const struct st_tensor *weight, *bias, *weight_scale, *input_scale, *pre_scale; /* NULL: not in the files */
     enum facts_held held;
     size_t unit; /* of linear ones */
 };
@@ -92,6 +95,7 @@ struct facts {
     size_t units;
     struct facts_tensor *tensor; /* by name */
     size_t tensors;
+    size_t caches, kv_scales;       /* layers with a KV cache; scales of theirs, two a layer */
     size_t codes[SCOPE_VISION + 1]; /* linear modules in 8 bits: by enum name_scope, SCOPE_ALL of both */
     bool sized;                     /* the index has a total_size */
     uint64_t total_size, bytes;     /* what it says; what the tensors take */

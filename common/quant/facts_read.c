@@ -52,6 +52,8 @@ static int read_numbers(const json_t *o, struct facts_group *g, bool weights, co
         return -1;
     if (!weights) {
         g->dynamic = dynamic;
+        g->odd_inputs = bits != 8 || !type || strcmp(type, g->held == HELD_INT8 ? "int" : "float") ||
+                        (strategy && strcmp(strategy, dynamic ? "token" : "tensor"));
         return 0;
     }
     if (bits != 8 || !type || (strcmp(type, "float") && strcmp(type, "int")) ||
@@ -82,6 +84,7 @@ static int read_groups(struct facts_source *s, const json_t *o, const char *path
         json_t *weights, *inputs = json_object_get(v, "input_activations");
 
         g->dynamic = true; /* no input_activations: inputs are not quantized, and have no scale */
+        g->odd_inputs = !json_is_object(inputs);
         if (json_get_obj(v, "weights", &weights, path, e) || read_numbers(weights, g, true, path, e) ||
             (json_is_object(inputs) && read_numbers(inputs, g, false, path, e)) ||
             read_patterns(v, "targets", true, path, &g->target, &g->targets, e))
@@ -138,7 +141,8 @@ int facts_read_config(struct facts_source *s, const json_t *config, const char *
         return err_set(e, RC_DATA,
                        "'%s': 'quant_method' is '%s'; modelopt and compressed-tensors are checked", path,
                        s->method);
-    if (s->layout == FACTS_MODELOPT ? one_group(s, path, e) : read_groups(s, o, path, e))
+    if (s->layout == FACTS_MODELOPT ? one_group(s, path, e)
+                                    : read_groups(s, o, path, e) || json_or_str(o, "format", &s->format, path, e))
         return -1;
     return read_patterns(o, s->key, s->layout == FACTS_COMPRESSED, path, &s->entry, &s->entries, e);
 }

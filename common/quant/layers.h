@@ -16,21 +16,30 @@ enum { LAYERS_MAJOR = 1 };
 
 /* One linear module, in the order in which the model holds them: visual, language_model, lm_head. */
 struct layer_module {
-    char *name;        /* canonical */
-    size_t rows, cols; /* weight [rows, cols] = [out, in]; 0 0: not known (manifests) */
-    float weight_amax; /* largest |w| of the tensor; < 0: not known */
-    float input_amax;  /* largest |x| that entered it; < 0: no data reached it, or not known */
-    size_t tokens;     /* rows of data that entered it */
-    size_t group;      /* index into layers.group */
-    json_t *json;      /* its object as it was read, NULL when built; keys that are not ours stay there */
+    char *name;             /* canonical */
+    size_t rows, cols;      /* weight [rows, cols] = [out, in]; 0 0: not known (manifests) */
+    float weight_amax;      /* largest |w| of the tensor; < 0: not known */
+    float input_amax;       /* largest |x| that entered it; < 0: no data reached it, or not known */
+    size_t tokens;          /* rows of data that entered it */
+    float *input_channels;  /* [cols]: largest |x| of every input channel; NULL: not measured */
+    float *weight_channels; /* [cols]: largest |w| of every column of the weight; NULL: not measured */
+    float kv_amax; /* in the KV cache: k_proj's largest |k|, rotated, v_proj's |v|; < 0: not measured */
+    size_t group;  /* index into layers.group */
+    json_t *json;  /* its object as it was read, NULL when built; keys that are not ours stay there */
 };
 
-/* One way to store a group.  Cheapest first; the last one is NONE, 16 bits, score 0. */
+/*
+ * One way to store a group.  Cheapest first, FP8 before INT8; the last one is NONE, 16 bits, score 0.
+ * Optional numbers are NAN when absent.
+ */
 struct layer_choice {
-    char *label;   /* as in the documents: "FP8(effective-bits: 8.0)" */
-    double bits;   /* a weight: what stands in the label */
-    double score;  /* damage: finite, >= 0 */
-    uint64_t cost; /* weights of the group * bits / 16, rounded up */
+    char *label;         /* as in the documents: "FP8(effective-bits: 8.0)", "INT8(effective-bits: 8.0)" */
+    double bits;         /* a weight: what stands in the label */
+    double score;        /* damage: finite, >= 0 */
+    uint64_t cost;       /* weights of the group * bits / 16, rounded up */
+    double gradient;     /* score by the gradient method: sum of (g*D)^2 */
+    double kl;           /* score by the KL method: sum over all positions, in nats */
+    double predicted_kl; /* half the sum over tokens of (sum_j g*D)^2, in nats over all loss tokens */
 };
 
 /* Optional numbers are NAN when absent. */
@@ -43,15 +52,13 @@ struct layer_group {
     bool scored; /* it has choices */
     struct layer_choice *choice;
     size_t n_choices;
-    size_t weights;      /* elements: the cost of NONE; from the shapes when not scored */
-    double importance;   /* the largest score; what groups are ranked by */
-    double gradient;     /* score by the gradient method: sum of (g*D)^2 */
-    double kl;           /* score by the KL method: sum over all positions, in nats */
-    double predicted_kl; /* half the sum over tokens of (sum_j g*D)^2, in nats over all loss tokens */
-    bool has_tokens;     /* false in manifests, which do not say */
-    size_t tokens;       /* rows of data that reached it: the smallest of its members */
-    size_t rank;         /* 1-based; 0: not ranked */
-    json_t *json;        /* as it was read, NULL when built */
+    size_t weights;    /* elements: the cost of NONE; from the shapes when not scored */
+    double importance; /* the score of layers_best(); what groups are ranked by */
+    double alpha;      /* SmoothQuant's, with the least output error on the data; NAN: not searched */
+    bool has_tokens;   /* false in manifests, which do not say */
+    size_t tokens;     /* rows of data that reached it: the smallest of its members */
+    size_t rank;       /* 1-based; 0: not ranked */
+    json_t *json;      /* as it was read, NULL when built */
 };
 
 struct layers {
@@ -64,6 +71,9 @@ struct layers {
     char *rounding;                      /* "exact" or "modelopt"; NULL: not known */
     char *fused_ranges;                  /* "shared" or "own" during scoring; NULL: not known */
     char *method;                        /* "gradient" or "kl_div"; NULL: not known */
+    char *activations; /* of INT8 candidates: "static" or "dynamic"; NULL: none were scored */
+    double alpha;      /* SmoothQuant's when they were scored; NAN: without; -1: each group's own */
+    bool smooth_input; /* all groups were smoothed; false: those whose norm can carry the scale */
     struct layer_module *module;
     size_t n_modules, cap_modules;
     struct layer_group *group; /* in the order of their first members */
@@ -100,14 +110,38 @@ int layers_add(struct layers *l, const char *name, size_t rows, size_t cols, siz
 int layers_set_ranges(struct layers *l, size_t module, float weight_amax, float input_amax, size_t tokens,
                       struct err *e);
 
+/* [cols] each, finite and >= 0, copied.  input NULL: no data reached the module. */
+int layers_set_channels(struct layers *l, size_t module, const float *input, const float *weight,
+                        struct err *e);
+
+/* Of a k_proj or v_proj of the language model: finite, >= 0. */
+int layers_set_kv(struct layers *l, size_t module, float amax, struct err *e);
+
+/* SmoothQuant's alpha that serves the group best: 0..1. */
+int layers_set_alpha(struct layers *l, size_t group, double alpha, struct err *e);
+
 /*
- * The FP8 score of a group and the NONE choice beside it; a ranking is dropped.  method "gradient" or
- * "kl_div" says which of the two numbers the choices carry; the other one and predicted_kl may be NAN, and to
- * keep what a document had, pass it again.  Fails when a number is infinite or negative, or when the chosen
- * one is NAN: the message names the group.
+ * How INT8 candidates were scored: "static" or "dynamic" activations; SmoothQuant's alpha (0..1; NAN:
+ * without; -1: each group's own), of all groups (smooth_input) or of those whose norm can carry the scale,
+ * the others without; see smooth_applies().
  */
-int layers_set_score(struct layers *l, size_t group, const char *method, double gradient, double kl,
-                     double predicted_kl, struct err *e);
+int layers_set_int8(struct layers *l, const char *activations, double alpha, bool smooth_input,
+                    struct err *e);
+
+/*
+ * The score of a group in a format ("FP8", "INT8"), beside those of other formats by the same method and the
+ * NONE choice; a ranking is dropped.  method "gradient" or "kl_div" says which of the two numbers the choices
+ * carry; the other one and predicted_kl may be NAN, and to keep what a document had, pass it again.  Fails
+ * when a number is infinite or negative, or when the chosen one is NAN: the message names the group.
+ */
+int layers_set_score(struct layers *l, size_t group, const char *format, const char *method, double gradient,
+                     double kl, double predicted_kl, struct err *e);
+
+/* The least score among a group's cheapest choices; NONE when there is no other.  NULL: not scored. */
+const struct layer_choice *layers_best(const struct layer_group *g);
+
+/* Whether the choice is that format: "FP8", "INT8", "NONE". */
+bool layers_choice_is(const struct layer_choice *c, const char *format);
 
 /* Positions by canonical name; -1: there is none. */
 long layers_find_module(const struct layers *l, const char *canonical);
@@ -123,14 +157,24 @@ bool layers_group_matches(const struct layers *l, size_t group, const char *patt
 bool layers_scored(const struct layers *l); /* at least one group has choices */
 
 /*
- * Add a shard: the same model over other samples.  Ranges by max; tokens, samples and scores by sum; the
- * ranking is dropped.  Keys that this version does not know stay where both documents agree.  -1 when the two
- * differ in model, modules, choices, method, rounding or fused ranges.
+ * Add a shard: the same model over other samples.  Ranges by max, but those that a shard which reached the
+ * module did not measure are not known; tokens, samples and scores by sum; the ranking is dropped.  A group's
+ * alpha stays where both agree. Keys that this version does not know stay where both documents agree.  -1
+ * when the two differ in model, modules, choices, method, rounding, fused ranges, or in the activations and
+ * the smoothing that INT8 was scored with.
  */
 int layers_merge(struct layers *l, const struct layers *shard, struct err *e);
 
 /* Rank by this method's numbers from here on ("gradient" or "kl"): -1 when a scored group lacks them. */
 int layers_use_method(struct layers *l, const char *method, struct err *e);
+
+/*
+ * Choose between this format and NONE from here on ("FP8" or "INT8"); the ranking is dropped where there was
+ * another choice. -1 when a scored group was not scored in it.
+ */
+int layers_use_format(struct layers *l, const char *format, struct err *e);
+
+void layers_drop_ranking(struct layers *l);
 
 /*
  * The document as JSON: a new head, then everything.  from[role]: hex of each input, n pairs {role, hex}. The

@@ -63,12 +63,27 @@ static int one_of(const struct where *w, const char *key, const char *value, con
     return 0;
 }
 
+/* "smooth_alpha" that INT8 was scored with: a number, "auto" for each group's own, null for none. */
+static int read_alpha(struct layers *l, const json_t *quant, const struct where *w, struct err *e)
+{
+    const json_t *v = json_object_get(quant, "smooth_alpha");
+
+    if (json_is_string(v) && !strcmp(json_string_value(v), "auto"))
+        l->alpha = -1;
+    else if (json_is_number(v) && json_number_value(v) >= 0 && json_number_value(v) <= 1)
+        l->alpha = json_number_value(v);
+    else if (v && !json_is_null(v))
+        return err_set(e, RC_DATA, "%s: 'smooth_alpha' is neither within 0 and 1, nor \"auto\", nor null",
+                       w->text);
+    return 0;
+}
+
 static int read_meta(struct layers *l, struct err *e)
 {
     struct where at_model = where(l, "model", ""), at_samples = where(l, "samples", ""),
                  at_quant = where(l, "quantization", ""), at_scheme = where(l, "scheme", "");
     const char *id = NULL, *digest = NULL, *arch = NULL, *data = NULL, *rounding = NULL, *fused = NULL,
-               *method = NULL;
+               *method = NULL, *activations = NULL, *smooth_at = NULL;
     json_t *model, *samples, *quant, *scheme;
 
     if (section(l, "model", &model, e) || section(l, "samples", &samples, e) ||
@@ -84,19 +99,25 @@ static int read_meta(struct layers *l, struct err *e)
                     json_or_size(samples, "tokens", &l->tokens, at_samples.text, e) ||
                     json_or_size(samples, "loss_tokens", &l->loss_tokens, at_samples.text, e)))
         return -1;
-    if (quant && (json_or_str(quant, "rounding", &rounding, at_quant.text, e) ||
-                  json_or_str(quant, "fused_ranges", &fused, at_quant.text, e)))
+    if (quant &&
+        (json_or_str(quant, "rounding", &rounding, at_quant.text, e) ||
+         json_or_str(quant, "fused_ranges", &fused, at_quant.text, e) ||
+         json_or_str(quant, "activations", &activations, at_quant.text, e) ||
+         json_or_str(quant, "smooth_at", &smooth_at, at_quant.text, e) || read_alpha(l, quant, &at_quant, e)))
         return -1;
     if (scheme && json_or_str(scheme, "auto_quantize_method", &method, at_scheme.text, e))
         return -1;
     if (one_of(&at_quant, "rounding", rounding, "exact", "modelopt", e) ||
         one_of(&at_quant, "fused_ranges", fused, "shared", "own", e) ||
+        one_of(&at_quant, "activations", activations, "static", "dynamic", e) ||
+        one_of(&at_quant, "smooth_at", smooth_at, "norm", "input", e) ||
         one_of(&at_scheme, "auto_quantize_method", method, "gradient", "kl_div", e))
         return -1;
+    l->smooth_input = smooth_at && !strcmp(smooth_at, "input");
     return copy(&l->model_id, base_name(id), e) || copy(&l->model_digest, digest, e) ||
                    copy(&l->architecture, arch, e) || copy(&l->samples_digest, data, e) ||
                    copy(&l->rounding, rounding, e) || copy(&l->fused_ranges, fused, e) ||
-                   copy(&l->method, method, e)
+                   copy(&l->method, method, e) || copy(&l->activations, activations, e)
                ? -1
                : 0;
 }
@@ -112,6 +133,52 @@ static int read_amax(const json_t *obj, const char *key, const struct where *w, 
         !(v >= 0 && isfinite((float)v)))
         return err_set(e, RC_DATA, "%s: '%s' is negative or not finite: %g", w->text, key, v);
     *out = (float)v;
+    return 0;
+}
+
+/* Ranges of the input channels; absent: *out is NULL. */
+static int read_channels(const struct layer_module *m, const json_t *obj, const char *key,
+                         const struct where *w, float **out, struct err *e)
+{
+    const json_t *list = json_object_get(obj, key);
+
+    *out = NULL;
+    if (!list || json_is_null(list))
+        return 0;
+    if (!json_is_array(list) || json_array_size(list) != m->cols)
+        return err_set(e, RC_DATA, "%s: '%s' is not an array of %zu numbers, one per column", w->text, key,
+                       m->cols);
+    *out = mem_zalloc(m->cols, sizeof **out, e);
+    for (size_t c = 0; *out && c < m->cols; c++) {
+        const json_t *v = json_array_get(list, c);
+        double amax = json_number_value(v);
+
+        if (!json_is_number(v) || !(amax >= 0 && isfinite((float)amax)))
+            return err_set(e, RC_DATA, "%s: %s[%zu] is not a finite number that is not negative", w->text,
+                           key, c);
+        (*out)[c] = (float)amax;
+    }
+    return *out ? 0 : -1;
+}
+
+/* What SmoothQuant and an FP8 KV cache need, each optional. */
+static int read_more_ranges(struct layers *l, size_t index, const json_t *obj, const struct where *w,
+                            struct err *e)
+{
+    struct layer_module *m = &l->module[index];
+    struct layer_group *g = &l->group[m->group];
+    double alpha = NAN;
+    float kv;
+
+    if (read_channels(m, obj, "input_amax_per_channel", w, &m->input_channels, e) ||
+        read_channels(m, obj, "weight_amax_per_channel", w, &m->weight_channels, e) ||
+        read_amax(obj, "kv_amax", w, &kv, e) || json_or_f64(obj, "smooth_alpha", &alpha, w->text, e))
+        return -1;
+    if (!isnan(g->alpha) && alpha != g->alpha)
+        return err_set(e, RC_DATA, "%s: 'smooth_alpha' is not that of '%s'", w->text, g->name);
+    if ((kv >= 0 && layers_set_kv(l, index, kv, e)) ||
+        (!isnan(alpha) && layers_set_alpha(l, m->group, alpha, e)))
+        return err_prefix(e, "%s", w->text);
     return 0;
 }
 
@@ -137,6 +204,8 @@ static int read_module(struct layers *l, const char *name, json_t *obj, struct e
     if (layers_add(l, name, (size_t)json_integer_value(rows), (size_t)json_integer_value(cols), &index, e))
         return -1;
     l->module[index].json = json_incref(obj);
+    if (read_more_ranges(l, index, obj, &w, e))
+        return -1;
     if (weight_amax >= 0)
         return layers_set_ranges(l, index, weight_amax, input_amax, tokens, e);
     l->module[index].input_amax = tokens ? input_amax : -1;
@@ -154,6 +223,7 @@ static int read_choice(struct layer_choice *c, const json_t *label, const json_t
     bits = text ? strstr(text, tag) : NULL;
     if (!bits)
         return err_set(e, RC_DATA, "%s: a format is not of the form 'NAME(effective-bits: N)'", w->text);
+    c->gradient = c->kl = c->predicted_kl = NAN;
     c->bits = strtod(bits + strlen(tag), &end);
     if (*end != ')' || !(c->bits > 0 && c->bits <= 64))
         return err_set(e, RC_DATA, "%s: the format '%s' has no number of bits", w->text, text);
@@ -191,8 +261,8 @@ static int read_choices(struct layer_group *g, const json_t *obj, const struct w
             return -1;
         if (i && g->choice[i].cost < g->choice[i - 1].cost)
             return err_set(e, RC_DATA, "%s: the formats are not in order of cost", w->text);
-        g->importance = fmax(g->importance, g->choice[i].score);
     }
+    g->importance = layers_best(g)->score;
     none = &g->choice[n - 1];
     if (none->bits != 16 || none->score != 0 || strncmp(none->label, "NONE(", 5))
         return err_set(e, RC_DATA, "%s: the last format is not NONE with 16 bits and score 0", w->text);
@@ -204,13 +274,32 @@ static int read_choices(struct layer_group *g, const json_t *obj, const struct w
     return 0;
 }
 
-/* An optional sum: absent is NAN. */
-static int read_sum(const json_t *obj, const char *key, const struct where *w, double *out, struct err *e)
+/*
+ * Optional sums of the choices but NONE: a number when there is one, else an array beside "formats", null
+ * where it was not measured.  offset: of the member of struct layer_choice.
+ */
+static int read_sums(struct layer_group *g, const json_t *obj, const char *key, const struct where *w,
+                     size_t offset, struct err *e)
 {
-    if (json_or_f64(obj, key, out, w->text, e))
-        return -1;
-    if (!isnan(*out) && !(*out >= 0 && isfinite(*out)))
-        return err_set(e, RC_DATA, "%s: '%s' is negative or not finite: %g", w->text, key, *out);
+    const json_t *v = json_object_get(obj, key);
+    size_t n = g->n_choices - 1;
+
+    if (!v || json_is_null(v))
+        return 0;
+    if (json_is_array(v) ? json_array_size(v) != n : n != 1)
+        return err_set(e, RC_DATA, "%s: '%s' does not have a number for each of the %zu formats", w->text,
+                       key, n);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *sum = json_is_array(v) ? json_array_get(v, i) : v;
+        double x = json_number_value(sum);
+
+        if (json_is_null(sum))
+            continue;
+        if (!json_is_number(sum) || !(x >= 0 && isfinite(x)))
+            return err_set(e, RC_DATA, "%s: '%s' is not a number, negative or not finite: %g", w->text, key,
+                           x);
+        memcpy((char *)&g->choice[i] + offset, &x, sizeof x);
+    }
     return 0;
 }
 
@@ -282,8 +371,9 @@ static int read_group(struct layers *l, const char *key, json_t *obj, const json
     if (json_is_integer(json_object_get(obj, "tokens")))
         g->has_tokens = true;
     return read_choices(g, obj, &w, e) || json_or_size(obj, "tokens", &g->tokens, w.text, e) ||
-                   read_sum(obj, "gradient", &w, &g->gradient, e) || read_sum(obj, "kl", &w, &g->kl, e) ||
-                   read_sum(obj, "predicted_kl", &w, &g->predicted_kl, e)
+                   read_sums(g, obj, "gradient", &w, offsetof(struct layer_choice, gradient), e) ||
+                   read_sums(g, obj, "kl", &w, offsetof(struct layer_choice, kl), e) ||
+                   read_sums(g, obj, "predicted_kl", &w, offsetof(struct layer_choice, predicted_kl), e)
                ? -1
                : 0;
 }

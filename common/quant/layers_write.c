@@ -62,6 +62,37 @@ static int put_real(json_t *obj, const char *key, double v, struct err *e)
     return isnan(v) ? 0 : json_put(obj, key, json_real(v), e);
 }
 
+static bool has_format(const struct layers *l, const char *format)
+{
+    for (size_t i = 0; i < l->n_groups; i++)
+        for (size_t j = 0; j < l->group[i].n_choices; j++)
+            if (layers_choice_is(&l->group[i].choice[j], format))
+                return true;
+    return false;
+}
+
+/* The formats that were scored; those of a manifest, whose labels are others, stay as they were read. */
+static int put_formats(json_t *o, const struct layers *l, struct err *e)
+{
+    bool fp8 = has_format(l, "FP8"), int8 = has_format(l, "INT8");
+    json_t *list;
+
+    if (!fp8 && !int8 && json_object_get(o, "formats"))
+        return 0;
+    list = json_array();
+    if (json_put(o, "formats", list, e))
+        return -1;
+    return ((fp8 || !int8) && json_push(list, json_string("fp8"), e)) ||
+                   (int8 && json_push(list, json_string("int8"), e))
+               ? -1
+               : 0;
+}
+
+static json_t *alpha_json(double alpha)
+{
+    return isnan(alpha) ? json_null() : alpha < 0 ? json_string("auto") : json_real(alpha);
+}
+
 static int put_meta(json_t *out, const struct layers *l, struct err *e)
 {
     json_t *o;
@@ -79,9 +110,16 @@ static int put_meta(json_t *out, const struct layers *l, struct err *e)
             return -1;
     }
     if (l->rounding || l->fused_ranges) {
-        if (!(o = section(out, "quantization", e)) ||
-            (!json_object_get(o, "formats") && json_put(o, "formats", json_pack("[s]", "fp8"), e)) ||
+        if (!(o = section(out, "quantization", e)) || put_formats(o, l, e) ||
             put_text(o, "rounding", l->rounding, e) || put_text(o, "fused_ranges", l->fused_ranges, e))
+            return -1;
+        if (l->activations && (put_text(o, "activations", l->activations, e) ||
+                               json_put(o, "smooth_alpha", alpha_json(l->alpha), e) ||
+                               put_text(o, "smooth_at",
+                                        isnan(l->alpha)   ? NULL
+                                        : l->smooth_input ? "input"
+                                                          : "norm",
+                                        e)))
             return -1;
     }
     return 0;
@@ -98,16 +136,43 @@ static int put_unknown(json_t *o, json_t *old, const char *const *ours, struct e
     return 0;
 }
 
-static int put_module(json_t *all, const struct layer_module *m, struct err *e)
+static int put_channels(json_t *o, const char *key, const float *amax, size_t n, struct err *e)
 {
-    static const char *const ours[] = {"shape", "weight_amax", "input_amax", "tokens", NULL};
+    json_t *list;
+
+    if (!amax)
+        return 0;
+    list = json_array();
+    if (json_put(o, key, list, e))
+        return -1;
+    for (size_t c = 0; c < n; c++)
+        if (json_push(list, json_f32(amax[c]), e))
+            return -1;
+    return 0;
+}
+
+static int put_module(json_t *all, const struct layers *l, const struct layer_module *m, struct err *e)
+{
+    static const char *const ours[] = {"shape",
+                                       "weight_amax",
+                                       "input_amax",
+                                       "tokens",
+                                       "kv_amax",
+                                       "smooth_alpha",
+                                       "input_amax_per_channel",
+                                       "weight_amax_per_channel",
+                                       NULL};
     json_t *o = json_object();
 
     if (json_put(all, m->name, o, e) ||
         json_put(o, "shape", json_pack("[II]", (json_int_t)m->rows, (json_int_t)m->cols), e) ||
         (m->weight_amax >= 0 && json_put(o, "weight_amax", json_f32(m->weight_amax), e)) ||
         (m->input_amax >= 0 && json_put(o, "input_amax", json_f32(m->input_amax), e)) ||
-        put_size(o, "tokens", m->tokens, e))
+        put_size(o, "tokens", m->tokens, e) ||
+        (m->kv_amax >= 0 && json_put(o, "kv_amax", json_f32(m->kv_amax), e)) ||
+        put_real(o, "smooth_alpha", l->group[m->group].alpha, e) ||
+        put_channels(o, "input_amax_per_channel", m->input_channels, m->cols, e) ||
+        put_channels(o, "weight_amax_per_channel", m->weight_channels, m->cols, e))
         return -1;
     return put_unknown(o, m->json, ours, e);
 }
@@ -127,6 +192,32 @@ static int put_choices(json_t *o, const struct layer_group *g, struct err *e)
     return 0;
 }
 
+/* Sums of the choices but NONE, as read_sums() in layers_read.c has them. */
+static int put_sums(json_t *o, const char *key, const struct layer_group *g, size_t offset, struct err *e)
+{
+    size_t n = g->n_choices - 1, known = 0;
+    json_t *list;
+    double x;
+
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&x, (const char *)&g->choice[i] + offset, sizeof x);
+        known += !isnan(x);
+    }
+    if (!known)
+        return 0;
+    if (n == 1)
+        return json_put(o, key, json_real(x), e);
+    list = json_array();
+    if (json_put(o, key, list, e))
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&x, (const char *)&g->choice[i] + offset, sizeof x);
+        if (json_push(list, isnan(x) ? json_null() : json_real(x), e))
+            return -1;
+    }
+    return 0;
+}
+
 static int put_group(json_t *all, const struct layers *l, const struct layer_group *g, struct err *e)
 {
     static const char *const ours[] = {"formats", "scores",   "costs",        "importance", "rank", "members",
@@ -143,8 +234,10 @@ static int put_group(json_t *all, const struct layers *l, const struct layer_gro
     for (size_t i = 0; i < g->n_members; i++)
         if (json_push(members, json_string(l->module[g->member[i]].name), e))
             return -1;
-    if ((g->has_tokens && put_size(o, "tokens", g->tokens, e)) || put_real(o, "gradient", g->gradient, e) ||
-        put_real(o, "predicted_kl", g->predicted_kl, e) || put_real(o, "kl", g->kl, e))
+    if ((g->has_tokens && put_size(o, "tokens", g->tokens, e)) ||
+        put_sums(o, "gradient", g, offsetof(struct layer_choice, gradient), e) ||
+        put_sums(o, "predicted_kl", g, offsetof(struct layer_choice, predicted_kl), e) ||
+        put_sums(o, "kl", g, offsetof(struct layer_choice, kl), e))
         return -1;
     return put_unknown(o, g->json, ours, e);
 }
@@ -198,7 +291,7 @@ json_t *layers_to_json(const struct layers *l, const struct layers_from *from, s
         if (json_put(out, "modules", modules, e))
             goto fail;
         for (size_t i = 0; i < l->n_modules; i++)
-            if (put_module(modules, &l->module[i], e))
+            if (put_module(modules, l, &l->module[i], e))
                 goto fail;
     }
     if ((layers_scored(l) && put_scores(out, l, e)) || put_ranking(out, l, e))

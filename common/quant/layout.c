@@ -10,8 +10,24 @@
 #include "common/quant/names.h"
 
 static const struct layout layouts[] = {
-    {"modelopt", FORMAT_FP8, 0, modelopt_exclude, modelopt_inline_config, modelopt_file_config},
-    {"compressed-tensors", FORMAT_FP8, 1, compressed_ignore, compressed_config, NULL},
+    {.name = "modelopt",
+     .pre_scales = true,
+     .scale_ndim = 0,
+     .row_scale_ndim = 1,
+     .k_scale = "self_attn.k_proj.k_scale",
+     .v_scale = "self_attn.v_proj.v_scale",
+     .ignore = modelopt_exclude,
+     .config = modelopt_inline_config,
+     .hf_config = modelopt_file_config},
+    {.name = "compressed-tensors",
+     .mixed = true,
+     .dynamic = true,
+     .scale_ndim = 1,
+     .row_scale_ndim = 2,
+     .k_scale = "self_attn.k_scale",
+     .v_scale = "self_attn.v_scale",
+     .ignore = compressed_ignore,
+     .config = compressed_config},
 };
 
 const char *const layout_choices[] = {"modelopt", "compressed-tensors", NULL};
@@ -51,13 +67,22 @@ json_t *layout_sorted(json_t *list, struct err *e)
     return out;
 }
 
+bool layout_has(const struct layout_layer *layer, size_t n, enum scheme_format format)
+{
+    bool has = false;
+
+    for (size_t i = 0; i < n; i++)
+        has |= layer[i].format == format;
+    return has;
+}
+
 void layout_vision(const struct layout_layer *layer, size_t n, bool *there, bool *quantized)
 {
     *there = *quantized = false;
     for (size_t i = 0; i < n; i++) {
         if (name_scope(layer[i].name) == SCOPE_VISION) {
             *there = true;
-            *quantized |= layer[i].quantized;
+            *quantized |= layer[i].format != FORMAT_NONE;
         }
     }
 }

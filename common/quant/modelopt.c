@@ -1,4 +1,4 @@
-/* modelopt.c - what a checkpoint in NVIDIA ModelOpt's FP8 layout says about itself */
+/* modelopt.c - what a checkpoint in NVIDIA ModelOpt's layout says about itself */
 #include "common/quant/modelopt.h"
 
 #include <string.h>
@@ -48,11 +48,11 @@ static int check(const json_t *list, const struct layout_layer *layer, size_t n,
     for (size_t i = 0; i < n; i++) {
         if (name_hub(layer[i].name, hub, e))
             return -1;
-        if (layer[i].quantized ? modelopt_may_exclude(list, hub) : !modelopt_must_exclude(list, hub))
+        if (layer[i].format ? modelopt_may_exclude(list, hub) : !modelopt_must_exclude(list, hub))
             return err_set(e, RC_DATA,
                            "the list of layers that stay unquantized cannot say that '%s' is%s one of "
                            "them: the layer names of this model are too alike",
-                           hub, layer[i].quantized ? " not" : "");
+                           hub, layer[i].format ? " not" : "");
     }
     return 0;
 }
@@ -66,8 +66,8 @@ json_t *modelopt_exclude(const struct layout_layer *layer, size_t n, struct err 
 
     layout_vision(layer, n, &vision, &part);
     for (size_t i = 0; i < n && !bad; i++) {
-        head |= layer[i].quantized && !strcmp(layer[i].name, "lm_head");
-        if (!layer[i].quantized && (part || name_scope(layer[i].name) != SCOPE_VISION))
+        head |= layer[i].format && !strcmp(layer[i].name, "lm_head");
+        if (!layer[i].format && (part || name_scope(layer[i].name) != SCOPE_VISION))
             bad = add_layer(list, layer[i].name, e);
     }
     if (!head)
@@ -86,20 +86,43 @@ json_t *modelopt_exclude(const struct layout_layer *layer, size_t n, struct err 
     return list;
 }
 
-json_t *modelopt_inline_config(const json_t *list, struct err *e)
+static const char *algorithm(const struct layout_claim *c)
 {
-    return layout_packed(json_pack("{s:{s:{s:{s:b,s:i,s:s},s:{s:b,s:i,s:s},s:[s]}},s:O,s:s,s:{s:s,s:s},s:s}",
-                            "config_groups", "group_0", "input_activations", "dynamic", 0, "num_bits", 8,
-                            "type", "float", "weights", "dynamic", 0, "num_bits", 8, "type", "float",
-                            "targets", "Linear", "ignore", list, "quant_algo", "FP8", "producer", "name",
-                            "octet", "version", cli_version(), "quant_method", "modelopt"),
-                  e);
+    return layout_has(c->layer, c->n, FORMAT_INT8) ? "W8A8_SQ_PER_CHANNEL" : "FP8";
 }
 
-json_t *modelopt_file_config(const json_t *list, struct err *e)
+/* FP8 of one static scale, as ModelOpt writes it in config.json. */
+static json_t *numbers(void)
 {
-    return layout_packed(json_pack("{s:{s:s,s:s},s:{s:s,s:n,s:O}}", "producer", "name", "octet", "version",
-                            cli_version(), "quantization", "quant_algo", "FP8", "kv_cache_quant_algo",
-                            "exclude_modules", list),
-                  e);
+    return json_pack("{s:b,s:i,s:s}", "dynamic", 0, "num_bits", 8, "type", "float");
+}
+
+/* ModelOpt has no groups for INT8. */
+json_t *modelopt_inline_config(const struct layout_claim *c, struct err *e)
+{
+    json_t *o = json_object();
+    int bad = 0;
+
+    if (!layout_has(c->layer, c->n, FORMAT_INT8))
+        bad = json_put(o, "config_groups",
+                       json_pack("{s:{s:o,s:o,s:[s]}}", "group_0", "input_activations", numbers(), "weights",
+                                 numbers(), "targets", "Linear"),
+                       e);
+    bad = bad || json_put(o, "ignore", json_incref((json_t *)c->ignore), e) ||
+          json_put(o, "quant_algo", json_string(algorithm(c)), e) ||
+          (c->kv && json_put(o, "kv_cache_scheme", numbers(), e)) ||
+          json_put(o, "producer", json_pack("{s:s,s:s}", "name", "octet", "version", cli_version()), e) ||
+          json_put(o, "quant_method", json_string("modelopt"), e);
+    if (!bad)
+        return o;
+    json_decref(o);
+    return NULL;
+}
+
+json_t *modelopt_file_config(const struct layout_claim *c, struct err *e)
+{
+    return layout_packed(json_pack("{s:{s:s,s:s},s:{s:s,s:s?,s:O}}", "producer", "name", "octet", "version",
+                                   cli_version(), "quantization", "quant_algo", algorithm(c),
+                                   "kv_cache_quant_algo", c->kv ? "FP8" : NULL, "exclude_modules", c->ignore),
+                         e);
 }

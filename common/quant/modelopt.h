@@ -1,5 +1,5 @@
 /*
- * modelopt.h - what a checkpoint in NVIDIA ModelOpt's FP8 layout says about itself
+ * modelopt.h - what a checkpoint in NVIDIA ModelOpt's layout says about itself: FP8, or INT8, which no engine loads
  *
  * One list names the layers that are not quantized; everything else is.  Engines read that list in different
  * ways: vLLM takes an entry as exact name, as substring and as shell pattern, SGLang as whole dotted path or
@@ -24,7 +24,7 @@ bool modelopt_may_exclude(const json_t *list, const char *name);
 bool modelopt_must_exclude(const json_t *list, const char *name);
 
 /* "quantization_config" of config.json, and all of hf_quant_config.json.  NULL: e is set. */
-json_t *modelopt_inline_config(const json_t *list, struct err *e);
-json_t *modelopt_file_config(const json_t *list, struct err *e);
+json_t *modelopt_inline_config(const struct layout_claim *c, struct err *e);
+json_t *modelopt_file_config(const struct layout_claim *c, struct err *e);
 
 #endif

@@ -135,6 +135,43 @@ bool name_servable(const char *canonical)
     return !after(canonical, "visual.patch_embed.");
 }
 
+bool name_cached(const char *canonical)
+{
+    const char *last = last_part(canonical);
+
+    return after(canonical, "language_model.") && (!strcmp(last, "k_proj") || !strcmp(last, "v_proj"));
+}
+
+int name_norm(const char *canonical, char out[NAME_BYTES], struct err *e)
+{
+    static const struct {
+        enum name_scope scope;
+        const char *end, *norm;
+    } readers[] = {
+        {SCOPE_LANGUAGE, ".self_attn.q_proj", ".input_layernorm"},
+        {SCOPE_LANGUAGE, ".self_attn.k_proj", ".input_layernorm"},
+        {SCOPE_LANGUAGE, ".self_attn.v_proj", ".input_layernorm"},
+        {SCOPE_LANGUAGE, ".mlp.gate_proj", ".post_attention_layernorm"},
+        {SCOPE_LANGUAGE, ".mlp.up_proj", ".post_attention_layernorm"},
+        {SCOPE_VISION, ".attn.qkv", ".norm1"},
+        {SCOPE_VISION, ".mlp.gate_proj", ".norm2"},
+        {SCOPE_VISION, ".mlp.up_proj", ".norm2"},
+    };
+    const size_t length = strlen(canonical);
+
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
+        const size_t end = strlen(readers[i].end);
+
+        if (readers[i].scope != name_scope(canonical) || length <= end ||
+            strcmp(canonical + length - end, readers[i].end))
+            continue;
+        if (snprintf(out, NAME_BYTES, "%.*s%s", (int)(length - end), canonical, readers[i].norm) >= NAME_BYTES)
+            return err_set(e, RC_DATA, "the layer name '%.40s...' is too long", canonical);
+    }
+    return 0;
+}
+
 /* One character against the set that begins at p[1]; *end: what follows its "]", or NULL when there is none.
  */
 static bool in_set(const char *p, char c, const char **end)

@@ -50,6 +50,15 @@ extern const char *const name_scope_choices[]; /* for OPT_CHOICE */
 /* False for visual.patch_embed.*: a Conv3d, which no engine loads quantized. */
 bool name_servable(const char *canonical);
 
+/* Whether the module's output goes into the KV cache: k_proj and v_proj of the language model. */
+bool name_cached(const char *canonical);
+
+/*
+ * The canonical name of the norm that the module reads and that no module beside its group does: input_layernorm of q/k/v,
+ * post_attention_layernorm of gate/up, norm1 and norm2 of vision blocks.  "" for a module that reads something else.
+ */
+int name_norm(const char *canonical, char out[NAME_BYTES], struct err *e);
+
 /*
  * Python's fnmatch, case kept: "*" any text, dots and nothing included; "?" one character; "[abc]", "[a-z]",
  * "[!abc]" one of a set; a "[" without "]" is itself.  There is no escape character.

@@ -25,14 +25,15 @@ static bool reached(const struct layer_group *g)
     return g->has_tokens ? g->tokens > 0 : g->importance > 0;
 }
 
-/* Why the group is not ranked, to be freed; *reason NULL: it is. */
+/* Why the group is not ranked; out->reason NULL: it is. */
 static int why_not(const struct layers *l, size_t group, const struct rank_opts *o, bool keep_order,
-                   char **reason, struct err *e)
+                   struct rank_out *out, struct err *e)
 {
     const struct layer_group *g = &l->group[group];
+    char **reason = &out->reason;
     const char *why = NULL;
 
-    *reason = NULL;
+    *out = (struct rank_out){.group = group};
     for (size_t k = 0; k < o->n_exclude; k++) {
         if (layers_group_matches(l, group, o->exclude[k])) {
             *reason = mem_printf(e, "excluded by '%s'", o->exclude[k]);
@@ -49,7 +50,7 @@ static int why_not(const struct layers *l, size_t group, const struct rank_opts 
         why = "tied to the embedding";
     else if (!o->unscored && g->n_choices == 1)
         why = "nothing to choose but 16 bits";
-    else if (!o->unscored && !reached(g))
+    else if (!o->unscored && (out->unreached = !reached(g)))
         why = "no data reached it";
     else if (!o->unservable && !name_servable(g->name))
         why = "no engine loads it quantized";
@@ -118,12 +119,12 @@ int rank_make(struct rank *r, const struct layers *l, const struct rank_opts *o,
     if (!r->order || !r->out || check_patterns(l, o, e))
         goto fail;
     for (size_t i = 0; i < l->n_groups; i++) {
-        char *reason;
+        struct rank_out out;
 
-        if (why_not(l, i, o, keep_order, &reason, e))
+        if (why_not(l, i, o, keep_order, &out, e))
             goto fail;
-        if (reason)
-            r->out[r->n_out++] = (struct rank_out){i, reason};
+        if (out.reason)
+            r->out[r->n_out++] = out;
         else
             r->order[r->n++] = i;
     }

@@ -23,6 +23,7 @@ struct rank_opts {
 struct rank_out {
     size_t group;
     char *reason;
+    bool unreached; /* the reason: no data reached it */
 };
 
 struct rank {

@@ -6,10 +6,10 @@
 #include "common/base/mem.h"
 #include "common/quant/rank.h"
 
-/* NAN when the document does not say. */
+/* Of the best choice; NAN when the document does not say. */
 static double nats_per_token(const struct layers *l, const struct layer_group *g)
 {
-    return l->loss_tokens ? g->predicted_kl / (double)l->loss_tokens : NAN;
+    return l->loss_tokens && g->scored ? layers_best(g)->predicted_kl / (double)l->loss_tokens : NAN;
 }
 
 /* One object as rows of a table, its nested values left out. */
@@ -100,18 +100,62 @@ static int most_sensitive_first(const void *pa, const void *pb)
     return a->group < b->group ? -1 : a->group > b->group;
 }
 
-static void row(FILE *f, const struct layers *l, const struct layer_group *g)
+/* Some group has a choice of formats: tables name them. */
+static bool several_formats(const struct layers *l)
 {
-    double nats = nats_per_token(l, g);
+    for (size_t i = 0; i < l->n_groups; i++)
+        if (l->group[i].n_choices > 2)
+            return true;
+    return false;
+}
+
+/* "INT8" of "INT8(effective-bits: 8.0)". */
+static int format_length(const struct layer_choice *c)
+{
+    return (int)strcspn(c->label, "(");
+}
+
+/* A line for each format but NONE; for NONE, when there is nothing else. */
+static void rows(FILE *f, const struct layers *l, const struct layer_group *g, bool name_format)
+{
     size_t key = strlen(g->key), recipe = strlen(".quant_recipe");
 
     if (key > recipe && !strcmp(g->key + key - recipe, ".quant_recipe"))
         key -= recipe;
-    fprintf(f, "|%.*s|%.1f|%.3e|%.3e|", (int)key, g->key, g->choice[0].bits, g->choice[0].score,
-            (double)g->choice[0].cost);
-    if (!isnan(nats))
-        fprintf(f, "%.3e", nats);
-    fputs("|\n", f);
+    for (size_t i = 0; i == 0 || i + 1 < g->n_choices; i++) {
+        const struct layer_choice *c = &g->choice[i];
+
+        fprintf(f, "|%.*s|", (int)key, g->key);
+        if (name_format)
+            fprintf(f, "%.*s|", format_length(c), c->label);
+        fprintf(f, "%.1f|%.3e|%.3e|", c->bits, c->score, (double)c->cost);
+        if (l->loss_tokens && !isnan(c->predicted_kl))
+            fprintf(f, "%.3e", c->predicted_kl / (double)l->loss_tokens);
+        fputs("|\n", f);
+    }
+}
+
+static void table(FILE *f, const struct layers *l, const struct line *line)
+{
+    bool several = several_formats(l);
+
+    if (several)
+        fputs("\n## Layer Sensitivity Table\n\nMost sensitive first, by the better of the formats. "
+              "Sensitivity is a format's "
+              "score; size cost is weights x bits / 16;\npredicted KL is in nats per token.\n\n"
+              "|Layer|Format|Num Bits|Sensitivity|Size Cost|Predicted KL|\n| :--- | :--- | :--- | :--- | "
+              ":--- | :--- |\n",
+              f);
+    else
+        fputs(
+            "\n## Layer Sensitivity Table\n\nMost sensitive first. Sensitivity is the score of the cheapest "
+            "format; size "
+            "cost is weights x bits / 16;\npredicted KL is in nats per token.\n\n"
+            "|Layer|Num Bits|Sensitivity|Size Cost|Predicted KL|\n| :--- | :--- | :--- | :--- | :--- |\n",
+            f);
+    for (size_t i = 0; i < l->n_groups; i++)
+        if (l->group[line[i].group].scored)
+            rows(f, l, &l->group[line[i].group], several);
 }
 
 int rank_report(const struct rank *r, const struct layers *l, FILE *f, struct err *e)
@@ -127,14 +171,7 @@ int rank_report(const struct rank *r, const struct layers *l, FILE *f, struct er
     object_table(f, "Dataset", json_object_get(l->doc, "dataset"));
     object_table(f, "Samples", json_object_get(l->doc, "samples"));
     quantization(f, l);
-    fputs("\n## Layer Sensitivity Table\n\nMost sensitive first. Sensitivity is the score of the cheapest "
-          "format; size "
-          "cost is weights x bits / 16;\npredicted KL is in nats per token.\n\n"
-          "|Layer|Num Bits|Sensitivity|Size Cost|Predicted KL|\n| :--- | :--- | :--- | :--- | :--- |\n",
-          f);
-    for (size_t i = 0; i < l->n_groups; i++)
-        if (l->group[line[i].group].scored)
-            row(f, l, &l->group[line[i].group]);
+    table(f, l, line);
     if (r->n_out)
         fputs("\n## Not ranked\n\n|Layer|Reason|\n| :--- | :--- |\n", f);
     for (size_t i = 0; i < r->n_out; i++)
@@ -143,7 +180,8 @@ int rank_report(const struct rank *r, const struct layers *l, FILE *f, struct er
     return ferror(f) ? err_sys(e, "cannot write the report") : 0;
 }
 
-static void table_row(FILE *f, const struct layers *l, const struct layer_group *g, int width)
+static void table_row(FILE *f, const struct layers *l, const struct layer_group *g, int width,
+                      bool name_format)
 {
     double nats = nats_per_token(l, g);
 
@@ -157,24 +195,29 @@ static void table_row(FILE *f, const struct layers *l, const struct layer_group 
         fprintf(f, "%8zu", g->tokens);
     else
         fprintf(f, "%8s", "-");
+    if (name_format && g->scored)
+        fprintf(f, "  %6.*s", format_length(layers_best(g)), layers_best(g)->label);
+    else if (name_format)
+        fprintf(f, "  %6s", "-");
 }
 
 int rank_table(const struct rank *r, const struct layers *l, FILE *f, struct err *e)
 {
+    bool several = several_formats(l);
     int width = 5;
 
     for (size_t i = 0; i < l->n_groups; i++)
         width = (int)strlen(l->group[i].name) > width ? (int)strlen(l->group[i].name) : width;
-    fprintf(f, "%4s  %-*s  %10s  %10s  %11s  %8s\n", "rank", width, "group", "score", "nats/token", "weights",
-            "tokens");
+    fprintf(f, "%4s  %-*s  %10s  %10s  %11s  %8s%s\n", "rank", width, "group", "score", "nats/token",
+            "weights", "tokens", several ? "  format" : "");
     for (size_t i = 0; i < r->n; i++) {
         fprintf(f, "%4zu", i + 1);
-        table_row(f, l, &l->group[r->order[i]], width);
+        table_row(f, l, &l->group[r->order[i]], width, several);
         fputc('\n', f);
     }
     for (size_t i = 0; i < r->n_out; i++) {
         fprintf(f, "%4s", "-");
-        table_row(f, l, &l->group[r->out[i].group], width);
+        table_row(f, l, &l->group[r->out[i].group], width, several);
         fprintf(f, "  %s\n", r->out[i].reason);
     }
     return ferror(f) ? err_sys(e, "cannot write the table") : 0;

@@ -1,24 +1,13 @@
-/* scheme.c - from scores to a scheme: selecting groups, and the ranges of their modules */
-#include "common/quant/scheme.h"
+/* scheme.c - schemes: from a selection to the document, and looking modules up */
+#include "common/quant/scheme_make.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/mem.h"
-#include "common/quant/knapsack.h"
 
-enum { DROPPED = -1, UNRANKED = -2 };
-
-/* A selection in the making. */
-struct pick {
-    const struct layers *l;
-    const struct scheme_opts *o;
-    struct rank rank;
-    long *choice; /* per group: index of its choice, DROPPED or UNRANKED */
-};
-
-static const char *const format_text[] = {"none", "fp8"};
+static const char *const format_text[] = {"none", "fp8", "int8"};
 
 const char *scheme_format_text(enum scheme_format f)
 {
@@ -36,193 +25,18 @@ int scheme_format_parse(const char *text, enum scheme_format *f)
     return -1;
 }
 
-/* The pattern took no ranked group: say whether it matches nothing at all, or what speaks against what it
- * matches. */
-static int nothing_selected(const struct pick *p, const char *pattern, struct err *e)
-{
-    const struct layers *l = p->l;
-
-    for (size_t i = 0; i < p->rank.n_out; i++) {
-        const struct layer_group *g = &l->group[p->rank.out[i].group];
-
-        if (layers_group_matches(l, p->rank.out[i].group, pattern))
-            return err_set(e, RC_DATA, "the pattern '%s' matches nothing that can be quantized; '%s': %s",
-                           pattern, g->name, p->rank.out[i].reason);
-    }
-    return err_set(e, RC_USAGE, "the pattern '%s' matches no layer of %s; names look like '%s'", pattern,
-                   l->label, l->module[l->n_modules - 1].name);
-}
-
-static int pick_by_name(struct pick *p, struct err *e)
-{
-    for (size_t k = 0; k < p->o->n_select; k++) {
-        bool any = false;
-
-        for (size_t i = 0; i < p->rank.n; i++) {
-            size_t g = p->rank.order[i];
-
-            if (layers_group_matches(p->l, g, p->o->select[k])) {
-                p->choice[g] = 0;
-                any = true;
-            }
-        }
-        if (!any)
-            return nothing_selected(p, p->o->select[k], e);
-    }
-    return 0;
-}
-
-static bool counts(const struct layers *l, const struct layer_group *g)
+bool scheme_counts(const struct layers *l, const struct layer_group *g)
 {
     return g->scored || !layers_scored(l);
 }
 
-static uint64_t all_weights(const struct layers *l)
+uint64_t scheme_weights(const struct layers *l)
 {
     uint64_t sum = 0;
 
     for (size_t i = 0; i < l->n_groups; i++)
-        sum += counts(l, &l->group[i]) ? l->group[i].weights : 0;
+        sum += scheme_counts(l, &l->group[i]) ? l->group[i].weights : 0;
     return sum;
-}
-
-/* The ranked groups as a knapsack; what is not ranked stays in 16 bits and takes its part of the budget
- * first. */
-static int pick_by_bits(struct pick *p, double *gap, struct err *e)
-{
-    const struct layers *l = p->l;
-    struct knapsack_group *group = mem_zalloc(p->rank.n, sizeof *group, e);
-    size_t *item = mem_zalloc(p->rank.n, sizeof *item, e), n_items = 0;
-    struct knapsack_item *items = NULL;
-    struct knapsack_solution solution;
-    uint64_t all = all_weights(l), rest = all, least, budget = (uint64_t)((double)all * p->o->bits / 16);
-    int ret = -1;
-
-    for (size_t i = 0; i < p->rank.n; i++)
-        n_items += l->group[p->rank.order[i]].n_choices;
-    items = mem_zalloc(n_items, sizeof *items, e);
-    if (!group || !item || !items)
-        goto out;
-    n_items = 0;
-    for (size_t i = 0; i < p->rank.n; i++) {
-        const struct layer_group *g = &l->group[p->rank.order[i]];
-
-        group[i] = (struct knapsack_group){items + n_items, g->n_choices};
-        for (size_t j = 0; j < g->n_choices; j++)
-            items[n_items++] = (struct knapsack_item){g->choice[j].score, g->choice[j].cost};
-        rest -= g->weights;
-    }
-    least = rest + knapsack_least(group, p->rank.n);
-    if (budget < least) {
-        err_set(
-            e, RC_DATA,
-            "%s: %.10g bits per weight cannot be met: with all %zu groups quantized that can be it is %.4f",
-            l->label, p->o->bits, p->rank.n, ceil((double)least / (double)all * 16 * 1e4) / 1e4);
-        goto out;
-    }
-    if (knapsack_solve(group, p->rank.n, budget - rest, item, &solution, e))
-        goto out;
-    for (size_t i = 0; i < p->rank.n; i++)
-        p->choice[p->rank.order[i]] = item[i] + 1 < group[i].n ? (long)item[i] : DROPPED;
-    *gap = solution.gap;
-    ret = 0;
-out:
-    free(items);
-    free(item);
-    free(group);
-    return ret;
-}
-
-static int pick_prefix(struct pick *p, struct err *e)
-{
-    size_t k = rank_count(p->rank.n, p->o->percent);
-
-    if (p->o->by == BY_BYTES) {
-        if (rank_by_bytes(&p->rank, p->l, e))
-            return -1;
-        k = rank_count_bytes(&p->rank, p->l, p->o->percent);
-    }
-    for (size_t i = 0; i < k; i++)
-        p->choice[p->rank.order[i]] = 0;
-    return 0;
-}
-
-/* The group of a coverage file's name. */
-static int named_group(const struct pick *p, const char *name, size_t *at, struct err *e)
-{
-    char canonical[NAME_BYTES];
-    long g;
-
-    if (name_canonical(name, canonical, e))
-        return -1;
-    g = layers_find_group(p->l, canonical);
-    if (g < 0)
-        return err_set(e, RC_DATA, "%s names '%s', which %s does not have", p->o->from->label, name,
-                       p->l->label);
-    if (p->choice[g] != UNRANKED)
-        return err_set(e, RC_DATA, "%s names '%s' twice", p->o->from->label, name);
-    *at = (size_t)g;
-    return 0;
-}
-
-/* The same selection as another scheme: its order is the ranking, what it does not name is not ranked. */
-static int pick_same(struct pick *p, struct err *e)
-{
-    const struct scheme *from = p->o->from;
-    const struct layers *l = p->l;
-    size_t n = from->n_selected + from->n_dropped, at = 0;
-
-    p->rank.order = mem_zalloc(n, sizeof *p->rank.order, e);
-    p->rank.out = mem_zalloc(l->n_groups, sizeof *p->rank.out, e);
-    if (!p->rank.order || !p->rank.out)
-        return -1;
-    for (size_t i = 0; i < n; i++) {
-        bool selected = i < from->n_selected;
-        const char *name = selected ? from->selected[i] : from->dropped[i - from->n_selected];
-
-        if (named_group(p, name, &at, e))
-            return -1;
-        if (selected && !p->o->rank.unservable && !name_servable(l->group[at].name))
-            return err_set(e, RC_DATA,
-                           "%s selects '%s', which no engine loads quantized (--include-unservable)",
-                           from->label, name);
-        if (selected && l->tied_lm_head && !strcmp(l->group[at].name, "lm_head"))
-            return err_set(e, RC_DATA, "%s selects '%s', which is tied to the embedding", from->label, name);
-        p->choice[at] = selected ? 0 : DROPPED;
-        p->rank.order[p->rank.n++] = at;
-    }
-    for (size_t i = 0; i < l->n_groups; i++) {
-        if (p->choice[i] != UNRANKED)
-            continue;
-        p->rank.out[p->rank.n_out].group = i;
-        p->rank.out[p->rank.n_out].reason = mem_strdup("not in the coverage file", e);
-        if (!p->rank.out[p->rank.n_out++].reason)
-            return -1;
-    }
-    return 0;
-}
-
-static int select_groups(struct pick *p, double *gap, struct err *e)
-{
-    struct rank_opts rank = p->o->rank;
-
-    p->choice = mem_zalloc(p->l->n_groups, sizeof *p->choice, e);
-    if (!p->choice)
-        return -1;
-    for (size_t i = 0; i < p->l->n_groups; i++)
-        p->choice[i] = UNRANKED;
-    if (p->o->by == BY_COVERAGE)
-        return pick_same(p, e);
-    rank.by_name = p->o->by == BY_SELECT;
-    if (rank_make(&p->rank, p->l, &rank, e))
-        return -1;
-    for (size_t i = 0; i < p->rank.n; i++)
-        p->choice[p->rank.order[i]] = DROPPED;
-    switch (p->o->by) {
-    case BY_SELECT: return pick_by_name(p, e);
-    case BY_BITS: return pick_by_bits(p, gap, e);
-    default: return pick_prefix(p, e);
-    }
 }
 
 static int copy(char **to, const char *text, struct err *e)
@@ -241,7 +55,8 @@ static int put_lists(struct scheme *s, const struct pick *p, struct err *e)
         return -1;
     for (size_t i = 0; i < p->rank.n; i++) {
         size_t g = p->rank.order[i];
-        char **to = p->choice[g] >= 0 ? &s->selected[s->n_selected++] : &s->dropped[s->n_dropped++];
+        char **to =
+            p->group[g].state == SELECTED ? &s->selected[s->n_selected++] : &s->dropped[s->n_dropped++];
 
         if (copy(to, p->l->group[g].key, e))
             return -1;
@@ -264,86 +79,39 @@ static void put_sums(struct scheme *s, const struct pick *p)
     uint64_t cost = 0, quantized = 0;
     bool scored = layers_scored(p->l);
 
-    s->weights = all_weights(p->l);
+    s->weights = scheme_weights(p->l);
     s->score = scored ? 0 : NAN;
     s->predicted_kl = p->l->loss_tokens ? 0 : NAN;
     for (size_t i = 0; i < p->l->n_groups; i++) {
         const struct layer_group *g = &p->l->group[i];
+        const struct decision *d = &p->group[i];
 
-        if (!counts(p->l, g))
+        if (!scheme_counts(p->l, g))
             continue;
-        if (p->choice[i] < 0) {
+        if (d->state != SELECTED) {
             cost += g->weights;
             continue;
         }
-        cost += g->scored ? g->choice[p->choice[i]].cost : (g->weights + 1) / 2;
+        cost += d->choice ? d->choice->cost : (g->weights + 1) / 2;
         quantized += g->weights;
     }
     for (size_t i = 0; i < p->rank.n; i++) { /* sums in ranking order, as a person would add them up */
-        const struct layer_group *g = &p->l->group[p->rank.order[i]];
-        long c = p->choice[p->rank.order[i]];
+        const struct decision *d = &p->group[p->rank.order[i]];
+        bool known = d->choice && scheme_as_scored(p, p->rank.order[i]);
 
-        if (c < 0)
+        if (d->state != SELECTED)
             continue;
-        s->score += g->scored ? g->choice[c].score : 0;
-        s->predicted_kl += g->predicted_kl / (double)p->l->loss_tokens;
+        s->score += known ? d->choice->score : NAN;
+        s->predicted_kl += known ? d->choice->predicted_kl / (double)p->l->loss_tokens : NAN;
     }
     s->effective_bits = s->weights ? (double)cost / (double)s->weights * 16 : 16;
     s->weight_bytes = (double)cost * 2;
     s->bytes_fraction = s->weights ? (double)quantized / (double)s->weights : 0;
 }
 
-/* The format that a choice's label names; 8-bit floats without scores are FP8, what calib-amax measures
- * ranges for. */
-static int choice_format(const struct layers *l, const struct layer_group *g, long choice,
-                         enum scheme_format *f, struct err *e)
-{
-    const char *label = g->scored ? g->choice[choice].label : "FP8(";
-
-    if (strncmp(label, "FP8(", 4))
-        return err_set(e, RC_DATA, "%s: '%s' would be stored as '%s', which this version cannot write",
-                       l->label, g->key, label);
-    *f = FORMAT_FP8;
-    return 0;
-}
-
-static int put_module(struct scheme *s, const struct pick *p, size_t module, struct err *e)
-{
-    const struct layer_module *m = &p->l->module[module];
-    bool shared = !strcmp(s->fused_ranges, "shared");
-    struct scheme_module *q = &s->module[s->n_modules];
-    float weight = layers_weight_amax(p->l, module, shared);
-
-    if (choice_format(p->l, &p->l->group[m->group], p->choice[m->group], &q->format, e))
-        return -1;
-    if (weight < 0 || m->input_amax < 0)
-        return err_set(e, RC_DATA, "%s has no %s range for '%s': %s", p->l->label,
-                       weight < 0 ? "weight" : "input", m->name,
-                       weight < 0 ? "run calib-amax" : "no data reached it");
-    q->weight_amax = weight;
-    q->input_amax = m->input_amax;
-    if (copy(&q->name, m->name, e))
-        return -1;
-    s->n_modules++;
-    return json_put(s->modules_by_name, m->name, json_integer((json_int_t)s->n_modules - 1), e);
-}
-
-static int put_modules(struct scheme *s, const struct pick *p, struct err *e)
-{
-    s->module = mem_zalloc(p->l->n_modules, sizeof *s->module, e);
-    s->modules_by_name = json_object();
-    if (!s->module || !s->modules_by_name)
-        return err_set(e, RC_SYS, "out of memory: cannot build the scheme");
-    s->ranged = !p->l->foreign;
-    for (size_t i = 0; s->ranged && i < p->l->n_modules; i++)
-        if (p->choice[p->l->module[i].group] >= 0 && put_module(s, p, i, e))
-            return -1;
-    return 0;
-}
-
 static int put_meta(struct scheme *s, const struct layers *l, const struct scheme_opts *o, struct err *e)
 {
-    static const char *const by[] = {"groups", "bytes", "bits", "select", "coverage"};
+    static const char *const by[] = {"groups", "bytes", "bits", "select", "coverage", "preset"};
     const char *rounding = o->rounding ? o->rounding : l->rounding ? l->rounding : "exact";
     const char *fused = o->fused_ranges ? o->fused_ranges : l->fused_ranges ? l->fused_ranges : "shared";
 
@@ -353,6 +121,7 @@ static int put_meta(struct scheme *s, const struct layers *l, const struct schem
     case BY_BITS: s->name = mem_printf(e, "bits%.10g", o->bits); break;
     case BY_SELECT: s->name = mem_strdup("select", e); break;
     case BY_COVERAGE: s->name = mem_strdup(o->from->name, e); break;
+    case BY_PRESET: s->name = mem_strdup(o->preset, e); break;
     }
     s->tied_lm_head = l->tied_lm_head;
     s->top_percent = s->coverage_fraction = NAN;
@@ -372,21 +141,39 @@ static int put_meta(struct scheme *s, const struct layers *l, const struct schem
                : 0;
 }
 
+/* What is asked for, else what the selection that is taken over has, else what was scored. */
+static const char *activations(const struct layers *l, const struct scheme_opts *o)
+{
+    if (o->activations)
+        return o->activations;
+    for (size_t i = 0; o->by == BY_COVERAGE && i < o->from->n_modules; i++)
+        if (o->from->module[i].format == FORMAT_INT8)
+            return o->from->module[i].dynamic ? "dynamic" : "static";
+    return l->activations ? l->activations : "static";
+}
+
 int scheme_make(struct scheme *s, const struct layers *l, const struct scheme_opts *o, struct err *e)
 {
-    struct pick p = {.l = l, .o = o};
+    struct pick p = {
+        .l = l,
+        .o = o,
+        .activations = activations(l, o),
+        .alpha = o->alpha ? *o->alpha : l->alpha,
+        .smooth_input = o->smooth_at ? !strcmp(o->smooth_at, "input") : l->smooth_input,
+    };
     int ret = -1;
 
     *s = (struct scheme){0};
-    if (put_meta(s, l, o, e) || select_groups(&p, &s->gap, e) || put_lists(s, &p, e) || put_modules(s, &p, e))
+    if (put_meta(s, l, o, e) || scheme_pick(&p, e) || put_lists(s, &p, e) || scheme_put_forms(s, &p, e))
         goto out;
+    s->gap = p.gap;
     put_sums(s, &p);
     if (isnan(s->coverage_fraction))
         s->coverage_fraction = (double)s->n_selected / (double)(s->n_selected + s->n_dropped);
     ret = 0;
 out:
     rank_release(&p.rank);
-    free(p.choice);
+    free(p.group);
     if (ret)
         scheme_release(s);
     return ret;
@@ -427,8 +214,14 @@ void scheme_release(struct scheme *s)
                     s->by,       s->scope,        s->rounding,          s->fused_ranges,
                     s->model_id, s->model_digest, s->architecture};
 
-    for (size_t i = 0; i < s->n_modules; i++)
+    for (size_t i = 0; i < s->n_modules; i++) {
         free(s->module[i].name);
+        free(s->module[i].pre_scale);
+        free(s->module[i].own_scale);
+    }
+    for (size_t i = 0; i < s->n_kv; i++)
+        free(s->kv[i].layer);
+    free(s->kv);
     for (size_t i = 0; i < s->n_unranked; i++) {
         free(s->unranked[i].name);
         free(s->unranked[i].reason);

@@ -1,4 +1,4 @@
-/* tensor.c - whole weight tensors as they lie in a file: their range, and their FP8 codes */
+/* tensor.c - whole weight tensors as they lie in a file: their ranges, and their FP8 and INT8 codes */
 #include "common/quant/tensor.h"
 
 #include <stdbool.h>
@@ -80,15 +80,14 @@ int tensor_encode(const void *w, enum dtype dtype, size_t n, float scale, enum r
                   const char *tensor, struct err *e)
 {
     const size_t chunks = n / CHUNK + (n % CHUNK != 0);
-    const bool twice = r == ROUND_MODELOPT && dtype == DT_BF16;
+    const bool twice = r != ROUND_EXACT && dtype == DT_BF16;
     uint32_t most = 0;
 
     if (check_dtype(dtype, tensor, e))
         return -1;
-    if (r == ROUND_MODELOPT && dtype == DT_F16)
-        return err_set(e, RC_DATA,
-                       "tensor '%s' is F16: rounding modelopt is for BF16 and F32 weights, use exact",
-                       tensor);
+    if (r != ROUND_EXACT && dtype == DT_F16)
+        return err_set(e, RC_DATA, "tensor '%s' is F16: rounding %s is for BF16 and F32 weights, use exact",
+                       tensor, rounding_text(r));
 #pragma omp parallel for schedule(static) reduction(max : most) if (chunks > 1)
     for (size_t c = 0; c < chunks; c++) {
         const size_t end = c + 1 < chunks ? (c + 1) * CHUNK : n;
@@ -101,11 +100,75 @@ int tensor_encode(const void *w, enum dtype dtype, size_t n, float scale, enum r
             load(w, dtype, i, m, x);
             a = largest(x, m);
             most = a > most ? a : most;
-            if (twice)
+            if (twice && r == ROUND_MODELOPT)
                 fp8_encode_twice(code + i, x, m, scale);
+            else if (twice)
+                fp8_encode_twice_cpu(code + i, x, m, scale);
             else
                 fp8_encode(code + i, x, m, scale);
         }
     }
     return most >= 0x7f800000 ? not_finite(tensor, e) : 0;
+}
+
+/* n <= BLOCK columns of a row from the first-th on, smoothed. */
+static void load_part(const struct tensor_rows *t, size_t row, size_t first, size_t n, float *x)
+{
+    const struct smooth *s = t->smooth;
+
+    load(t->w, t->dtype, row * t->cols + first, n, x);
+    if (s) {
+        const struct smooth part = {.pre = s->pre + first, .own = s->own ? s->own + first : NULL};
+
+        int8_smooth(x, x, n, &part, t->dtype, t->rounding);
+    }
+}
+
+int tensor_row_scales(const struct tensor_rows *t, float *scale, struct err *e)
+{
+    uint32_t top = 0;
+
+    if (check_dtype(t->dtype, t->name, e))
+        return -1;
+#pragma omp parallel for schedule(static) reduction(max : top) if (t->rows > 1)
+    for (size_t r = 0; r < t->rows; r++) {
+        uint32_t most = 0;
+        float x[BLOCK];
+
+        for (size_t i = 0; i < t->cols; i += BLOCK) {
+            const size_t m = t->cols - i < BLOCK ? t->cols - i : BLOCK;
+            uint32_t a;
+
+            load_part(t, r, i, m, x);
+            a = largest(x, m);
+            most = a > most ? a : most;
+        }
+        scale[r] = int8_scale(f32_from_bits(most), t->rounding);
+        top = most > top ? most : top;
+    }
+    return top >= 0x7f800000 ? not_finite(t->name, e) : 0;
+}
+
+int tensor_encode_rows(const struct tensor_rows *t, const float *scale, size_t first, size_t n, int8_t *code,
+                       struct err *e)
+{
+    uint32_t most = 0;
+
+    if (check_dtype(t->dtype, t->name, e))
+        return -1;
+#pragma omp parallel for schedule(static) reduction(max : most) if (n > 1)
+    for (size_t r = 0; r < n; r++) {
+        float x[BLOCK];
+
+        for (size_t i = 0; i < t->cols; i += BLOCK) {
+            const size_t m = t->cols - i < BLOCK ? t->cols - i : BLOCK;
+            uint32_t a;
+
+            load_part(t, first + r, i, m, x);
+            a = largest(x, m);
+            most = a > most ? a : most;
+            int8_encode(code + r * t->cols + i, x, m, scale[first + r]);
+        }
+    }
+    return most >= 0x7f800000 ? not_finite(t->name, e) : 0;
 }

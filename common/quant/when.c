@@ -55,6 +55,31 @@ bool when_int8(struct subject *s)
     return some_group(s, is_int8);
 }
 
+static bool has_odd_inputs(const struct facts_group *g)
+{
+    return g->held == HELD_INT8 && g->odd_inputs;
+}
+
+bool when_odd_int8_inputs(struct subject *s)
+{
+    return some_group(s, has_odd_inputs);
+}
+
+static bool is_fp8(const struct facts_group *g)
+{
+    return g->held == HELD_FP8;
+}
+
+bool when_mixed(struct subject *s)
+{
+    return some_group(s, is_int8) && some_group(s, is_fp8);
+}
+
+bool when_mixed_precision(struct subject *s)
+{
+    return when_mixed(s) && s->source->format && !strcmp(s->source->format, "mixed-precision");
+}
+
 bool when_per_tensor(struct subject *s)
 {
     return some_group(s, is_per_tensor);
@@ -125,12 +150,23 @@ bool when_wrong_total_size(struct subject *s)
 
 bool when_kv_undeclared(struct subject *s)
 {
-    if (s->source->kv)
-        return false;
-    for (size_t i = 0; i < s->f->tensors; i++)
-        if (s->f->tensor[i].part == PART_KV_SCALE && name_scope(s->f->tensor[i].name) == SCOPE_LANGUAGE)
-            return true;
-    return false;
+    return !s->source->kv && s->f->kv_scales > 0;
+}
+
+bool when_kv_missing(struct subject *s)
+{
+    return s->source->kv && s->f->kv_scales == 0;
+}
+
+bool when_kv_incomplete(struct subject *s)
+{
+    SAY(s, "%zu scales, %zu layers need %zu", s->f->kv_scales, s->f->caches, 2 * s->f->caches);
+    return s->f->kv_scales > 0 && s->f->kv_scales != 2 * s->f->caches;
+}
+
+bool when_kv_declared_incomplete(struct subject *s)
+{
+    return s->source->kv && when_kv_incomplete(s);
 }
 
 bool when_head_not_ignored(struct subject *s)
@@ -201,6 +237,22 @@ bool when_input_scales_differ(struct subject *s)
     return differ(s, false);
 }
 
+/* One input, one multiplier for each of its channels. */
+bool when_pre_scales_differ(struct subject *s)
+{
+    const struct st_tensor *first = member(s, 0)->pre_scale;
+
+    for (size_t i = 1; i < s->unit->n; i++) {
+        const struct st_tensor *t = member(s, i)->pre_scale;
+
+        SAY(s, "%s and %s", last_part(s->unit->name), last_part(member(s, i)->is->name));
+        if (!t != !first || (t && (t->dtype != first->dtype || t->bytes != first->bytes ||
+                                   memcmp(t->data, first->data, t->bytes))))
+            return true;
+    }
+    return false;
+}
+
 bool when_misaligned(struct subject *s)
 {
     size_t rows = 0, cols = 0;
@@ -217,6 +269,16 @@ bool when_misaligned(struct subject *s)
     }
     SAY(s, "[%zu, %zu]", rows, cols);
     return rows % ALIGNMENT || cols % ALIGNMENT;
+}
+
+bool when_misaligned_fp8(struct subject *s)
+{
+    return s->choice->held == HELD_FP8 && when_misaligned(s);
+}
+
+bool when_misaligned_int8(struct subject *s)
+{
+    return s->choice->held == HELD_INT8 && when_misaligned(s);
 }
 
 bool when_misaligned_language(struct subject *s)
@@ -334,11 +396,27 @@ bool when_small_scale(struct subject *s)
     return taken_as_codes(s) && s->module->held == HELD_FP8 && v > 0 && v < ENGINE_FP16_SCALE_LEAST;
 }
 
+/* The i-th number of a scale. */
+static float scale_at(const struct st_tensor *t, size_t i)
+{
+    const size_t n = dtype_bytes(t->dtype);
+    struct st_tensor one = *t;
+
+    one.count = 1;
+    one.bytes = n;
+    one.data = t->data + i * n;
+    return facts_scale(&one);
+}
+
 static bool rounds_in_bf16(const struct st_tensor *t)
 {
-    const float v = t && t->dtype != DT_BF16 ? facts_scale(t) : NAN;
+    for (size_t i = 0; t && t->dtype != DT_BF16 && i < t->count; i++) {
+        const float v = scale_at(t, i);
 
-    return v == v && bf16_to_f32(bf16_from_f32(v)) != v;
+        if (v == v && bf16_to_f32(bf16_from_f32(v)) != v)
+            return true;
+    }
+    return false;
 }
 
 bool when_scale_not_bf16(struct subject *s)
@@ -352,6 +430,13 @@ bool when_scale_0d(struct subject *s)
     const struct st_tensor *w = s->module->weight_scale, *x = s->module->input_scale;
 
     return taken_as_codes(s) && ((w && w->ndim == 0) || (x && x->ndim == 0));
+}
+
+bool when_row_scale_1d(struct subject *s)
+{
+    const struct st_tensor *t = s->module->weight_scale;
+
+    return taken_as_codes(s) && s->choice->group->channel && t && t->ndim == 1;
 }
 
 /* ---- tensors ---- */
@@ -386,7 +471,8 @@ bool when_unknown_shard(struct subject *s)
 
 static bool is_scale(const struct subject *s)
 {
-    return s->tensor->part == PART_WEIGHT_SCALE || s->tensor->part == PART_INPUT_SCALE;
+    return s->tensor->part == PART_WEIGHT_SCALE || s->tensor->part == PART_INPUT_SCALE ||
+           s->tensor->part == PART_PRE_SCALE;
 }
 
 bool when_scale_of_plain(struct subject *s)
@@ -400,11 +486,11 @@ bool when_scale_of_excluded(struct subject *s)
     return when_scale_of_plain(s) && s->choice->held == HELD_16_BITS;
 }
 
-/* ModelOpt's scales are F32.  Other writers of compressed-tensors use BF16, too. */
+/* ModelOpt's scales are F32, its pre_quant_scale BF16.  Other writers of compressed-tensors use BF16, too. */
 bool when_scale_type(struct subject *s)
 {
     const enum dtype t = s->tensor->t->dtype;
-    const bool loose = s->source->layout == FACTS_COMPRESSED;
+    const bool loose = s->source->layout == FACTS_COMPRESSED || s->tensor->part == PART_PRE_SCALE;
 
     say_tensor(s);
     return (is_scale(s) || s->tensor->part == PART_KV_SCALE) && t != DT_F32 && !(loose && t == DT_BF16);
@@ -422,20 +508,16 @@ bool when_scale_shape(struct subject *s)
         return false;
     if (s->tensor->part == PART_WEIGHT_SCALE && g->channel)
         want = m->weight->shape[0];
+    if (s->tensor->part == PART_PRE_SCALE)
+        want = m->weight->shape[1];
     return t->count != want || t->ndim > 2 || (t->ndim == 2 && t->shape[1] != 1);
 }
 
 static bool is_good(const struct st_tensor *t)
 {
     for (size_t i = 0; i < t->count; i++) {
-        const size_t n = dtype_bytes(t->dtype);
-        struct st_tensor one = *t;
-        float v;
+        const float v = scale_at(t, i);
 
-        one.count = 1;
-        one.bytes = n;
-        one.data = t->data + i * n;
-        v = facts_scale(&one);
         if (!(v > 0) || isinf(v))
             return false;
     }
@@ -465,6 +547,31 @@ bool when_codes_elsewhere(struct subject *s)
 bool when_kv_language(struct subject *s)
 {
     return s->tensor->part == PART_KV_SCALE && name_scope(s->tensor->name) == SCOPE_LANGUAGE;
+}
+
+static bool is_of_attention(const char *tensor)
+{
+    const char *dot = strrchr(tensor, '.');
+
+    while (dot > tensor && dot[-1] != '.')
+        dot--;
+    return !strncmp(dot, "self_attn.", 10);
+}
+
+bool when_kv_projection(struct subject *s)
+{
+    return when_kv_language(s) && !is_of_attention(s->tensor->name);
+}
+
+bool when_kv_attention(struct subject *s)
+{
+    return when_kv_language(s) && is_of_attention(s->tensor->name);
+}
+
+bool when_pre_scale(struct subject *s)
+{
+    say_tensor(s);
+    return s->tensor->part == PART_PRE_SCALE;
 }
 
 bool when_kv_vision(struct subject *s)

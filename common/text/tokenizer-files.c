@@ -185,6 +185,11 @@ static int check_settings(const json_t *doc, struct err *e)
     return is_string(json_object_get(doc, "decoder"), "type", "ByteLevel") ? 0 : unsupported("'decoder'", e);
 }
 
+static int set_pattern(struct tokenizer_files *f, const char *pattern, size_t n, struct err *e)
+{
+    return text_add(&f->pattern, pattern, n, e) || split_open(&f->split, pattern, n, e) ? -1 : 0;
+}
+
 /* The pattern of Sequence[Split, ByteLevel]. */
 static int pre_tokenizer(struct tokenizer_files *f, const json_t *doc, struct err *e)
 {
@@ -197,7 +202,7 @@ static int pre_tokenizer(struct tokenizer_files *f, const json_t *doc, struct er
         !is_off(cut, "invert") || !json_is_string(pattern) || !is_string(bytes, "type", "ByteLevel") ||
         !is_off(bytes, "add_prefix_space") || !json_is_false(json_object_get(bytes, "use_regex")))
         return unsupported("'pre_tokenizer'", e);
-    return split_open(&f->split, json_string_value(pattern), json_string_length(pattern), e);
+    return set_pattern(f, json_string_value(pattern), json_string_length(pattern), e);
 }
 
 /* One added token with its flags, as tokenizer.json and tokenizer_config.json both write it. */
@@ -253,7 +258,7 @@ static int read_vocab_json(struct tokenizer_files *f, struct err *e)
     if (vocabulary(f, &s, e) || json_scan_end(&s, e) || bpe_init(&f->bpe, &f->vocab, e))
         return err_prefix(e, "%s", f->file[VOCAB_JSON].path);
     f->nfc = true;
-    return split_open(&f->split, SPLIT_QWEN2, strlen(SPLIT_QWEN2), e);
+    return set_pattern(f, SPLIT_QWEN2, strlen(SPLIT_QWEN2), e);
 }
 
 static int read_merges_txt(struct tokenizer_files *f, struct err *e)
@@ -418,6 +423,7 @@ void tokenizer_files_release(struct tokenizer_files *f)
     for (int i = 0; i < TOKENIZER_FILES; i++)
         file_unmap(&f->file[i]);
     split_free(f->split);
+    text_release(&f->pattern);
     added_release(&f->added);
     bpe_release(&f->bpe);
     vocab_release(&f->vocab);

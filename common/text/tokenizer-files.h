@@ -17,8 +17,9 @@ struct tokenizer_files {
     struct bpe bpe;
     struct added added; /* sorted */
     struct split *split;
+    struct text pattern;                   /* what split was made of */
     bool nfc;                              /* texts are normalised first */
-    struct file_map file[TOKENIZER_FILES]; /* those that were read stay mapped, for the digest */
+    struct file_map file[TOKENIZER_FILES]; /* those that were read */
 };
 
 extern const char *const tokenizer_file_name[TOKENIZER_FILES];

@@ -208,21 +208,80 @@ size_t tokenizer_vocab(const struct tokenizer *t)
     return n;
 }
 
-void tokenizer_digest(const struct tokenizer *t, char hex[SHA256_HEX])
+static void add_number(struct sha256 *s, uint64_t v)
 {
+    uint8_t le[8];
+
+    for (int i = 0; i < 8; i++)
+        le[i] = (uint8_t)(v >> 8 * i);
+    sha256_add(s, le, sizeof(le));
+}
+
+static void add_string(struct sha256 *s, const char *v, size_t n)
+{
+    add_number(s, n);
+    sha256_add(s, v, n);
+}
+
+/* By id.  A file may list an added token in the vocabulary, too, or not: it counts as added. */
+static void add_tokens(struct sha256 *s, const struct tokenizer_files *f)
+{
+    const size_t end = f->vocab.size;
+
+    for (size_t id = 0; id < end; id++) {
+        size_t n;
+        const char *bytes = vocab_bytes(&f->vocab, (int32_t)id, &n);
+
+        if (!bytes || added_by_id(&f->added, (int32_t)id))
+            continue;
+        add_number(s, id);
+        add_string(s, bytes, n);
+    }
+    add_number(s, UINT64_MAX);
+}
+
+/* By rank.  Ranks that a later merge of the same pair took away leave no trace. */
+static int add_merges(struct sha256 *s, const struct bpe *b, struct err *e)
+{
+    uint64_t *pair = mem_zalloc(b->merges, sizeof(*pair), e);
+
+    if (!pair)
+        return -1;
+    for (size_t i = 0; i < b->merges; i++)
+        pair[i] = UINT64_MAX;
+    for (size_t i = 0; b->merge && i <= b->mask; i++)
+        if (b->merge[i].pair != UINT64_MAX)
+            pair[b->merge[i].rank] = b->merge[i].pair;
+    for (size_t i = 0; i < b->merges; i++)
+        if (pair[i] != UINT64_MAX)
+            add_number(s, pair[i]);
+    add_number(s, UINT64_MAX);
+    free(pair);
+    return 0;
+}
+
+/* added_sort() ordered them by content. */
+static void add_added(struct sha256 *s, const struct added *a)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        add_number(s, (uint64_t)a->token[i].id);
+        add_string(s, a->token[i].content, a->token[i].n);
+    }
+    add_number(s, UINT64_MAX);
+}
+
+int tokenizer_digest(const struct tokenizer *t, char hex[SHA256_HEX], struct err *e)
+{
+    const struct tokenizer_files *f = &t->files;
     struct sha256 s;
-    char size[32];
 
     sha256_init(&s);
-    for (int i = 0; i < TOKENIZER_FILES; i++) {
-        const struct file_map *m = &t->files.file[i];
-
-        if (!m->path)
-            continue;
-        sha256_add(&s, tokenizer_file_name[i], strlen(tokenizer_file_name[i]) + 1);
-        snprintf(size, sizeof(size), "%zu", m->bytes);
-        sha256_add(&s, size, strlen(size) + 1);
-        sha256_add(&s, m->data, m->bytes);
-    }
+    add_tokens(&s, f);
+    if (add_merges(&s, &f->bpe, e))
+        return -1;
+    add_added(&s, &f->added);
+    add_number(&s, f->nfc);
+    add_string(&s, f->pattern.v, f->pattern.n);
     sha256_hex(&s, hex);
+    return 0;
 }

@@ -52,9 +52,9 @@ int32_t tokenizer_id(const struct tokenizer *t, const char *token);
 size_t tokenizer_vocab(const struct tokenizer *t);
 
 /*
- * SHA-256 over the files that it was read from, in the order named above: of each its name, a NUL, its size
- * in decimal, a NUL and its bytes.
+ * SHA-256 over what decides which ids a text has: vocabulary, merges, added tokens, normalizer and pattern.  The same for all
+ * files that say the same, however they are written.
  */
-void tokenizer_digest(const struct tokenizer *t, char hex[SHA256_HEX]);
+int tokenizer_digest(const struct tokenizer *t, char hex[SHA256_HEX], struct err *e);
 
 #endif

@@ -31,6 +31,8 @@ static const struct backend table = {
     .weight_load = cpu_weight_load,
     .weight_load_fp8 = cpu_weight_load_fp8,
     .weight_quantize = cpu_weight_quantize,
+    .weight_load_int8 = cpu_weight_load_int8,
+    .weight_quantize_int8 = cpu_weight_quantize_int8,
     .weight_free = cpu_weight_free,
     .linear = cpu_linear,
     .linear_dx = cpu_linear_dx,
@@ -54,6 +56,9 @@ static const struct backend table = {
     .nll_dx = cpu_nll_dx,
     .compare = cpu_compare,
     .amax = cpu_amax,
+    .amax_columns = cpu_amax_columns,
+    .distance = cpu_distance,
+    .round_fp8 = cpu_round_fp8,
     .score = cpu_score,
 };
 

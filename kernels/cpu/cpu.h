@@ -47,10 +47,16 @@ void cpu_weight_load_fp8(struct backend *be, struct weight *w, size_t out, size_
                          float scale, float input_scale);
 void cpu_weight_quantize(struct backend *be, struct weight *q, const struct weight *w, enum dtype from,
                          float scale, float input_scale, enum rounding r);
+void cpu_weight_load_int8(struct backend *be, struct weight *w, size_t out, size_t in, const int8_t *codes,
+                          const float *row_scale, float input_scale, const float *pre_scale);
+void cpu_weight_quantize_int8(struct backend *be, struct weight *q, const struct weight *w, enum dtype from,
+                              const struct smooth *smooth, float input_scale, enum rounding r);
 void cpu_weight_free(struct backend *be, struct weight *w);
 
 void cpu_linear(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w);
 void cpu_linear_f32(struct backend *be, float *y, const void *x, size_t rows, const struct weight *w);
+/* linear_int8.c: cpu_linear() of an INT8 weight */
+void cpu_linear_int8(struct backend *be, float *y, const float *x, size_t rows, const struct weight *w);
 void cpu_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, const struct weight *w,
                    bool accumulate);
 
@@ -89,6 +95,9 @@ void cpu_compare(struct backend *be, struct row_stats *out, const float *p, cons
                  size_t vocab);
 
 void cpu_amax(struct backend *be, float *out, const void *x, size_t n);
+void cpu_amax_columns(struct backend *be, float *out, const void *x, size_t rows, size_t dim);
+void cpu_distance(struct backend *be, double *out, const void *a, const void *b, size_t n);
+void cpu_round_fp8(struct backend *be, void *y, const void *x, size_t n, float scale);
 void cpu_score(struct backend *be, double *out, const void *g, const void *y, const void *yq,
                const float *row_weight, size_t rows, size_t dim);
 

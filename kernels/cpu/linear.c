@@ -96,6 +96,10 @@ void cpu_linear(struct backend *be, void *y, const void *x, size_t rows, const s
     size_t packed = rows > SKINNY ? w->in * packed_columns(w->out, w->in) : 0;
     float *room;
 
+    if (w->format == WEIGHT_INT8) {
+        cpu_linear_int8(be, y, x, rows, w);
+        return;
+    }
     if (cpu_idle(be, rows * w->out) || !(room = cpu_scratch(be, packed + (fp8 ? group * w->in : 0))))
         return;
     for (size_t i = 0; i < rows; i += group) {

@@ -1,25 +1,35 @@
 /*
- * weight.c - weights on the CPU: fp32 [out, in], whatever the file held
+ * weight.c - weights on the CPU: fp32 [out, in], whatever the file held; of INT8 weights the codes
  *
  * An FP8 weight is kept decoded, code * scale: a product then is an ordinary one.
  */
+#include <omp.h>
 #include <string.h>
 
 #include "common/base/mem.h"
 #include "kernels/cpu/cpu.h"
 
-/* Room for [out, in] in w, that of an earlier load if it fits; *n = out * in.  -1: recorded in be->err. */
-static int reserve(struct backend *be, struct weight *w, size_t out, size_t in, size_t *n)
+static size_t element(int format)
+{
+    return format == WEIGHT_INT8 ? sizeof(int8_t) : sizeof(float);
+}
+
+/*
+ * Room for [out, in] of a format in w, that of an earlier load if it fits; *n = out * in.  -1: recorded in be->err, and w
+ * is empty.
+ */
+static int reserve(struct backend *be, struct weight *w, int format, size_t out, size_t in, size_t *n)
 {
     size_t bytes;
 
     if (be->err.rc != RC_OK || mem_mul(out, in, n, "a weight", &be->err) ||
-        mem_mul(*n, sizeof(float), &bytes, "a weight", &be->err))
+        mem_mul(*n, element(format), &bytes, "a weight", &be->err))
         return -1;
-    if (!w->data || w->out * w->in != *n) {
+    if (!w->data || w->out * w->in * element((int)w->format) != bytes) {
         cpu_weight_free(be, w);
         w->data = cpu_alloc(be, bytes);
     }
+    w->format = format;
     w->out = out;
     w->in = in;
     return w->data ? 0 : -1;
@@ -40,9 +50,8 @@ void cpu_weight_load(struct backend *be, struct weight *w, size_t out, size_t in
     float *d;
     size_t n;
 
-    if (reserve(be, w, out, in, &n))
+    if (reserve(be, w, WEIGHT_DENSE, out, in, &n))
         return;
-    w->format = WEIGHT_DENSE;
     d = w->data;
     switch (from) {
     case DT_F32:
@@ -74,9 +83,8 @@ void cpu_weight_load_fp8(struct backend *be, struct weight *w, size_t out, size_
     float *d;
     size_t n;
 
-    if (reserve(be, w, out, in, &n))
+    if (reserve(be, w, WEIGHT_FP8, out, in, &n))
         return;
-    w->format = WEIGHT_FP8;
     w->scale = scale;
     w->input_scale = input_scale;
     d = w->data;
@@ -101,9 +109,8 @@ void cpu_weight_quantize(struct backend *be, struct weight *q, const struct weig
     float *y;
     size_t n;
 
-    if (reserve(be, q, w->out, w->in, &n))
+    if (reserve(be, q, WEIGHT_FP8, w->out, w->in, &n))
         return;
-    q->format = WEIGHT_FP8;
     q->scale = scale;
     q->input_scale = input_scale;
     q->bias = w->bias;
@@ -119,10 +126,80 @@ void cpu_weight_quantize(struct backend *be, struct weight *q, const struct weig
     }
 }
 
+/* A copy of n numbers in *to, which may hold an earlier one; from NULL: none.  -1: recorded in be->err. */
+static int put_vector(struct backend *be, float **to, const float *from, size_t n)
+{
+    cpu_free(be, *to);
+    *to = from ? cpu_alloc(be, n * sizeof **to) : NULL;
+    if (*to && n)
+        memcpy(*to, from, n * sizeof **to);
+    return !from || *to ? 0 : -1;
+}
+
+void cpu_weight_load_int8(struct backend *be, struct weight *w, size_t out, size_t in, const int8_t *codes,
+                          const float *row_scale, float input_scale, const float *pre_scale)
+{
+    size_t n;
+
+    if (reserve(be, w, WEIGHT_INT8, out, in, &n) || put_vector(be, &w->row_scale, row_scale, out) ||
+        put_vector(be, &w->pre_scale, pre_scale, in))
+        return;
+    w->input_scale = input_scale;
+    if (n)
+        memcpy(w->data, codes, n);
+}
+
+static float largest(const float *x, size_t n)
+{
+    uint32_t max = 0;
+
+#pragma omp simd reduction(max : max)
+    for (size_t i = 0; i < n; i++) {
+        uint32_t m = f32_bits(x[i]) & 0x7fffffff;
+
+        max = m > max ? m : max;
+    }
+    return f32_from_bits(max);
+}
+
+void cpu_weight_quantize_int8(struct backend *be, struct weight *q, const struct weight *w, enum dtype from,
+                              const struct smooth *smooth, float input_scale, enum rounding r)
+{
+    bool smoothed = smooth && smooth->pre;
+    size_t in = w->in, n;
+    float *room;
+
+    if (reserve(be, q, WEIGHT_INT8, w->out, in, &n) ||
+        put_vector(be, &q->pre_scale, smoothed && !smooth->folded ? smooth->pre : NULL, in))
+        return;
+    cpu_free(be, q->row_scale);
+    q->row_scale = cpu_alloc(be, w->out * sizeof *q->row_scale);
+    room = smoothed ? cpu_scratch(be, in * (size_t)omp_get_max_threads()) : NULL;
+    if (be->err.rc != RC_OK)
+        return;
+    q->input_scale = input_scale;
+    q->bias = w->bias;
+#pragma omp parallel for if (n > PIECE)
+    for (size_t o = 0; o < w->out; o++) {
+        const float *row = (const float *)w->data + o * in;
+
+        if (smoothed) {
+            float *y = room + (size_t)omp_get_thread_num() * in;
+
+            int8_smooth(y, row, in, smooth, from, r);
+            row = y;
+        }
+        q->row_scale[o] = int8_scale(largest(row, in), r);
+        int8_encode((int8_t *)q->data + o * in, row, in, q->row_scale[o]);
+    }
+}
+
 void cpu_weight_free(struct backend *be, struct weight *w)
 {
     const void *bias = w->bias;
 
+    cpu_free(be, w->row_scale);
+    cpu_free(be, w->pre_scale);
     cpu_free(be, w->data);
     *w = (struct weight){.bias = bias};
 }

@@ -69,6 +69,8 @@ static void fill_table(struct backend *be)
     be->weight_load = cuda_weight_load;
     be->weight_load_fp8 = cuda_weight_load_fp8;
     be->weight_quantize = cuda_weight_quantize;
+    be->weight_load_int8 = cuda_weight_load_int8;
+    be->weight_quantize_int8 = cuda_weight_quantize_int8;
     be->weight_free = cuda_weight_free;
     be->linear = cuda_linear;
     be->linear_dx = cuda_linear_dx;
@@ -92,6 +94,9 @@ static void fill_table(struct backend *be)
     be->nll_dx = cuda_nll_dx;
     be->compare = cuda_compare;
     be->amax = cuda_amax;
+    be->amax_columns = cuda_amax_columns;
+    be->distance = cuda_distance;
+    be->round_fp8 = cuda_round_fp8;
     be->score = cuda_score;
 }
 

@@ -52,7 +52,7 @@ struct cuda {
 
 /* What a weight's data points to, in host memory. */
 struct cuda_matrix {
-    void *data;   /* device: act [out, in]; FP8: see weight.cu */
+    void *data;   /* device: act [out, in]; FP8 and INT8: see linear.cuh */
     float *exact; /* device: fp32 [out, in] of a weight that bf16 does not hold exactly, for its FP8 codes; or
                      NULL */
 };
@@ -225,6 +225,10 @@ void cuda_weight_load_fp8(struct backend *be, struct weight *w, size_t out, size
                           float scale, float input_scale);
 void cuda_weight_quantize(struct backend *be, struct weight *q, const struct weight *w, enum dtype from,
                           float scale, float input_scale, enum rounding r);
+void cuda_weight_load_int8(struct backend *be, struct weight *w, size_t out, size_t in, const int8_t *codes,
+                           const float *row_scale, float input_scale, const float *pre_scale);
+void cuda_weight_quantize_int8(struct backend *be, struct weight *q, const struct weight *w, enum dtype from,
+                               const struct smooth *smooth, float input_scale, enum rounding r);
 void cuda_weight_free(struct backend *be, struct weight *w);
 
 void cuda_linear(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w);
@@ -267,6 +271,9 @@ void cuda_compare(struct backend *be, struct row_stats *out, const float *p, con
                   size_t vocab);
 
 void cuda_amax(struct backend *be, float *out, const void *x, size_t n);
+void cuda_amax_columns(struct backend *be, float *out, const void *x, size_t rows, size_t dim);
+void cuda_distance(struct backend *be, double *out, const void *a, const void *b, size_t n);
+void cuda_round_fp8(struct backend *be, void *y, const void *x, size_t n, float scale);
 void cuda_score(struct backend *be, double *out, const void *g, const void *y, const void *yq,
                 const float *row_weight, size_t rows, size_t dim);
 

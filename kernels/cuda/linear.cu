@@ -232,6 +232,10 @@ static void linear_to(struct cuda *c, void *y, cudaDataType_t type, const void *
         bias_alone(c, &t);
         return;
     }
+    if (w->format == weight::WEIGHT_INT8) {
+        cuda_linear_int8(c, y, type == CUDA_R_32F, x, rows, w);
+        return;
+    }
     t.padded = codes ? fp8_padded(w->out) : dense_padded(c, w->out);
     p.k = p.a_stride = p.b_stride = k;
     p.a = cuda_matrix_of(w)->data;

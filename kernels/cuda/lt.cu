@@ -187,8 +187,10 @@ static bool describe(struct lt *lt, struct plan *p)
     cublasOperation_t op_a = k->a_rows_are_k ? CUBLAS_OP_N : CUBLAS_OP_T;
     cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
     size_t a_rows = k->a_rows_are_k ? k->m : k->k, a_cols = k->a_rows_are_k ? k->k : k->m;
+    bool integers = in == CUDA_R_8I;
+    cublasComputeType_t sums = integers ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F;
 
-    return lt_ok(lt, lt->MatmulDescCreate(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), "a product") &&
+    return lt_ok(lt, lt->MatmulDescCreate(&p->desc, sums, integers ? CUDA_R_32I : CUDA_R_32F), "a product") &&
            SET(p->desc, TRANSA, op_a) && (!k->bias || SET(p->desc, EPILOGUE, bias)) &&
            lt_ok(lt, lt->MatrixLayoutCreate(&p->a, in, a_rows, a_cols, (int64_t)k->a_stride), "a matrix") &&
            lt_ok(lt, lt->MatrixLayoutCreate(&p->b, in, k->k, k->n, (int64_t)k->b_stride), "a matrix") &&
@@ -255,11 +257,14 @@ void lt_multiply(struct cuda *c, const struct product *product)
     struct lt *lt = c->lt;
     struct plan *p = plan_of(lt, product);
     float beta = product->accumulate ? 1 : 0;
+    const int32_t one = 1, none = 0;
+    bool integers = product->in == CUDA_R_8I;
 
     if (!p || (product->bias && !SET(p->desc, BIAS_POINTER, product->bias)))
         return;
     lt_ok(lt,
-          lt->Matmul(lt->handle, p->desc, &product->alpha, product->a, p->a, product->b, p->b, &beta,
-                     product->d, p->d, product->d, p->d, &p->algo, lt->workspace, WORKSPACE_BYTES, c->stream),
+          lt->Matmul(lt->handle, p->desc, integers ? (const void *)&one : &product->alpha, product->a, p->a,
+                     product->b, p->b, integers ? (const void *)&none : &beta, product->d, p->d, product->d, p->d,
+                     &p->algo, lt->workspace, WORKSPACE_BYTES, c->stream),
           "a product");
 }

@@ -14,7 +14,7 @@
 /*
  * d [n, m] = alpha b [n, k] op(a) + bias [m], or += without bias when accumulate; all row-major.  a
  * is [m, k] (a linear module's weight), or [k, m] when a_rows_are_k (the same for its transpose).  Sums in
- * fp32.
+ * fp32; of CUDA_R_8I in 32-bit integers, which are the result (CUDA_R_32I, alpha 1, nothing added).
  */
 struct product {
     size_t m, n, k;

@@ -19,6 +19,8 @@ enum {
 
 static size_t bytes_of(const struct cuda *c, const struct weight *w)
 {
+    if (w->format == weight::WEIGHT_INT8)
+        return int8_padded(w->out) * int8_padded(w->in);
     if (w->format == weight::WEIGHT_FP8 && c->fp8)
         return fp8_padded(w->out) * fp8_padded(w->in);
     return dense_padded(c, w->out) * dense_padded(c, w->in) * c->be.act_bytes;
@@ -29,6 +31,8 @@ void cuda_weight_free(struct backend *be, struct weight *w)
     struct cuda_matrix *m = cuda_matrix_of(w);
     const void *bias = w->bias;
 
+    cuda_free(be, w->row_scale);
+    cuda_free(be, w->pre_scale);
     if (m) {
         cuda_free(be, m->data);
         cuda_free(be, m->exact);
@@ -40,14 +44,12 @@ void cuda_weight_free(struct backend *be, struct weight *w)
 
 /* Room for [out, in] in w, that of an earlier load if it fits.  exact: fp32 room too.  Returns NULL:
  * recorded. */
-static struct cuda_matrix *reserve(struct backend *be, struct weight *w, size_t out, size_t in, bool fp8,
-                                   bool exact)
+static struct cuda_matrix *reserve(struct backend *be, struct weight *w, int format, size_t out, size_t in, bool exact)
 {
     struct cuda *c = cuda_of(be);
     struct cuda_matrix *m = cuda_matrix_of(w);
     size_t n, bytes;
-    bool same = m && w->out == out && w->in == in && (w->format == weight::WEIGHT_FP8) == fp8 &&
-                (m->exact != NULL) == exact;
+    bool same = m && w->out == out && w->in == in && (int)w->format == format && (m->exact != NULL) == exact;
 
     if (be->err.rc != RC_OK || mem_mul(out, in, &n, "a weight", &be->err) ||
         mem_mul(n, sizeof(float), &bytes, "a weight", &be->err))
@@ -59,7 +61,7 @@ static struct cuda_matrix *reserve(struct backend *be, struct weight *w, size_t 
             return NULL;
         w->data = m;
     }
-    w->format = fp8 ? weight::WEIGHT_FP8 : weight::WEIGHT_DENSE;
+    w->format = (decltype(w->format))format;
     w->out = out;
     w->in = in;
     if (!m->data)
@@ -112,7 +114,7 @@ static __global__ void convert(To *to, float *exact, const From *from, size_t fi
     }
 }
 
-/* Code number i of [out, in] in whichever form FP8 weights have. */
+/* Code number i of [out, in] in whichever form 8-bit weights have. */
 struct code_form {
     bool codes; /* for the tensor cores */
     struct layout layout;
@@ -168,6 +170,8 @@ static __global__ void quantize_dense(uint8_t *to, const bf16 *x, size_t n, floa
 
 static struct code_form form_of(const struct cuda *c, const struct weight *w)
 {
+    if (w->format == weight::WEIGHT_INT8)
+        return code_form{true, {w->in, int8_padded(w->in)}, 1};
     return code_form{
         c->fp8, {w->in, c->fp8 ? fp8_padded(w->in) : dense_padded(c, w->in)}, c->bf16_act ? 1 : w->scale};
 }
@@ -177,7 +181,9 @@ static void clear_padding(struct backend *be, const struct weight *w)
 {
     struct cuda *c = cuda_of(be);
 
-    if (bytes_of(c, w) != w->out * w->in * (w->format == weight::WEIGHT_FP8 && c->fp8 ? 1 : be->act_bytes))
+    bool codes = w->format == weight::WEIGHT_INT8 || (w->format == weight::WEIGHT_FP8 && c->fp8);
+
+    if (bytes_of(c, w) != w->out * w->in * (codes ? 1 : be->act_bytes))
         cuda_zero(be, cuda_matrix_of(w)->data, bytes_of(c, w));
 }
 
@@ -225,7 +231,7 @@ template <typename T> static void arrive(const struct arrival *a, const void *ra
     unsigned blocks = cuda_blocks(c, n, 256);
     T *to = (T *)m->data;
 
-    if (a->from == DT_F8_E4M3)
+    if (a->from == DT_F8_E4M3 || a->from == DT_I8)
         place_codes<T>
             <<<blocks, 256, 0, c->stream>>>(m->data, (const uint8_t *)raw, first, n, form_of(c, a->w));
     else if (a->from == DT_F32)
@@ -276,7 +282,7 @@ void cuda_weight_load(struct backend *be, struct weight *w, size_t out, size_t i
                 "a dense weight is F32, BF16 or F16 in its file; this one is of another type");
         return;
     }
-    if (!reserve(be, w, out, in, false, c->bf16_act && from != DT_BF16))
+    if (!reserve(be, w, weight::WEIGHT_DENSE, out, in, c->bf16_act && from != DT_BF16))
         return;
     clear_padding(be, w);
     bring(&a, host);
@@ -287,7 +293,7 @@ void cuda_weight_load_fp8(struct backend *be, struct weight *w, size_t out, size
 {
     struct arrival a = {cuda_of(be), w, DT_F8_E4M3};
 
-    if (!reserve(be, w, out, in, true, false))
+    if (!reserve(be, w, weight::WEIGHT_FP8, out, in, false))
         return;
     w->scale = scale;
     w->input_scale = input_scale;
@@ -323,7 +329,7 @@ void cuda_weight_quantize(struct backend *be, struct weight *q, const struct wei
     bool twice = r == ROUND_MODELOPT && from == DT_BF16;
     float divisor = twice ? bf16_to_f32(bf16_from_f32(scale)) : scale;
 
-    if (be->err.rc != RC_OK || !reserve(be, q, w->out, w->in, true, false))
+    if (be->err.rc != RC_OK || !reserve(be, q, weight::WEIGHT_FP8, w->out, w->in, false))
         return;
     q->scale = scale;
     q->input_scale = input_scale;
@@ -331,4 +337,62 @@ void cuda_weight_quantize(struct backend *be, struct weight *q, const struct wei
     clear_padding(be, q);
     if (!cuda_idle(be, w->out * w->in))
         CUDA_ACT(c, run_quantize, c, q, w, divisor, twice, cuda_matrix_of(w)->exact != NULL);
+}
+
+/* A copy of n numbers of the host in *to, which may hold an earlier one; from NULL: none. */
+static void put_vector(struct backend *be, float **to, const float *from, size_t n)
+{
+    cuda_free(be, *to);
+    *to = from ? (float *)cuda_alloc(be, n * sizeof **to) : NULL;
+    if (*to)
+        cuda_upload(be, *to, from, n * sizeof **to);
+}
+
+void cuda_weight_load_int8(struct backend *be, struct weight *w, size_t out, size_t in, const int8_t *codes,
+                           const float *row_scale, float input_scale, const float *pre_scale)
+{
+    struct arrival a = {cuda_of(be), w, DT_I8};
+
+    if (!reserve(be, w, weight::WEIGHT_INT8, out, in, false))
+        return;
+    put_vector(be, &w->row_scale, row_scale, out);
+    put_vector(be, &w->pre_scale, pre_scale, in);
+    w->input_scale = input_scale;
+    clear_padding(be, w);
+    if (be->err.rc == RC_OK)
+        bring(&a, codes);
+}
+
+/* The scales of a smoothing in scratch: pre, then own. */
+static void bring_smooth(struct cuda *c, struct int8_rounding *r, const struct smooth *s, size_t in)
+{
+    float *room = (float *)cuda_scratch(c, SCRATCH_SUMS, 2 * in * sizeof *room);
+
+    if (!room)
+        return;
+    cuda_upload(&c->be, room, s->pre, in * sizeof *room);
+    cuda_upload(&c->be, room + in, s->own ? s->own : s->pre, in * sizeof *room);
+    r->pre = room;
+    r->own = room + in;
+}
+
+void cuda_weight_quantize_int8(struct backend *be, struct weight *q, const struct weight *w, enum dtype from,
+                               const struct smooth *smooth, float input_scale, enum rounding r)
+{
+    struct cuda *c = cuda_of(be);
+    struct int8_rounding how = {NULL, NULL, r == ROUND_MODELOPT, r == ROUND_MODELOPT && from == DT_BF16};
+    bool smoothed = smooth && smooth->pre;
+
+    if (be->err.rc != RC_OK || !reserve(be, q, weight::WEIGHT_INT8, w->out, w->in, false))
+        return;
+    if (!q->row_scale)
+        q->row_scale = (float *)cuda_alloc(be, w->out * sizeof *q->row_scale);
+    put_vector(be, &q->pre_scale, smoothed && !smooth->folded ? smooth->pre : NULL, w->in);
+    q->input_scale = input_scale;
+    q->bias = w->bias;
+    clear_padding(be, q);
+    if (smoothed)
+        bring_smooth(c, &how, smooth, w->in);
+    if (!cuda_idle(be, w->out * w->in))
+        cuda_round_rows(c, q, w, how);
 }

@@ -8,7 +8,7 @@ C=data/published/qwen2_5-fp8-all-baseline.top10.coverage.json
 export L P C
 
 t apply-coverage-help 0 'apply-coverage --help'
-like apply-coverage-bad-option 2 "^apply-coverage: unknown .* '--preset'" 'apply-coverage --preset x $L'
+like apply-coverage-bad-option 2 "^apply-coverage: unknown .* '--frobnicate'" 'apply-coverage --frobnicate $L'
 like apply-coverage-nothing 2 "a coverage from 1 to 100 is missing" 'apply-coverage'
 like apply-coverage-percent 2 "'150' is not a coverage" 'apply-coverage 150 $L'
 like apply-coverage-fraction 2 "'0.5' is not a coverage" 'apply-coverage 0.5 $L'
@@ -78,4 +78,74 @@ like apply-coverage-from-twice 3 "twice" \
     'jq ".selected_layers[1] = .selected_layers[0]" $C >$W/c; apply-coverage --from $W/c $P'
 like apply-coverage-from-embed 3 "selects 'visual.patch_embed.proj', which no engine loads" \
     'apply-coverage 100 --include-unservable $L >$W/s; apply-coverage --from $W/s $L'
+
+# Presets, INT8, SmoothQuant, KV cache.  R: ranges of the bundled model's channels and KV cache; B: L, INT8 scored, too.
+R=tests/golden/modelopt-tiny/channels.json
+B2=$W/both.json
+export R B2
+jq '.layer_sensitivity[] |= (.formats = ["FP8(effective-bits: 8.0)", "INT8(effective-bits: 8.0)", "NONE(effective-bits: 16.0)"]
+        | .scores = [.scores[0], 2 * .scores[0] % 5, 0] | .costs = [.costs[0], .costs[0], .costs[1]]
+        | .gradient = .scores[:2] | .predicted_kl = [.predicted_kl, 2 * .predicted_kl] | del(.kl))
+    | .quantization += {formats: ["fp8", "int8"], activations: "static", smooth_alpha: null}' $L >"$B2"
+t apply-coverage-preset-list 0 'apply-coverage --preset list'
+like apply-coverage-preset-unknown 2 "the preset 'fp9' is not known; known are fp8-lm, fp8-lm-kv," 'apply-coverage --preset fp9 $R'
+like apply-coverage-preset-missing 4 "'./mine': No such file" 'apply-coverage --preset ./mine $R'
+like apply-coverage-preset-format 2 "does not go with --preset" 'apply-coverage --preset fp8-lm --format int8 $R'
+like apply-coverage-preset-modes 2 "exclude each other" 'apply-coverage --preset fp8-lm --bits 12 $R'
+like apply-coverage-preset-nothing 3 "the preset 'fp8-lm' selects nothing of .* that can be quantized" \
+    'apply-coverage --preset fp8-lm --exclude "language_model.*" $L'
+like apply-coverage-preset-unreached 3 "'fp8-all' quantizes 'visual.merger.mlp.0', but .* run calib-amax on samples that reach it" \
+    'apply-coverage --preset fp8-all $L'
+for p in fp8-lm fp8-lm-kv fp8-all fp8-all-kv int8-lm int8-all int8-sq-lm int8-sq-all int8-dynamic-lm int8-dynamic-all; do
+    apply-coverage --preset $p --exclude visual.merger.mlp.0 --kv none --smooth-quant none $L |
+        jq -c '[.scheme_name, .by, (.modules | length), (.modules | [.[].format] | unique), .modules["lm_head"]]'
+done >"$W/presets"
+t apply-coverage-presets 0 'cat $W/presets'
+t apply-coverage-needs 0 'for a in "fp8-lm" "fp8-lm-kv" "int8-sq-lm" "int8-lm --smooth-quant auto --kv fp8" "int8-sq-lm --smooth-quant none" "int8-dynamic-lm --smooth-quant auto"
+    do apply-coverage --needs --preset $a; done'
+like apply-coverage-needs-alone 2 "preset is missing" 'apply-coverage --needs'
+t apply-coverage-preset-file 0 'echo "{\"schema\": \"octet-preset/1\", \"name\": \"mine\", \"kv_cache\": \"fp8\", \"smooth_alpha\": 0.5, \"rules\":
+        [{\"pattern\": \"*\", \"format\": \"fp8\"}, {\"pattern\": \"*.mlp.*\", \"format\": \"int8\"}]}" >$W/mine.json
+    apply-coverage --summary --preset $W/mine.json -o $W/mine $R &&
+    jq "{scheme_name, by, from: (.from | keys), formats: [.modules[].format] | group_by(.) | map([.[0], length]),
+        folded: [.modules[] | select(.folded)] | length, kv: .kv_cache.layers[\"language_model.layers.5\"]}" $W/mine'
+like apply-coverage-preset-typo 3 "the key 'kv' is not known to a preset" \
+    'echo "{\"schema\": \"octet-preset/1\", \"name\": \"mine\", \"kv\": 1}" >$W/mine.json; apply-coverage --preset $W/mine.json $R'
+
+t apply-coverage-best 0 'apply-coverage 100 $B2 | jq -c "[.score, (.modules | to_entries[] | [(.key / \".\")[-1], .value.format])]"'
+t apply-coverage-int8 0 'apply-coverage 40 --format int8 $B2 | jq "{score, predicted_kl, selected_layers, modules}"'
+t apply-coverage-fp8 0 'apply-coverage 40 --format fp8 $B2 | jq -c "[.score, .selected_layers, [.modules[].format]]"'
+t apply-coverage-bits-both 0 'apply-coverage --bits 13 $B2 | jq -c "[.score, .effective_bits, (.modules | map(.format))]"'
+ok apply-coverage-one-format 'apply-coverage 40 --format fp8 $B2 | jq "del(.argv, .from)" >$W/a; apply-coverage 40 $L | jq "del(.argv, .from)" | cmp - $W/a'
+like apply-coverage-no-int8 3 "has no INT8 scores .*: run layer-score --formats fp8,int8" 'apply-coverage 40 --format int8 $L'
+t apply-coverage-unscored-form 0 'apply-coverage 100 --format int8 --activations dynamic $B2 |
+    jq -c "[.score, .predicted_kl, .modules[\"language_model.layers.0.mlp.down_proj\"]]"'
+t apply-coverage-smooth 0 'apply-coverage --select "*.layers.0.*" --format int8 --smooth-quant 0.5 --rounding modelopt $R |
+    jq -c ".modules[] | [.format, .input_amax, .folded, (.pre_quant_scale // [] | length, (add // 0) * 100 | round), (.own_scale // [] | length)]"'
+t apply-coverage-smooth-input 0 'apply-coverage --select "*.layers.0.*" --format int8 --smooth-quant 1 --smooth-at input $R |
+    jq -c ".modules[] | [.format, .input_amax, .folded, (.pre_quant_scale // [] | length, (add // 0) * 100 | round), (.own_scale // [] | length)]"'
+for a in -0.1 1.1 nan x 0.5x ''; do
+    like "apply-coverage-alpha '$a'" 2 "'$a' is neither an alpha from 0 to 1, nor 'auto' or 'none'" \
+        "apply-coverage --preset int8-lm --smooth-quant='$a' \$R"
+done
+like apply-coverage-no-channels 3 "has no ranges of the channels of 'language_model.layers.0.self_attn.q_proj', which SmoothQuant needs: run calib-amax --per-channel" \
+    'apply-coverage --preset int8-sq-lm $L'
+like apply-coverage-no-alpha 3 "has no alpha that was searched for .*: run calib-amax --per-channel --alpha auto" \
+    'apply-coverage --preset int8-lm --smooth-quant auto $R'
+like apply-coverage-no-kv 3 "has no range of the KV cache for .*: run calib-amax --kv" 'apply-coverage --preset fp8-lm-kv $L'
+like apply-coverage-dead 3 "every channel of '.*layers.3.self_attn.q_proj' has a range of 0.* run calib-amax" \
+    'jq ".modules[\"language_model.layers.3.self_attn.q_proj\"].input_amax_per_channel[] = 0" $R | apply-coverage --preset int8-sq-lm'
+like apply-coverage-few-channels 3 "modules.language_model.layers.3.self_attn.q_proj: 'input_amax_per_channel' is not an array of 192 numbers" \
+    'jq "del(.modules[\"language_model.layers.3.self_attn.q_proj\"].input_amax_per_channel[7])" $R | apply-coverage --preset int8-sq-lm'
+like apply-coverage-bad-channel 3 "weight_amax_per_channel\[7\] is not a finite number" \
+    'jq ".modules[\"language_model.layers.3.self_attn.q_proj\"].weight_amax_per_channel[7] = -1" $R | apply-coverage --preset fp8-lm'
+like apply-coverage-bad-sums 3 "'gradient' does not have a number for each of the 2 formats" \
+    'jq ".layer_sensitivity[].gradient = 1" $B2 | apply-coverage 10'
+like apply-coverage-no-use 2 "are for INT8, and no selected layer is stored in it" 'apply-coverage 40 --smooth-quant 0.5 $L'
+like apply-coverage-kv-manifest 3 "is a manifest, which has no range of the KV cache" 'apply-coverage --preset fp8-lm-kv $P'
+like apply-coverage-from-smooth 2 "smooths '.*': say with which alpha, or none" \
+    'apply-coverage --preset int8-sq-lm $R >$W/s; apply-coverage --from $W/s $R'
+ok apply-coverage-from-forms 'apply-coverage --preset int8-sq-lm --kv fp8 --smooth-at input --activations dynamic $R >$W/s
+    apply-coverage --from $W/s --smooth-quant 1 --smooth-at input $R | jq "[.modules, .kv_cache]" >$W/a; jq "[.modules, .kv_cache]" $W/s | cmp - $W/a'
+t apply-coverage-preset-manifest 0 'apply-coverage --preset int8-lm data/published/qwen2_5-int8_lm_small.json | jq -c "[.scheme_name, .num_layers_selected, .effective_bits]"'
 finish

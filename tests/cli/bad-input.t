@@ -10,7 +10,7 @@ layer-score -m $M -o "$W/layers.json" $S
 amax() { calib-amax -q -m "$@"; }
 score() { layer-score -q -m "$@"; }
 ppl() { eval-ppl -q -m "$@"; }
-logits() { eval-logits -q --ref "$1" --scheme "$W/scheme.json" "${@:2}"; }
+logits() { eval-logits -q --ref "$1" -m "$1" "${@:2}"; }
 export -f amax score ppl logits
 runners='amax score ppl logits'
 
@@ -36,6 +36,31 @@ for tool in $runners; do
         "sample 'pictures-3': its picture of 1 x 16 patches of 14 pixels does not fit this model" "$tool $M $W/odd.samples"
     like "$tool: a token that the model does not have" 3 "sample 'pictures-3': .*2147483647" "$tool $M $W/vocabulary.samples"
 done
+
+# ---- samples of another model, by their header ----
+calib-stream -q -m $M -n 2 -o "$W/own.samples" data/shapes2017
+copy respelled # the same tokenizer and settings, as another program writes them
+for f in tokenizer.json preprocessor_config.json; do jq -S . $M/$f >"$W/respelled/$f"; done
+copy retrained
+jq '.model.merges |= (.[0:-1])' $M/tokenizer.json >"$W/retrained/tokenizer.json"
+copy resized
+jq '.max_pixels = 3136' $M/preprocessor_config.json >"$W/resized/preprocessor_config.json"
+copy mute
+rm "$W"/mute/tokenizer*.json
+apply-coverage -q 100 "$W/layers.json" -o "$W/all.json"
+export-ckpt -q -m $M -o "$W/all" "$W/all.json"
+for tool in $runners; do
+    ok "$tool: samples of this model" "$tool $M $W/own.samples | jq -e .schema >$W/null"
+    ok "$tool: its tokenizer in other words" "$tool $W/respelled $W/own.samples | jq -e .schema >$W/null"
+    like "$tool: samples of another tokenizer" 3 \
+        "^[a-z-]+: the samples: the tokenizer .* is not that of '.*/retrained' .*calib-stream .*--foreign-samples" \
+        "$tool $W/retrained $W/own.samples"
+    like "$tool: pictures of other sizes" 3 \
+        "^[a-z-]+: the samples: pictures were resized by other settings .* '.*/resized'.*calib-stream" "$tool $W/resized $W/own.samples"
+    ok "$tool: --foreign-samples" "$tool $W/retrained $W/own.samples --foreign-samples | jq -e .schema >$W/null"
+    ok "$tool: a model without a tokenizer" "$tool $W/mute $W/own.samples | jq -e .schema >$W/null"
+done
+ok 'eval-ppl: samples of the model that a checkpoint was made of' "eval-ppl -q -m $W/all $W/own.samples | jq -e .schema >$W/null"
 
 # ---- what the model's other readers say of weights and schemes ----
 copy nan
@@ -106,7 +131,6 @@ apply-coverage -q 50 data/published/qwen2_5-fp8-all-baseline.json
 export-ckpt -q -m $M --dry-run $W/scheme.json
 eval-ppl -q -m $M $S
 eval-logits -q --ref $M -m $W/ckpt $S
-eval-logits -q --ref $M --save-ref - $S
 diff-ckpt -q --json $M $W/ckpt
 generate -q -m $TINY -n 2 hello
 END

@@ -34,4 +34,44 @@ is 'calib-amax: a module that no data reached' '{"shape":[288,96],"weight_amax":
     "$(jq -c '.modules["visual.blocks.0.attn.qkv"]' "$W/text.json")"
 is 'calib-amax: a shard past the last sample is empty, not an error' '0 0' \
     "$(calib-amax -m $M --shard 7/8 $S | jq -r '"\(.samples.count) \([.modules[].tokens] | add)"')"
+
+# ---- channels, keys and values, alphas ----
+calib-amax -m $M --per-channel --kv --alpha auto $S >"$W/all.json"
+is 'calib-amax: the largest channel is the range' true "$(jq '[.modules[] | select(.tokens > 0)] | length > 10 and all(.[];
+    (.input_amax_per_channel | max) == .input_amax and (.weight_amax_per_channel | max) == .weight_amax and
+    (.input_amax_per_channel | length) == .shape[1] and (.weight_amax_per_channel | length) == .shape[1])' "$W/all.json")"
+is 'calib-amax: channels change no other range' "$(jq -S .modules "$W/layers.json")" "$(jq -S '.modules | map_values(
+    del(.input_amax_per_channel, .weight_amax_per_channel, .kv_amax, .smooth_alpha))' "$W/all.json")"
+is 'calib-amax: keys and values of the language model alone' '["language_model.layers.0.self_attn.k_proj",true]' \
+    "$(jq -c '.modules | to_entries | map(select(.value.kv_amax)) | [.[0].key, (length > 1 and
+        all(.[]; .key | test("^language_model.*self_attn.[kv]_proj$")))]' "$W/all.json")"
+is 'calib-amax: members of a group have one alpha' true "$(jq '.modules as $m | [$m | keys[] | select(endswith("q_proj"))] |
+    length > 1 and all(.[]; . as $q | ($q | sub("q_proj$"; "v_proj")) as $v | $m[$q].smooth_alpha == $m[$v].smooth_alpha and
+        ([$m[$q].smooth_alpha * 10 | . - round | fabs < 1e-9] | all))' "$W/all.json")"
+# Alphas compare the groups' own errors, so that what dynamic inputs lose moves some of them.
+calib-amax -m $M --per-channel --alpha auto --activations dynamic $S >"$W/dynamic.json"
+is 'calib-amax: other alphas for inputs with a scale for each token' false "$(jq -n --slurpfile a "$W/all.json" \
+    --slurpfile b "$W/dynamic.json" '[$a[0], $b[0] | [.modules[].smooth_alpha]] | .[0] == .[1]')"
+for i in 0 1; do calib-amax -m $M --per-channel --kv --shard $i/2 $S >"$W/shard$i.json"; done
+is 'calib-amax: channels of the shards merge to those of the whole' \
+    "$(jq -S '[.modules[] | [.input_amax_per_channel, .kv_amax]]' "$W/all.json")" \
+    "$(jq -S -s '.[0].modules as $a | .[1].modules as $b | [$a | keys_unsorted[] | . as $k | [
+        [$a[$k], $b[$k] | .input_amax_per_channel] | transpose | map(max)] + [[$a[$k], $b[$k] | .kv_amax] | max]]' \
+        "$W/shard0.json" "$W/shard1.json")"
+calib-amax -m $TINY --per-channel --kv --shard 0/80 $DESCRIBE >"$W/text.json"
+is 'calib-amax: no channels of an input that no data reached' '["shape","weight_amax","tokens","weight_amax_per_channel"]' \
+    "$(jq -c '.modules["visual.blocks.0.attn.qkv"] | keys_unsorted - ["group"]' "$W/text.json")"
+like 'calib-amax: alphas without channels' 2 '^calib-amax: --alpha needs the ranges of channels: give --per-channel' \
+    "calib-amax -m $M --alpha auto $S"
+like 'calib-amax: an alpha that is none' 2 "--alpha: '0.5' is not one of" "calib-amax -m $M --per-channel --alpha 0.5 $S"
+
+# ---- a run that was killed in its second pass goes on, and ends with the same bytes ----
+calib-stream -q -m $TINY -n 8 -o "$W/eight.samples" data/shapes2017
+killed="calib-amax -q -m $TINY --per-channel --alpha auto -o $W/after.json $W/eight.samples"
+${killed/after.json/before.json}
+is 'calib-amax: a run is killed' killed "$(kill_at "$W/after.json.part" 1000 "$killed" && echo killed)"
+is 'calib-amax: what it had done is beside its output' after.json.part "$(cd "$W" && ls -d after*)"
+like 'calib-amax: the next one goes on' 0 "going on with '.*after.json.part'$" "${killed/-q/}"
+ok 'calib-amax: to the same document' "cmp <(jq 'del(.argv)' $W/before.json) <(jq 'del(.argv)' $W/after.json)"
+is 'calib-amax: and leaves nothing beside it' after.json "$(cd "$W" && ls -d after*)"
 finish

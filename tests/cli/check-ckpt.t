@@ -228,7 +228,7 @@ says 'KV scales in the vision tower' "$W/x" 'files kv-vision visual.blocks.0.att
     'vllm kv-vision visual.blocks.0.attn.k_proj.k_scale'
 broken
 one | put model.layers.0.self_attn.k_proj.k_scale F32 '[]'
-says 'KV scales of the language model' "$W/x" 'sglang kv-language language_model.layers.0.self_attn.k_proj.k_scale'
+says 'KV scales of the language model' "$W/x" 'files kv-incomplete null' 'sglang kv-language language_model.layers.0.self_attn.k_proj.k_scale'
 is 'KV scales of the language model: verdicts' 'rounds refuses fine wrong' "$(verdicts "$W/x")"
 
 broken
@@ -335,7 +335,7 @@ drop $O.weight_scale
 printf '\x00\x00\x17\x37' | put $O.weight_scale F32 '[1]' # 9e-6
 is 'compressed-tensors with a weight scale of 9e-6' 'rounds rounds refuses rounds' "$(verdicts "$W/x")"
 compressed float "$list"
-edit config.json '.quantization_config.config_groups.group_0.weights.type = "int"'
+edit config.json '.quantization_config.config_groups.group_0 |= (.weights.type = "int" | .input_activations.type = "int")'
 is 'codes of another format' "$(for n in vllm sglang transformers; do for i in 1 2 5; do
     echo "$n other-codes"; done; done)" "$(said "$W/x" | cut -d ' ' -f 1,2)"
 compressed float "$list"
@@ -364,5 +364,129 @@ is 'expressions without the fused name' sglang "$(said "$W/x" | cut -d ' ' -f 1 
 compressed float "$list"
 lists '. - ["lm_head"]'
 says 'a tied head that the list leaves out' "$W/x" 'transformers tied-head null'
+
+# ---- INT8, mixed formats, and the KV cache ----
+like check-ckpt-int8-export 0 'no engine loads INT8 in this layout: vLLM, SGLang and transformers load it with --format compressed-tensors$' \
+    "export-ckpt -m $M -o $W/int8-modelopt $G/int8-lm-top50.scheme.json"
+like check-ckpt-kv-export 0 'SGLang 0.5.23 does not load a checkpoint with KV cache scales; vLLM does, and rounds them' \
+    "export-ckpt -m $M -o $W/kv $G/fp8-lm-kv.scheme.json"
+# Layers 0 and 1 FP8, 2 and 3 INT8, 4 INT8 with inputs scaled at run time, 5 as it is.
+mixed='.modules |= with_entries((.key | capture("layers.(?<i>[0-9])").i | tonumber) as $i |
+        if $i == 5 then empty else . end |
+        if $i < 2 then . elif $i < 4 then .value |= {format: "int8", input_amax}
+        else .value = {format: "int8", dynamic: true, input_amax: null} end) |
+    .selected_layers |= map(select(test("layers.5") | not)) | .num_layers_total = 20 | .num_layers_selected = 20 | del(.kv_cache)'
+jq "$mixed" $G/fp8-lm-kv.scheme.json >"$W/mixed.json"
+jq '.modules |= map_values(.dynamic = true | .input_amax = null)' $G/int8-lm-top50.scheme.json >"$W/dynamic.json"
+for x in int8:$G/int8-lm-top50.scheme.json dynamic:$W/dynamic.json mixed:$W/mixed.json kv-compressed:$G/fp8-lm-kv.scheme.json; do
+    export-ckpt -q -m $M --format compressed-tensors -o "$W/${x%%:*}" "${x#*:}"
+done
+passes 'INT8 in compressed-tensors' 'fine fine wrong rounds' "$W/int8"
+passes 'INT8, inputs scaled at run time' 'fine fine wrong rounds' "$W/dynamic"
+passes 'FP8 and INT8' 'rounds rounds refuses rounds' "$W/mixed"
+passes 'FP8 with KV scales in compressed-tensors' 'rounds rounds refuses rounds' "$W/kv-compressed"
+says "INT8 in ModelOpt's layout" "$W/int8-modelopt" 'vllm algorithm null' 'sglang algorithm null' 'tensorrt-llm algorithm null'
+is 'KV scales: SGLang alone refuses' 'rounds refuses rounds wrong' "$(verdicts "$W/kv")"
+is 'KV scales: vLLM rounds them' 12 "$(check-ckpt --json "$W/kv" |
+    jq '[.engines[0].findings[] | select(.rule == "kv-language" and .effect == "rounds")] | length')"
+held() { check-ckpt --json "$W/mixed" | jq -r --arg n "language_model.layers.$1" \
+    '.layers[] | select(.name == $n) | [.files, .engines[].held] | join(" ")'; }
+is 'FP8 and INT8: what each engine holds' 'fp8 fp8 fp8  fp8
+int8 int8 int8  int8
+int8 int8 int8  int8
+16-bit 16-bit 16-bit  16-bit' "$(held 0.self_attn.k_proj; held 2.mlp.up_proj; held 4.self_attn.o_proj; held 5.mlp.down_proj)"
+is 'FP8 and INT8: notes' 'note mixed' "$(check-ckpt --json --engine vllm "$W/mixed" |
+    jq -r '.engines[0].findings[] | select(.effect == "note") | "\(.effect) \(.rule)"')"
+
+P=model.layers.0.self_attn.o_proj # INT8 in all of them but mixed
+Q=language_model.layers.0.self_attn.o_proj
+broken int8
+drop $P.weight_scale
+for ((i = 0; i < 192; i++)); do one; done | put $P.weight_scale F32 '[192]'
+says 'INT8 scales of shape [out]' "$W/x" "vllm scale-1d $Q" "sglang scale-1d $Q" "transformers scale-1d $Q"
+drop $P.weight_scale
+one | put $P.weight_scale F32 '[1]'
+is 'one INT8 scale for all rows' "files scale-shape $Q.weight_scale" "$(said "$W/x" | grep ^files)"
+drop $P.weight_scale
+says 'INT8 codes without scales' "$W/x" "files no-scale $Q" "vllm no-scale $Q" "sglang no-scale $Q" "transformers no-scale $Q"
+broken int8
+drop $P.weight_scale
+{ for ((i = 1; i < 192; i++)); do one; done; zeros 4; } | put $P.weight_scale F32 '[192, 1]'
+says 'an INT8 scale that is 0' "$W/x" "files scale-value $Q.weight_scale"
+broken int8
+drop $P.input_scale
+says 'INT8 without input_scale' "$W/x" "files no-scale $Q" "vllm no-scale $Q" "sglang no-scale $Q" "transformers no-scale $Q"
+broken int8
+for ((i = 0; i < 192; i++)); do printf '\x80\x3f'; done | put $P.pre_quant_scale BF16 '[192]'
+says 'smoothing that compressed-tensors has no place for' "$W/x" "files pre-scale $Q.pre_quant_scale" \
+    "vllm pre-scale $Q.pre_quant_scale" "sglang pre-scale $Q.pre_quant_scale" "transformers pre-scale $Q.pre_quant_scale"
+broken int8
+edit config.json '.quantization_config.config_groups.group_0.input_activations |= (.dynamic = true)'
+says 'inputs of one scale at run time' "$W/x" 'vllm inputs null' 'sglang inputs null'
+broken int8
+edit config.json '.quantization_config.config_groups.group_0 |= (.weights.type = "float" | .input_activations.type = "float")'
+is 'INT8 codes where FP8 is said' 'sglang other-codes
+transformers other-codes
+vllm other-codes' "$(said "$W/x" | grep other-codes | cut -d ' ' -f 1,2 | sort -u)"
+broken mixed
+edit config.json '.quantization_config.config_groups |= ([.group_0.targets, .group_1.targets] as $t |
+    .group_0.targets = $t[1] | .group_1.targets = $t[0])'
+is 'groups that have changed places' 'sglang other-codes
+transformers other-codes
+vllm other-codes' "$(said "$W/x" | grep other-codes | cut -d ' ' -f 1,2 | sort -u)"
+broken mixed
+edit config.json '.quantization_config.config_groups |= del(.group_2)'
+is 'codes that no group names' 'codes-excluded' "$(said "$W/x" | grep layers.4 | cut -d ' ' -f 2 | sort -u)"
+broken mixed
+edit config.json '.quantization_config.format = "mixed-precision"'
+is 'the format mixed-precision: a note' 'note mixed' "$(check-ckpt --json --engine sglang "$W/x" |
+    jq -r '.engines[0].findings[] | select(.effect == "note") | "\(.effect) \(.rule)"')"
+
+# ModelOpt's own layout of INT8 with smoothing: what its files say of themselves.
+broken int8-modelopt
+for ((i = 0; i < 192; i++)); do printf '\x80\x3f'; done | put $P.pre_quant_scale BF16 '[192]'
+is "smoothing in ModelOpt's layout" '' "$(said "$W/x" | grep ^files)"
+drop $P.pre_quant_scale
+printf '\x80\x3f' | put $P.pre_quant_scale BF16 '[1]'
+is 'one smoothing scale for all channels' "files scale-shape $Q.pre_quant_scale" "$(said "$W/x" | grep ^files)"
+drop $P.pre_quant_scale
+for ((i = 0; i < 192; i++)); do printf '\x80\x3f'; done | put model.layers.2.self_attn.q_proj.pre_quant_scale BF16 '[192]'
+is 'smoothing of q alone' 'files pre-scales-differ language_model.layers.2.self_attn.q_proj' "$(said "$W/x" | grep ^files)"
+drop model.layers.2.self_attn.q_proj.pre_quant_scale
+for ((i = 0; i < 192; i++)); do printf '\x80\x3f'; done | put model.layers.0.mlp.up_proj.pre_quant_scale BF16 '[192]'
+is 'smoothing beside 16-bit bytes' 'files pre-scales-differ language_model.layers.0.mlp.gate_proj
+files stray-scale language_model.layers.0.mlp.up_proj.pre_quant_scale' "$(said "$W/x" | grep ^files | sort)"
+
+K=language_model.layers.3.self_attn
+broken kv
+drop model.layers.3.self_attn.k_proj.k_scale
+is 'a KV scale that is missing' 'files kv-incomplete null
+vllm kv-incomplete null' "$(said "$W/x" | grep kv-incomplete)"
+is 'a KV scale that is missing: how many' '11 scales, 6 layers need 12' "$(check-ckpt --json "$W/x" | jq -r '.files[0].detail')"
+one | put model.layers.3.self_attn.q_proj.k_scale F32 '[]'
+is 'a KV scale of q_proj' "files unexpected $K.q_proj.k_scale" "$(said "$W/x" | grep '^files unexpected')"
+broken kv
+drop model.layers.3.self_attn.v_proj.v_scale
+zeros 4 | put model.layers.3.self_attn.v_proj.v_scale F32 '[]'
+is 'a KV scale that is 0' "files scale-value $K.v_proj.v_scale" "$(said "$W/x" | grep ^files)"
+broken kv
+one | put model.layers.9.self_attn.v_proj.v_scale F32 '[]'
+is 'a KV scale of a layer that is not there' 'files unexpected language_model.layers.9.self_attn.v_proj.v_scale' \
+    "$(said "$W/x" | grep ^files)"
+broken kv
+edit config.json 'del(.quantization_config.kv_cache_scheme)'
+is 'a KV cache that one configuration alone knows of' 'files configs-disagree null' "$(said "$W/x" | grep ^files)"
+edit hf_quant_config.json '.quantization.kv_cache_quant_algo = null'
+is 'a KV cache that no configuration knows of' 'note kv-undeclared' "$(check-ckpt --json --engine vllm "$W/x" |
+    jq -r '.engines[0].findings[] | select(.rule == "kv-undeclared") | "\(.effect) \(.rule)"')"
+broken kv-compressed
+rename 'sub("self_attn[.]k_scale$"; "self_attn.k_proj.k_scale") | sub("self_attn[.]v_scale$"; "self_attn.v_proj.v_scale")'
+is "ModelOpt's names of KV scales in compressed-tensors" 'sglang kv-language
+transformers kv-language' "$(said "$W/x" | cut -d ' ' -f 1,2 | sort -u)"
+broken lm-top10
+edit config.json '.quantization_config.kv_cache_scheme = {num_bits: 8, type: "float", dynamic: false}'
+edit hf_quant_config.json '.quantization.kv_cache_quant_algo = "FP8"'
+is 'a KV cache without its scales: a note' 'note kv-missing' "$(check-ckpt --json --engine vllm "$W/x" |
+    jq -r '.engines[0].findings[] | select(.rule == "kv-missing") | "\(.effect) \(.rule)"')"
 
 finish

@@ -111,4 +111,45 @@ jq '.modules |= with_entries(.key |= sub("layers.1.";"layers.7.")) | .selected_l
     $S10 >"$W/other.json"
 like diff-ckpt-unknown-layer 1 ' 0 layers .*, 0 in the files only; 2 of A and 2 of B' \
     "diff-ckpt --expect $W/other.json --expect $W/other.json $W/10 $W/10 >$W/out"
+
+# INT8 and the KV cache: one model in FP8 with an FP8 KV cache, in INT8 smoothed at the norms, at the inputs, and with
+# inputs scaled at run time.
+N=tests/golden/models/nested5-sharded
+calib-amax -q -m $N --per-channel --kv -o "$W/ranges.json" $N.samples.msgpack
+point() { # point NAME LAYOUT OPTION...
+    local name=$1 layout=$2
+    shift 2
+    apply-coverage -q "$@" -o "$W/$name.json" "$W/ranges.json" &&
+        export-ckpt -q -m $N --format "$layout" -o "$W/$name" "$W/$name.json"
+}
+point kv modelopt --preset fp8-lm-kv
+point nokv modelopt --preset fp8-lm
+point norm compressed-tensors --preset int8-sq-lm
+point plain compressed-tensors --preset int8-lm
+point token compressed-tensors --preset int8-dynamic-lm
+point inputs modelopt --preset int8-sq-lm --smooth-at input
+expects() { # expects A B: as their schemes do
+    diff-ckpt -f -o "$W/x" --expect "$W/$1.json" --expect "$W/$2.json" "$W/$1" "$W/$2"
+}
+for pair in 'kv nokv' 'nokv norm' 'norm token' 'norm inputs' 'inputs token' 'inputs kv'; do
+    # shellcheck disable=SC2086
+    expects $pair || echo "$pair"
+done >"$W/out" 2>&1
+is diff-ckpt-int8-held '' "$(cat "$W/out")"
+layers=$(jq '.text_config.num_hidden_layers // .num_hidden_layers' $N/config.json)
+like diff-ckpt-kv-missing 1 "0 in the files only; $layers of A and 0 of B" \
+    "diff-ckpt --expect $W/kv.json --expect $W/nokv.json $W/nokv $W/nokv >$W/out"
+like diff-ckpt-kv-stray 1 ', [1-9][0-9]* in the files only; 0 of A and [1-9][0-9]* of B' \
+    "diff-ckpt --expect $W/nokv.json --expect $W/nokv.json $W/nokv $W/kv >$W/out"
+like diff-ckpt-int8-for-fp8 1 "; 0 of A and $((8 * layers)) of B" \
+    "diff-ckpt --expect $W/kv.json --expect $W/kv.json $W/kv $W/norm >$W/out"
+like diff-ckpt-token-for-static 1 "; 0 of A and $((7 * layers)) of B" \
+    "diff-ckpt --expect $W/nokv.json --expect $W/norm.json $W/nokv $W/token >$W/out"
+# What is folded shows in the norms, too: five layers and two norms of each.
+like diff-ckpt-unfolded 1 " $((7 * layers)) layers differ in the schemes only, 0 in the files only; 0 of A and 0 of B" \
+    "diff-ckpt --expect $W/plain.json --expect $W/norm.json $W/norm $W/norm >$W/out"
+ok diff-ckpt-folded "diff-ckpt -f -o $W/x --expect $W/plain.json --expect $W/norm.json $W/plain $W/norm"
+# Codes times both their scales are the weight again, less what rounding to codes took.
+is diff-ckpt-int8-values "$((7 * layers)) true" "$(diff-ckpt --json $N "$W/inputs" |
+    jq -r '[.layers[].relative] | "\(length) \(all(. != null and . < 0.1))"')"
 finish

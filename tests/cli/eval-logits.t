@@ -148,48 +148,133 @@ and of [0-9]+ more positions; it begins in the output of language_model.layers.1
 like 'eval-logits: overflow between products' 3 'begins in the input of language_model.layers.1.mlp.gate_proj, row [0-9]+$' \
     "eval-logits --ref $M -m $W/huge2 $S"
 like 'eval-logits: overflow in the head' 3 'begins in the output of lm_head, row [0-9]+$' "eval-logits --ref $M -m $W/huge3 $S"
-like 'eval-logits: overflow in the reference' 3 'the logits of the reference are not finite: sample' \
-    "eval-logits --ref $W/huge1 -m $M $S"
-like 'eval-logits: a reference that overflows, kept' 3 'the logits of the reference are not finite: sample' \
-    "eval-logits --ref $W/huge1 --save-ref $W/nan.states $S && eval-logits --ref $W/nan.states -m $M $S"
+like 'eval-logits: overflow in a reference to be kept' 3 "the logits of '.*/huge1' are not finite: sample .* begins in the output of .*down_proj" \
+    "eval-logits --ref $W/huge1 --save-ref $W/nan.states $S"
+is 'eval-logits: which is not kept' '' "$(cd "$W" && ls -d nan.states* 2>&1 | grep -v 'No such')"
 
 # ---- reference states ----
-ok 'eval-logits: --save-ref alone writes no document' "eval-logits --ref $M --save-ref $W/states $S && test -s $W/states"
+save="eval-logits --ref $M --ref-dtype fp32 --save-ref"
+ok 'eval-logits: --save-ref alone writes no document' "$save $W/states $S && test -s $W/states"
 eval-logits --ref "$W/states" -m "$W/ckpt" $S >"$W/kept.json"
-is 'eval-logits: states stand for their model' "$(jq -c ".candidates[1] | $figures" "$W/eval.json")" \
+is 'eval-logits: states in fp32 stand for their model' "$(jq -c ".candidates[1] | $figures" "$W/eval.json")" \
     "$(jq -c ".candidates[0] | $figures" "$W/kept.json")"
 is 'eval-logits: whose digest they have' "$(jq -r .from.reference "$W/eval.json")" "$(jq -r .from.reference "$W/kept.json")"
+is 'eval-logits: nothing was lost in keeping them' '{"dtype":"F32","argmax_moved":0,"lse_rms":0}' "$(jq -c .reference "$W/kept.json")"
 is 'eval-logits: with --base they take schemes' "$(jq -c ".candidates[2] | $figures" "$W/eval.json")" \
     "$(eval-logits --ref "$W/states" --base $M --scheme "$W/top50.json" $S | jq -c ".candidates[0] | $figures")"
+eval-logits --ref $TINY --save-ref "$W/bf16" $DESCRIBE
+# A token: two bytes per hidden unit, log-sum-exp and argmax; the rest is the header and 48 bytes a chunk.
+is 'eval-logits: bf16 states are small' true "$(jq -n --argjson bytes "$(wc -c <"$W/bf16")" '$bytes <= (2 * 192 + 16) * 4652 * 1.01')"
+eval-logits --ref "$W/bf16" -m $TINY $DESCRIBE >"$W/rounded.json"
+# Rounding a hidden unit moves it by up to 2^-9 of itself; what that does to a distribution is second order.
+is 'eval-logits: their rounding costs little, and the document says how much' true "$(jq '.reference as $r | .candidates[0] |
+    $r.dtype == "BF16" and $r.argmax_moved < 0.005 and 0 < $r.lse_rms and $r.lse_rms < 0.01 and 0 < .kl and .kl < 1e-6' "$W/rounded.json")"
+is 'eval-logits: the same figures in the run that makes them' "$(jq -c '.reference, .candidates' "$W/rounded.json")" \
+    "$(eval-logits --ref $TINY -m $TINY --save-ref "$W/again" $DESCRIBE | jq -c '.reference, .candidates')"
+ok 'eval-logits: and the same file' "cmp $W/bf16 $W/again"
+is 'eval-logits: a reference in memory is exact' '[null,0]' "$(eval-logits --ref $TINY -m $TINY $DESCRIBE | jq -c '[.reference, .candidates[0].kl]')"
 like 'eval-logits: a scheme without a model' 2 'give --base MODEL beside --ref STATES' \
     "eval-logits --ref $W/states --scheme $W/top50.json $S"
 like 'eval-logits: two base models' 2 '--base goes with --ref STATES' \
     "eval-logits --ref $M --base $M --scheme $W/top50.json $S"
 like 'eval-logits: --save-ref beside states' 2 '--save-ref needs --ref MODEL' \
     "eval-logits --ref $W/states --save-ref $W/states2 $S"
-like 'eval-logits: states that exist' 2 "states' exists: remove it or use -f" "eval-logits --ref $M --save-ref $W/states $S"
-like 'eval-logits: states on a full disk' 4 'No space left' "eval-logits --ref $M --save-ref - $S >/dev/full"
+like 'eval-logits: --ref-dtype without --save-ref' 2 '--ref-dtype goes with --save-ref' "eval-logits --ref $M -m $M --ref-dtype fp32 $S"
+like 'eval-logits: states to a pipe' 2 '--save-ref needs a file' "eval-logits --ref $M --save-ref - $S"
 like 'eval-logits: a shard of the samples' 3 'was made of other samples, or of another shard' \
     "eval-logits --ref $W/states -m $W/ckpt --shard 0/2 $S"
 like 'eval-logits: more samples' 3 'was made of other samples' "eval-logits --ref $W/states -m $W/ckpt $S $S"
 like 'eval-logits: samples of another model' 3 'was made of other samples' \
     "eval-logits --ref $W/states -m $SHARDED $SHARDED.samples.msgpack"
-head -c 3000 "$W/states" >"$W/states.cut"
-like 'eval-logits: truncated states' 3 'states.cut.*truncated' "eval-logits --ref $W/states.cut -m $W/ckpt $S"
-for at in 1000 20000 $(($(wc -c <"$W/states") - 70)); do
+for bytes in 5 100 3000 $(($(wc -c <"$W/states") - 1)); do
+    head -c "$bytes" "$W/states" >"$W/states.cut"
+    like "eval-logits: states of $bytes bytes" 3 "states.cut' (is truncated|is not a file of reference states)" \
+        "eval-logits --ref $W/states.cut -m $W/ckpt $S"
+done
+for at in 20 1000 20000 $(($(wc -c <"$W/states") - 70)); do
     cp "$W/states" "$W/states.flip"
     flip "$W/states.flip" "$at"
-    like "eval-logits: states with byte $at flipped" 3 'states.flip. is damaged' \
+    like "eval-logits: states with byte $at flipped" 3 'states.flip. is damaged: .*make it again with --save-ref' \
         "eval-logits --ref $W/states.flip -m $W/ckpt $S"
 done
-like 'eval-logits: states that are a checkpoint' 3 'is not a file of reference states; --save-ref makes one' \
+like 'eval-logits: states that are a checkpoint' 3 'is not a file of reference states; make it again with --save-ref' \
     "eval-logits --ref $M/model.safetensors -m $W/ckpt $S"
 like 'eval-logits: states of a model with another head' 3 "the head of '.*' is not the reference's" \
     "eval-logits --ref $W/states -m $SHARDED $S"
 
+# ---- candidates that are no form of the reference ----
+copy retrained
+jq '.model.merges |= .[0:-1]' $M/tokenizer.json >"$W/retrained/tokenizer.json"
+other="^eval-logits: the reference: the tokenizer .* is not that of '.*/retrained'"
+like 'eval-logits: a candidate with another tokenizer' 3 "$other" "eval-logits --ref $M -m $W/retrained $S"
+like 'eval-logits: the same beside states' 3 "$other" "eval-logits --ref $W/states -m $W/retrained $S"
+ok 'eval-logits: --foreign-samples' "eval-logits --ref $M -m $W/retrained --foreign-samples $S | jq -e .schema >$W/null"
+tail -n 1 <<<'A blue disc.' | calib-stream -q -m $TINY - >"$W/low.samples"
+like 'eval-logits: a candidate with another vocabulary' 3 "the vocabulary of '.*/qwen2-text' has [0-9]+ tokens, the reference's [0-9]+|of width" \
+    "eval-logits --ref $TINY -m tests/golden/models/qwen2-text --foreign-samples $W/low.samples"
+
+# ---- states that are there, and a run that was killed ----
+like 'eval-logits: states that exist' 2 "^eval-logits: '.*states' exists and does not hold .*remove it or use -f$" \
+    "$save $W/states $S $S"
+like 'eval-logits: states that hold just this' 0 "states' holds these states already$" "$save $W/states $S"
+cp "$W/states" "$W/flipped"
+flip "$W/flipped" 20000
+like 'eval-logits: damaged states are not used' 2 "flipped' exists and does not hold" "$save $W/flipped $S"
+ok 'eval-logits: -f replaces them' "$save $W/flipped -f $S && cmp $W/states $W/flipped"
+# The kill may come at any time: whatever it leaves, the same command ends with the same file.
+keep="eval-logits -q --ref $TINY --save-ref $W/killed $DESCRIBE"
+is 'eval-logits: a run is killed' killed "$(kill_at "$W/killed.part" 300000 "$keep" && echo killed)"
+is 'eval-logits: it leaves no states' 'killed.part' "$(cd "$W" && ls -d killed*)"
+like 'eval-logits: the next one goes on' 0 "[1-9][0-9]* of 80 samples are in '.*killed.part' already$" "${keep/-q/}"
+is 'eval-logits: to the same bytes' "$(sha256sum <"$W/bf16")" "$(sha256sum <"$W/killed")"
+is 'eval-logits: and leaves nothing beside them' 'killed' "$(cd "$W" && ls -d killed*)"
+for bytes in 200 1000001 1824451; do
+    rm "$W/killed"
+    head -c $bytes "$W/bf16" >"$W/killed.part"
+    ok "eval-logits: $bytes bytes of them are gone on with" "$keep && cmp $W/bf16 $W/killed && [ ! -e $W/killed.part ]"
+done
+rm "$W/killed"
+head -c 1000000 "$W/bf16" >"$W/killed.part"
+flip "$W/killed.part" 2000
+like 'eval-logits: but not when they are damaged' 3 "killed.part' is damaged: chunk 1 .*remove it to begin anew$" "$keep"
+head -c 1000000 "$W/bf16" >"$W/killed.part"
+like 'eval-logits: nor when they are of other samples' 0 "killed.part' is of other models, samples or settings: begun anew$" \
+    "eval-logits --ref $TINY --save-ref $W/killed --shard 0/2 $DESCRIBE"
+rm "$W/killed"
+like 'eval-logits: a disk that fills up' 4 "killed.part': File too large" "(ulimit -f 600; $keep)"
+ok 'eval-logits: what was written is not lost' "$keep && cmp $W/bf16 $W/killed"
+
+# ---- the same for candidates ----
+many="eval-logits -q --ref $W/bf16 --base $TINY --scheme $W/tiny10.json --scheme $W/tiny100.json -o $W/after.json $DESCRIBE"
+eval-logits -q --ref "$W/bf16" --base $TINY --scheme "$W/tiny10.json" --scheme "$W/tiny100.json" -o "$W/before.json" $DESCRIBE
+is 'eval-logits: a run is killed at its second candidate' killed "$(kill_at "$W/after.json.part" 400000 "$many" && echo killed)"
+is 'eval-logits: what it had done is beside its output' after.json.part "$(cd "$W" && ls -d after*)"
+cp "$W/after.json.part" "$W/half.part"
+like 'eval-logits: the next one goes on with the candidates' 0 "going on with '.*after.json.part'$" "${many/-q/}"
+ok 'eval-logits: to the same document' "cmp <(jq 'del(.argv)' $W/before.json) <(jq 'del(.argv)' $W/after.json)"
+is 'eval-logits: with nothing beside it' after.json "$(cd "$W" && ls -d after*)"
+rm "$W/after.json"
+for bytes in 100 300000; do
+    head -c $bytes "$W/half.part" >"$W/after.json.part"
+    ok "eval-logits: $bytes bytes of a run are gone on with" "$many && cmp $W/before.json $W/after.json && rm $W/after.json"
+done
+cp "$W/half.part" "$W/after.json.part"
+like 'eval-logits: another first candidate' 0 "goes on with another candidate: ignored from there$" \
+    "eval-logits --ref $W/bf16 --base $TINY --scheme $W/tiny100.json -o $W/after.json $DESCRIBE 2> >(grep -v 'going on with' >&2)"
+is 'eval-logits: whose figures are its own' "$(jq -c '.candidates[1].kl' "$W/before.json")" "$(jq -c '.candidates[0].kl' "$W/after.json")"
+rm "$W/after.json"
+cp "$W/half.part" "$W/after.json.part"
+like 'eval-logits: another reference' 0 "of other inputs, options or another version: ignored$" \
+    "eval-logits --ref $TINY --scheme $W/tiny10.json -o $W/after.json $DESCRIBE"
+rm "$W/after.json"
+cp "$W/half.part" "$W/after.json.part"
+flip "$W/after.json.part" 5000
+like 'eval-logits: damage is not gone on with' 3 "after.json.part' is damaged: chunk 2 .*; remove it to begin anew$" "$many"
+rm "$W/after.json.part"
+
 # Two shards with as many tokens: their states are not each other's.
 yes 'A red ring.' | head -n 4 | calib-stream -q -m $TINY - >"$W/rings.samples"
-eval-logits --ref $TINY --save-ref "$W/ring0" --shard 0/2 "$W/rings.samples"
+eval-logits --ref $TINY --ref-dtype fp32 --save-ref "$W/ring0" --shard 0/2 "$W/rings.samples"
 like 'eval-logits: states of the other shard' 3 'another shard' \
     "eval-logits --ref $W/ring0 -m $TINY --shard 1/2 $W/rings.samples"
 is 'eval-logits: states of this shard' 0 "$(eval-logits --ref "$W/ring0" -m $TINY --shard 0/2 "$W/rings.samples" |

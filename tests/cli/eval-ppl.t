@@ -61,6 +61,38 @@ like 'eval-ppl: lines on a full disk' 4 'No space left' "eval-ppl -m $M -o $W/no
 mkdir "$W/mute" && cp $M/*.safetensors $M/config.json $M/preprocessor_config.json "$W/mute"
 like 'eval-ppl: bytes without a tokenizer' 3 'neither a tokenizer.json nor' "eval-ppl -m $W/mute --bits-per-byte $S"
 
+# ---- a run that was killed goes on, and ends with the same bytes ----
+long="eval-ppl -q -m $TINY --per-sample $W/after.lines -o $W/after.json $DESCRIBE"
+eval-ppl -q -m $TINY --per-sample "$W/before.lines" -o "$W/before.json" $DESCRIBE
+same() { cmp <(jq 'del(.argv)' "$W/before.json") <(jq 'del(.argv)' "$W/after.json") && cmp "$W/before.lines" "$W/after.lines"; }
+export -f same
+is 'eval-ppl: a run is killed' killed "$(kill_at "$W/after.json.part" 6000 "$long" && echo killed)"
+is 'eval-ppl: what it had done is beside its output' after.json.part "$(cd "$W" && ls -d after*)"
+cp "$W/after.json.part" "$W/kept.part"
+like 'eval-ppl: the next one goes on' 0 "going on with '.*after.json.part'$" "${long/-q/}"
+ok 'eval-ppl: to the same bytes' same
+is 'eval-ppl: and leaves nothing beside them' 'after.json after.lines' "$(cd "$W" && echo after*)"
+rm "$W"/after.*
+head -c -1 "$W/kept.part" >"$W/after.json.part"
+ok 'eval-ppl: a torn end is cut off' "$long"
+ok 'eval-ppl: again the same bytes' same
+rm "$W"/after.*
+cp "$W/kept.part" "$W/after.json.part"
+flip "$W/after.json.part" 600
+like 'eval-ppl: damage is not gone on with' 3 "after.json.part' is damaged: chunk [12] .*; remove it to begin anew$" "$long"
+for other in "--shard 0/2" "--scheme $W/tiny100.json"; do
+    [ -e "$W/tiny100.json" ] || layer-score -q -m $TINY "$W/text.samples" | apply-coverage -q 100 -o "$W/tiny100.json"
+    cp "$W/kept.part" "$W/after.json.part"
+    like "eval-ppl: what belongs to a run without ${other%% *}" 0 "after.json.part' is of other inputs, options or another version: ignored$" \
+        "eval-ppl -m $TINY -f -o $W/after.json $other $DESCRIBE"
+    is "eval-ppl: and it is not used, ${other%% *}" "$(eval-ppl -q -m $TINY $other $DESCRIBE | jq -c .candidates)" \
+        "$(jq -c .candidates "$W/after.json")"
+done
+rm "$W"/after.*
+cp $DESCRIBE "$W/after.json.part"
+like 'eval-ppl: a file of that name that is none of ours' 3 "after.json.part' is not a file of an interrupted run" "$long"
+rm "$W"/after.*
+
 # ---- schemes and checkpoints ----
 layer-score -m $M $S | rank-layers >"$W/ranked.json"
 apply-coverage 50 "$W/ranked.json" >"$W/top50.json"
@@ -93,4 +125,34 @@ like 'eval-ppl: a list of names is no scheme to run' 3 'no ranges|names' \
     "eval-ppl -m $M --scheme data/published/qwen2_5-fp8-all-baseline.top10.coverage.json $S"
 truncate -s -64 "$W/ckpt/model.safetensors"
 like 'eval-ppl: a truncated checkpoint' 3 'ckpt/model.safetensors.*truncated' "eval-ppl -m $W/ckpt $S"
+
+# ---- INT8 and the KV cache: a checkpoint is its scheme in every form, in both layouts where they have it ----
+calib-amax -m $M --per-channel --kv $S >"$W/ranges.json"
+form() { # form LAYOUTS WANT OPTION...: what ran of the scheme and of its checkpoint in each layout, and the same perplexity
+    local layouts=$1 want=$2 layout got
+    shift 2
+    apply-coverage "$@" -f -o "$W/form.json" "$W/ranges.json"
+    eval-ppl -m $M --scheme "$W/form.json" $S >"$W/scheme.json"
+    is "eval-ppl: $*: what ran" "$want" \
+        "$(jq -c '.candidates[0] | [.fp8_modules, .int8_modules, .kv_cache, .scales_applied]' "$W/scheme.json")"
+    for layout in $layouts; do
+        rm -rf "$W/form"
+        export-ckpt -q -m $M --format "$layout" -o "$W/form" "$W/form.json"
+        got=$(eval-ppl -m "$W/form" $S)
+        is "eval-ppl: $*: $layout is its scheme, to the bit" \
+            "$(jq -c '.candidates[0] | [.ppl, .fp8_modules, .int8_modules, .kv_cache, .scales_applied]' "$W/scheme.json")" \
+            "$(jq -c '.candidates[0] | [.ppl, .fp8_modules, .int8_modules, .kv_cache, .scales_applied]' <<<"$got")"
+    done
+}
+form 'compressed-tensors modelopt' '[0,14,null,28]' --preset int8-sq-lm
+form 'modelopt' '[0,14,null,28]' --preset int8-sq-lm --smooth-at input --smooth-quant 0.5
+form 'modelopt' '[0,14,null,28]' --preset int8-sq-lm --smooth-at input --rounding modelopt
+form 'compressed-tensors' "[0,$(jq '[.modules | keys[] | select(test("patch_embed|lm_head") | not)] | length | "\(.),null,\(.)" ' \
+    -r "$W/ranges.json")]" --preset int8-dynamic-all
+form 'compressed-tensors modelopt' '[14,null,"fp8",32]' --preset fp8-lm-kv
+sed 's/language_model.layers.1"/language_model.layers.7"/' "$W/form.json" >"$W/kv.json"
+like 'eval-ppl: KV ranges of a layer that is not there' 3 "KV ranges of 'language_model.layers.7', number 2 of 2" \
+    "eval-ppl -m $M --scheme $W/kv.json $S"
+jq '.kv_cache.layers |= del(.["language_model.layers.1"])' "$W/form.json" >"$W/kv.json"
+like 'eval-ppl: KV ranges of some layers' 3 "number 1 of 1; '$M' has 2 attention layers" "eval-ppl -m $M --scheme $W/kv.json $S"
 finish

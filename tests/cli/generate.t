@@ -59,4 +59,13 @@ ok 'generate: which is not the answer without it' "[ '$quantized' != '$said' ]"
 ok 'generate: the scheme, exported' "export-ckpt -q -m $M -o \$W/ckpt \$W/scheme.json"
 is 'generate: a quantized checkpoint answers as its scheme' "$quantized" \
     "$(generate -m "$W/ckpt" -i $V/000000100001.jpg 'Describe this image.')"
+
+# An FP8 KV cache: keys and values are rounded as they are kept, by a scheme or by its checkpoint.
+ok 'generate: a scheme with an FP8 KV cache' "calib-stream -q -m $M -n 4 data/shapes2017/annotations/captions_train2017.json |
+    calib-amax -q -m $M --kv | apply-coverage --preset fp8-lm-kv -o \$W/kv.json"
+ok 'generate: exported' "export-ckpt -q -m $M -o \$W/kv \$W/kv.json"
+kept=$($describe --scheme "$W/kv.json" 'Describe this image.')
+is 'generate: over it, the checkpoint answers as its scheme' "$kept" \
+    "$(generate -m "$W/kv" -i $V/000000100001.jpg 'Describe this image.')"
+ok 'generate: at length' "[ ${#kept} -gt 20 ]"
 finish

@@ -100,4 +100,64 @@ export-ckpt -q -m $M -o "$W/ckpt" "$W/top50.json"
 like 'layer-score: a quantized checkpoint' 3 'is quantized already: layers are scored on the unquantized model' \
     "layer-score -m $W/ckpt $S"
 like 'layer-score: calib-amax refuses it, too' 3 'cannot be quantized' "calib-amax -m $W/ckpt $S"
+
+# ---- INT8, beside FP8 and alone, smoothed and not ----
+calib-amax -m $M --per-channel --kv --alpha auto $S >"$W/smooth.json"
+layer-score -m $M --formats fp8,int8 $S >"$W/both.json"
+layer-score -m $M $S >"$W/fp8.json"
+layer-score -m $M --formats int8 $S >"$W/int8.json"
+scores() { # scores DOCUMENT FORMAT: of every group, in order
+    jq -c --arg f "$2" '[.layer_sensitivity[] | . as $g | .formats | to_entries[] | select(.value | startswith($f)) |
+        $g.scores[.key]]' "$W/$1"
+}
+is 'layer-score: both formats have the scores that they have alone' "$(scores fp8.json FP8) $(scores int8.json INT8)" \
+    "$(scores both.json FP8) $(scores both.json INT8)"
+is 'layer-score: three choices for every group' '["FP8(effective-bits: 8.0)","INT8(effective-bits: 8.0)","NONE(effective-bits: 16.0)"]' \
+    "$(jq -c '[.layer_sensitivity[].formats] | unique | select(length == 1)[0]' "$W/both.json")"
+is 'layer-score: what INT8 was scored with' '[["fp8","int8"],"static",null]' \
+    "$(jq -c '.quantization | [.formats, .activations, .smooth_alpha]' "$W/both.json")"
+layer-score -m $M --formats fp8,int8 --method kl $S >"$W/kl-both.json"
+is 'layer-score: KL of both formats, each its own' "$(layer-score -m $M --formats int8 --method kl $S >"$W/kl-int8.json"
+    scores kl-int8.json INT8)" "$(scores kl-both.json INT8)"
+is 'layer-score: dynamic inputs are other scores' false "$(layer-score -m $M --formats int8 --activations dynamic $S >"$W/dyn.json"
+    jq -n --argjson a "$(scores int8.json INT8)" --argjson b "$(scores dyn.json INT8)" '$a == $b')"
+layer-score -m $M --formats fp8,int8 --smooth-quant 0.5 $S >"$W/half.json"
+layer-score -m $M --formats int8 --smooth-quant 0.5 --smooth-at input --ranges "$W/smooth.json" $S >"$W/input.json"
+layer-score -m $M --formats int8 --smooth-quant auto --ranges "$W/smooth.json" $S >"$W/auto.json"
+is 'layer-score: smoothing is of INT8' "$(scores fp8.json FP8)" "$(scores half.json FP8)"
+kinds() { # kinds DOCUMENT: of which last names the INT8 score is not that of int8.json
+    jq -c -n --slurpfile a "$W/int8.json" --slurpfile b "$W/$1" '[$a[0].layer_sensitivity | keys[] | select(. as $k |
+        [$a[0], $b[0] | .layer_sensitivity[$k] | .scores[-2]] | .[0] != .[1]) | split(".")[-1]] | unique'
+}
+is 'layer-score: smoothed are groups whose norm can carry it' '["gate_proj","q_proj","qkv"]' "$(kinds half.json)"
+is 'layer-score: or all' true "$(jq -n --argjson k "$(kinds input.json)" '$k | contains(["o_proj", "down_proj", "q_proj"])')"
+is 'layer-score: how they were smoothed' '[0.5,"input"] ["auto","norm"]' \
+    "$(jq -c '.quantization | [.smooth_alpha, .smooth_at]' "$W/input.json" "$W/auto.json" | paste -sd ' ')"
+is 'layer-score: alphas from a pass of its own are those of calib-amax' "$(scores auto.json INT8)" \
+    "$(layer-score -m $M --formats int8 --smooth-quant auto $S >"$W/own-auto.json"; scores own-auto.json INT8)"
+is 'layer-score: channels, keys and values of given ranges go on into the document' "$(jq -S .modules "$W/smooth.json")" \
+    "$(jq -S .modules "$W/auto.json")"
+like 'layer-score: smoothing without INT8' 2 '^layer-score: --smooth-quant is of INT8: give --formats int8 or fp8,int8' \
+    "layer-score -m $M --smooth-quant 0.5 $S"
+like 'layer-score: activations without INT8' 2 '^layer-score: --activations is of INT8' "layer-score -m $M --activations dynamic $S"
+for a in 1.5 -0.1 nan 0.5x ''; do
+    like "layer-score: alpha '$a'" 2 "'$a' is neither auto nor a number within 0 and 1" \
+        "layer-score -m $M --formats int8 --smooth-quant='$a' $S"
+done
+like 'layer-score: a place without smoothing' 2 '--smooth-at needs --smooth-quant' "layer-score -m $M --formats int8 --smooth-at input $S"
+calib-amax -m $M $S >"$W/plain.json"
+like 'layer-score: smoothing by ranges without channels' 3 "has no ranges of the channels of '.*calib-amax --per-channel" \
+    "layer-score -m $M --formats int8 --smooth-quant 0.5 --ranges $W/plain.json $S"
+calib-amax -m $M --per-channel $S >"$W/channels.json"
+like 'layer-score: alphas that were not searched' 3 'has no alphas: make it with calib-amax --per-channel --alpha auto' \
+    "layer-score -m $M --formats int8 --smooth-quant auto --ranges $W/channels.json $S"
+
+# ---- a run that was killed in its second pass goes on, and ends with the same bytes ----
+killed="layer-score -q -m $TINY -o $W/after.json $DESCRIBE"
+${killed/after.json/before.json}
+is 'layer-score: a run is killed' killed "$(kill_at "$W/after.json.part" 1000 "$killed" && echo killed)"
+is 'layer-score: what it had done is beside its output' after.json.part "$(cd "$W" && ls -d after*)"
+like 'layer-score: the next one goes on' 0 "going on with '.*after.json.part'$" "${killed/-q/}"
+ok 'layer-score: to the same document' "cmp <(jq 'del(.argv)' $W/before.json) <(jq 'del(.argv)' $W/after.json)"
+is 'layer-score: and leaves nothing beside it' after.json "$(cd "$W" && ls -d after*)"
 finish

@@ -60,4 +60,25 @@ like rank-layers-other-rounding 3 "they differ in the rounding" \
     'jq ".quantization.rounding = \"modelopt\"" $L | rank-layers $L -'
 like rank-layers-other-modules 3 "they differ in the list of modules|they differ in lm_head" \
     'jq "del(.layer_sensitivity.lm_head, .modules.lm_head)" $L | rank-layers $L -'
+
+# Two formats: the document of the tests of apply-coverage, ranges of channels and of the KV cache in it.
+jq '.layer_sensitivity[] |= (.formats = ["FP8(effective-bits: 8.0)", "INT8(effective-bits: 8.0)", "NONE(effective-bits: 16.0)"]
+        | .scores = [.scores[0], 2 * .scores[0] % 5, 0] | .costs = [.costs[0], .costs[0], .costs[1]]
+        | .gradient = .scores[:2] | .predicted_kl = [.predicted_kl, null] | del(.kl))
+    | .quantization += {formats: ["fp8", "int8"], activations: "static", smooth_alpha: 0.5, smooth_at: "norm"}
+    | .modules[] |= (.shape as $s | .input_amax_per_channel = [range($s[1]) | 1 + .] | .weight_amax_per_channel = [range($s[1]) | 0.5])
+    | .modules["language_model.layers.0.self_attn.k_proj"].kv_amax = 2' $L >"$W/int8"
+t rank-layers-two-table 0 'rank-layers --table $W/int8'
+t rank-layers-two-report 0 'rank-layers -f --report $W/report.md -o $W/out.json $W/int8 && sed -n "/Table/,/Not ranked/p" $W/report.md'
+ok rank-layers-two-again 'rank-layers $W/int8 | jq "del(.argv, .from)" >$W/a; rank-layers $W/int8 | rank-layers | jq "del(.argv, .from)" | cmp - $W/a'
+t rank-layers-two-shards 0 'jq "(.. | .input_amax_per_channel? // empty)[] |= . * 2 | .modules[].kv_amax? |= (. // empty) * 3" $W/int8 >$W/more
+    rank-layers $W/int8 $W/more | jq -c ".quantization, .layer_sensitivity.lm_head, (.modules[\"language_model.layers.0.self_attn.k_proj\"] |
+        [.kv_amax, (.input_amax_per_channel | max), (.weight_amax_per_channel | max)])"'
+like rank-layers-other-alpha 3 "they differ in the alpha that INT8 was scored with" \
+    'jq ".quantization.smooth_alpha = 1" $W/int8 | rank-layers $W/int8 -'
+like rank-layers-other-activations 3 "they differ in the activations that INT8 was scored with" \
+    'jq ".quantization.activations = \"dynamic\"" $W/int8 | rank-layers $W/int8 -'
+like rank-layers-other-formats 3 "cannot be merged: they differ in" 'rank-layers $W/int8 $L'
+like rank-layers-alpha 3 "'smooth_alpha' is neither" 'jq ".quantization.smooth_alpha = 2" $W/int8 | rank-layers'
+like rank-layers-kv 3 "only k_proj and v_proj" 'jq ".modules.lm_head.kv_amax = 2" $W/int8 | rank-layers'
 finish

@@ -68,6 +68,10 @@ is "a dry run writes no checkpoint" "1" "$(find "$W/c" -name checkpoint | wc -l)
 run "sweep $W/c COVERAGE=50 SCOPE=vision"
 is "new settings start over" "vision" "$(jq -r .scope "$W/c/top50/scheme.json")"
 
+run "sweep $W/g COVERAGE=50,100 SCORE='--formats fp8,int8' EXPORT='--format compressed-tensors'"
+is "a sweep over two formats ends well" "0 true" "$status $(jq 'all(.points[]; .fp8_modules + .int8_modules > 0)' "$W/g/summary.json")"
+is "both stand in its checkpoints" '["fp8","int8"]' "$(jq -c '[.modules[].format] | unique' "$W/g/top100/scheme.json")"
+
 run "make -n --no-print-directory -f pipelines/sweep.mk TOOLS=$B/tools OUT=$W/d SAMPLES=4 COVERAGE=50 sweep"
 is "make -n prints the commands" "12" \
     "$(grep -cE '^(coco-subset|calib-stream|layer-score|rank-layers|apply-coverage|export-ckpt|eval-logits) ' "$W/.out")"

@@ -25,10 +25,20 @@ static void write_again(const struct layers *l)
 
 static void make_scheme(const struct layers *l, enum scheme_by by)
 {
+    static const char *const all[] = {"*"};
+    static const double own = -1;
     struct scheme_opts opts = {.by = by, .percent = 50, .bits = 12};
     struct scheme s;
     struct err e = {0};
 
+    if (by == BY_SELECT) /* what needs most of the ranges */
+        opts = (struct scheme_opts){.by = by,
+                                    .select = all,
+                                    .n_select = 1,
+                                    .format = FORMAT_INT8,
+                                    .alpha = &own,
+                                    .smooth_at = "input",
+                                    .kv = true};
     if (fuzz_good(scheme_make(&s, l, &opts, &e), &e)) {
         json_t *doc = scheme_to_json(&s, NULL, 0, &e);
 
@@ -53,6 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     make_scheme(&l, BY_GROUPS);
     make_scheme(&l, BY_BYTES);
     make_scheme(&l, BY_BITS);
+    make_scheme(&l, BY_SELECT);
     layers_release(&l);
     return 0;
 }

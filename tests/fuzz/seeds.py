@@ -142,6 +142,24 @@ def documents():
     put("layers", "manifest", text(old | {"layers": dict(list(old["layers"].items())[:6]), "layer_sensitivity": few,
                                           "sensitivity_ranking": [r for r in old["sensitivity_ranking"]
                                                                   if r["name"] in few]}))
+    for g in full["layer_sensitivity"].values():
+        g |= {"formats": ["FP8(effective-bits: 8.0)", "INT8(effective-bits: 8.0)", "NONE(effective-bits: 16.0)"],
+              "scores": [g["scores"][0], 1, 0], "costs": [g["costs"][0]] + g["costs"], "gradient": [g["scores"][0], 1],
+              "kl": None, "predicted_kl": [None, 2]}
+    full["quantization"] |= {"formats": ["fp8", "int8"], "activations": "dynamic", "smooth_alpha": "auto", "smooth_at": "norm"}
+    for name, m in full["modules"].items():
+        m |= {f"{k}_amax_per_channel": [0.5] * m["shape"][1] for k in ("input", "weight")} | {"smooth_alpha": 0.5}
+        if name.endswith(("k_proj", "v_proj")):
+            m["kv_amax"] = 3
+    put("layers", "int8", text(full))
+    q = {"format": "int8", "input_amax": 1, "folded": True, "pre_quant_scale": [0.5, 2], "own_scale": [0.25, 4]}
+    put("scheme", "int8", text({"scheme_name": "x", "selected_layers": ["layers.0.self_attn.q_proj", "lm_head"],
+                                "dropped_layers": [], "modules": {"layers.0.self_attn.q_proj": q, "layers.0.self_attn.k_proj": q,
+                                                                  "lm_head": {"format": "int8", "dynamic": True}},
+                                "kv_cache": {"format": "fp8", "layers": {"layers.0": {"k_amax": 1, "v_amax": 2}}}}))
+    put("preset", "preset", text({"schema": "octet-preset/1", "name": "x", "summary": "y", "disabled": ["*lm_head*"],
+                                  "rules": [{"pattern": "*", "format": "fp8"}, {"pattern": "*.mlp.*", "format": "int8"}],
+                                  "activations": "dynamic", "smooth_alpha": "auto", "smooth_at": "input", "kv_cache": "fp8"}))
     put("scheme", "scheme", Path("tests/golden/export/fp8-lm-top10.scheme.json").read_bytes())
     old = json.loads(Path("data/published/qwen2_5-fp8-all-baseline.top10.coverage.json").read_text())
     put("scheme", "coverage", text(old | {"num_layers_total": 5, "num_layers_selected": 2, "num_layers_dropped": 3,
@@ -198,15 +216,36 @@ def captions():
                                                {"id": 3, "image_id": 4, "caption": "the cat"}]}))
 
 
+def chunked(magic, version, head, chunks, end=True):
+    """A file of common/io/chunks.h; chunks: (kind, payload)."""
+    out = magic + struct.pack("<II", version, 0)
+    digest = hashlib.sha256(out).digest()
+    for kind, payload in [(1, text(head))] + chunks + ([(0, b"")] if end else []):
+        check = hashlib.sha256(digest + struct.pack("<IQ", kind, len(payload))).digest()[:4]
+        body = struct.pack("<I", kind) + check + struct.pack("<Q", len(payload)) + payload
+        digest = hashlib.sha256(digest + body).digest()
+        out += body + digest
+    return out
+
+
 def files():
+    two = [(1, b""), (2, b"payload")]
+    put("chunks", "whole", chunked(b"OCTTEST\n", 1, {"key": "value"}, two))
+    put("chunks", "unfinished", chunked(b"OCTTEST\n", 1, {}, two, False))
+    put("chunks", "torn", chunked(b"OCTTEST\n", 1, {}, two, False)[:-9])
+    put("chunks", "damaged", chunked(b"OCTTEST\n", 1, {}, two).replace(b"load", b"lead"))
     put("safetensors", "none", safetensors({}))
     put("safetensors", "three", safetensors({"a": ("F32", [2, 2], bytes(16)), "scalar": ("BF16", []),
                                              "empty": ("I64", [0, 3])}, {"format": "pt"}))
-    body, digest = struct.pack("<6f", *range(6)), [b"%064d" % i for i in range(3)]
-    total = hashlib.sha256(body + b"".join(digest)).hexdigest().encode()
-    put("states", "states", safetensors({"states": ("F32", [2, 3], body), "model": ("U8", [64], digest[0]),
-                                         "samples": ("U8", [64], digest[1]), "head": ("U8", [64], digest[2]),
-                                         "sum": ("U8", [64], total)}))
+    states = {"schema": "octet-states/2", "version": "1", "arithmetic": "cpu/fp32", "dtype": "BF16", "tokens": 3, "hidden": 2,
+              "vocab": 9, "model": "a" * 64, "head": "b" * 64, "samples": "c" * 64, "tokenizer": None, "processor": "d" * 64}
+    rows = lambda n, width: (2, bytes(width * 2 * n) + struct.pack(f"<{n}f{n}i", *range(n), *range(n)))
+    put("states", "bf16", chunked(b"OCTSTATE", 2, states, [rows(2, 2), rows(1, 2)]))
+    put("states", "fp32", chunked(b"OCTSTATE", 2, states | {"dtype": "F32"}, [rows(3, 4)]))
+    put("states", "short", chunked(b"OCTSTATE", 2, states, [rows(2, 2)]))
+    put("states", "payloads", LINE.join([text(states), rows(2, 2)[1], rows(1, 2)[1]]))
+    put("states", "wide", LINE.join([text(states | {"hidden": 1 << 24})] + [rows(2, 2)[1]]))
+    put("states", "ragged", chunked(b"OCTSTATE", 2, states, [(2, bytes(35))]))
     for order, mark in (("<", b"II"), (">", b"MM")): # TIFF: one directory, its entries sorted by tag
         entries = [(0x0100, 4, 1, 77), (0x0112, 3, 1, 6 if order == "<" else 6 << 16)]
         put("exif", mark.decode(), mark + struct.pack(order + "HIH", 42, 8, len(entries)) +

@@ -20,7 +20,7 @@ static void check_perplexity(struct reference *r, const char *how)
     double nll = 0, want = 0, tokens = 0, off;
     size_t i;
 
-    if (eval_nll(&r->m, r->s.sample, r->s.n, 2048, out, &p, &e)) {
+    if (eval_nll(&r->m, r->s.sample, r->s.n, 2048, out, NULL, &p, &e)) {
         CHECK(0, "%s: %s", how, e.msg);
         free(out);
         return;
@@ -93,7 +93,7 @@ static void check_kl(struct reference *r, const char *how)
 static void check_ranking(struct reference *r, const char *how)
 {
     size_t linears = r->m.linears, n = 0, same = 0;
-    struct score_range *range = calloc(linears, sizeof *range);
+    struct score_form *form = calloc(linears, sizeof *form);
     struct score_result *score = calloc(linears, sizeof *score), *again = calloc(linears, sizeof *again);
     struct groups g = make_groups(&r->m);
     double *mine = calloc(g.n, sizeof *mine), *want = calloc(g.n, sizeof *want), nll;
@@ -101,12 +101,12 @@ static void check_ranking(struct reference *r, const char *how)
     struct progress p = {0};
     struct err e = {0};
 
-    if (ranges_measure(&ranges, &r->m, r->s.sample, r->s.n, 2048, &p, &e))
+    if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 2048, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
-        range[i] = (struct score_range){ranges.weight[i], ranges.input[i], ranges.tokens[i] == 0};
-    if (score_gradient(&r->m, range, r->s.sample, r->s.n, 2048, score, &nll, &p, &e) ||
-        score_gradient(&r->m, range, r->s.sample, r->s.n, 2048, again, &nll, &p, &e))
+        form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}}, ranges.tokens[i] == 0};
+    if (score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, score, &nll, NULL, &p, &e) ||
+        score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, again, &nll, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < g.n; i++) {
         double v = json_number_value(
@@ -130,9 +130,56 @@ out:
     free(g.name);
     free(mine);
     free(want);
-    free(range);
+    free(form);
     free(score);
     free(again);
+}
+
+/*
+ * INT8 scores, static, of every fifth sample against tests/golden/tiny-describe.int8.json.  Outputs are rounded to bf16 before
+ * they are compared, by a third of what INT8 changes, which raises all scores alike: the order is what must hold.
+ */
+static void check_int8(struct reference *r, const char *how)
+{
+    enum { STRIDE = 5 };
+    size_t linears = r->m.linears, n = 0, kept = 0;
+    struct sample *sample = calloc(r->s.n, sizeof *sample);
+    struct score_form *form = calloc(linears, sizeof *form);
+    struct score_result *score = calloc(linears, sizeof *score);
+    struct groups g = make_groups(&r->m);
+    double *mine = calloc(g.n, sizeof *mine), *want = calloc(g.n, sizeof *want), nll;
+    struct err e = {0};
+    json_t *oracle = json_read("tests/golden/tiny-describe.int8.json", NULL, &e);
+    json_t *groups = json_object_get(json_object_get(oracle, "static"), "groups");
+    struct ranges ranges = {0};
+    struct progress p = {0};
+
+    for (size_t i = 0; i < r->s.n; i += STRIDE)
+        sample[kept++] = r->s.sample[i];
+    if (e.rc != RC_OK || ranges_measure(&ranges, &r->m, 0, sample, kept, 2048, NULL, &p, &e))
+        goto out;
+    for (size_t i = 0; i < linears; i++)
+        form[i] = (struct score_form){{.format = FORMAT_INT8, .input_amax = ranges.input[i]}, ranges.tokens[i] == 0};
+    if (score_gradient(&r->m, form, 1, sample, kept, 2048, score, &nll, NULL, &p, &e))
+        goto out;
+    for (size_t i = 0; i < g.n; i++) {
+        want[n] = json_number_value(json_object_get(json_object_get(groups, g.name[i]), "score"));
+        for (size_t k = 0; k < g.group[i].members; k++)
+            mine[n] += score[g.group[i].member[k]->index].gradient;
+        n += want[n] > 0;
+    }
+    CHECK(n > 40 && spearman(mine, want, n) >= 0.97, "%s: Spearman of the ranking in INT8 %.5f", how, spearman(mine, want, n));
+out:
+    CHECK(e.rc == RC_OK, "%s: scored in INT8 %s", how, e.msg);
+    json_decref(oracle);
+    ranges_release(&ranges);
+    free(g.group);
+    free(g.name);
+    free(mine);
+    free(want);
+    free(form);
+    free(score);
+    free(sample);
 }
 
 static void check(enum cuda_math math, const char *how)
@@ -154,6 +201,7 @@ static void check(enum cuda_math math, const char *how)
         check_perplexity(&r, how);
         check_kl(&r, how);
         check_ranking(&r, how);
+        check_int8(&r, how);
     }
     reference_close(&r);
 }

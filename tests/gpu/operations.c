@@ -369,6 +369,59 @@ static void scores(size_t rows, size_t dim)
     done();
 }
 
+static void column_ranges(size_t rows, size_t dim)
+{
+    float *start = host_room(dim), nan = -NAN, got;
+    struct twin x = randoms(rows * dim, 1000), out;
+
+    for (size_t c = 0; c < dim; c++)
+        start[c] = c % 3 ? 0 : 700;
+    out = plain(start, dim * 4);
+    cpu->amax_columns(cpu, out.cpu, x.cpu, rows, dim);
+    gpu->amax_columns(gpu, out.gpu, x.gpu, rows, dim);
+    CHECK(apart_f32(out, dim) == 0, "amax_columns [%zu, %zu]", rows, dim);
+    if (rows) {
+        gpu->upload_act(gpu, (char *)x.gpu + ((rows - 1) * dim + dim / 2) * gpu->act_bytes, &nan, 1);
+        gpu->amax_columns(gpu, out.gpu, x.gpu, rows, dim);
+        gpu->download(gpu, &got, (float *)out.gpu + dim / 2, 4);
+        CHECK(isnan(got), "NaN stays in its column");
+    }
+    free(start);
+    done();
+}
+
+static void distances(size_t n)
+{
+    struct twin a = randoms(n, 3), b = randoms(n, 3), y = blank(n), out = plain(&(double){0.5}, sizeof(double));
+    double want, got, again, start = 0.5;
+    float nan = NAN;
+
+    cpu->distance(cpu, out.cpu, a.cpu, b.cpu, n);
+    gpu->distance(gpu, out.gpu, a.gpu, b.gpu, n);
+    cpu->download(cpu, &want, out.cpu, sizeof want);
+    gpu->download(gpu, &got, out.gpu, sizeof got);
+    gpu->upload(gpu, out.gpu, &start, sizeof start);
+    gpu->distance(gpu, out.gpu, a.gpu, b.gpu, n);
+    gpu->download(gpu, &again, out.gpu, sizeof again);
+    CHECK(unit_near(got, want, 1e-12, 0) && got == again, "distance of %zu: %.3g; twice the same bits", n, got / want - 1);
+    /* E4M3 values times a power of two are bf16 numbers; times another scale, the CPU's rounded. */
+    cpu->round_fp8(cpu, y.cpu, a.cpu, n, 0.0078125f);
+    gpu->round_fp8(gpu, y.gpu, a.gpu, n, 0.0078125f);
+    CHECK(apart(y) == 0, "round_fp8 of %zu", n);
+    cpu->round_fp8(cpu, a.cpu, a.cpu, n, 0.0123f);
+    gpu->round_fp8(gpu, a.gpu, a.gpu, n, 0.0123f);
+    CHECK(apart(a) <= either(0, 3e-3), "in place, %.2g", apart(a));
+    if (n) {
+        gpu->upload_act(gpu, b.gpu, &nan, 1);
+        gpu->distance(gpu, out.gpu, a.gpu, b.gpu, n);
+        gpu->round_fp8(gpu, b.gpu, b.gpu, n, 1);
+        gpu->download(gpu, &got, out.gpu, sizeof got);
+        gpu->download_act(gpu, &nan, b.gpu, 1);
+        CHECK(isnan(got) && isnan(nan), "NaN stays in both");
+    }
+    done();
+}
+
 /* One element beyond 2^31: indices are 64 bits wide. */
 static void beyond_32_bits(void)
 {
@@ -404,6 +457,7 @@ static void everything(void)
     for (size_t i = 0; i < COUNTS; i++) {
         elements(counts[i]);
         range(counts[i]);
+        distances(counts[i]);
     }
     for (size_t i = 0; i < COUNTS - 1; i++) {
         norm(counts[i], 192);
@@ -416,6 +470,8 @@ static void everything(void)
         likelihood(counts[i], 1024);
         comparison(counts[i], 1024, 0.05);
         scores(counts[i], 31);
+        column_ranges(counts[i], 31);
+        column_ranges(counts[i], 192);
         scores(counts[i], 192);
     }
     norm(1, 1);
@@ -429,6 +485,7 @@ static void everything(void)
     scores(500, 11008);
     for (size_t i = 0; i < COUNTS; i++)
         narrowing(counts[i]);
+    column_ranges(500, 11008);
     if (math != CUDA_BF16_DECODE && !getenv("TEST_SMALL"))
         beyond_32_bits();
 }

@@ -12,13 +12,15 @@
 
 One line per check: "ok NAME: FIGURES".  Exits 1 when a check fails.
 """
-import argparse, glob, json, os, sys
+import argparse, glob, json, os, struct, sys
+from pathlib import Path
 import numpy as np, torch
 from safetensors import safe_open
 from transformers import AutoProcessor, AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 from oracle import inputs, read_samples
 
 MOST_OFF, LEAST_SAME = 0.02, 0.99
+CODES = {torch.float8_e4m3fn: "FP8", torch.int8: "INT8"}
 failed = False
 
 
@@ -43,14 +45,31 @@ def check_files(path):
     found, where = read_tensors(path)
     index = path + "/model.safetensors.index.json"
     complete = not os.path.exists(index) or json.load(open(index))["weight_map"] == where
-    codes = sum(d == torch.float8_e4m3fn for d, _ in found.values())
-    report(bool(found) and complete and codes > 0,
-           f"{path}: safetensors reads {len(found)} tensors in {len(set(where.values()))} files, {codes} of FP8 codes")
+    codes = {text: sum(d == t for d, _ in found.values()) for t, text in CODES.items()}
+    report(bool(found) and complete and sum(codes.values()) > 0,
+           f"{path}: safetensors reads {len(found)} tensors in {len(set(where.values()))} files, "
+           + ", ".join(f"{n} of {text} codes" for text, n in codes.items() if n))
     text = "A photo of a red square.\n"
     tokenizer, processor = AutoTokenizer.from_pretrained(path), AutoProcessor.from_pretrained(path)
     ids = tokenizer(text)["input_ids"]
     report(tokenizer.decode(ids) == text and processor.tokenizer(text)["input_ids"] == ids,
            f"{path}: {type(tokenizer).__name__} and {type(processor).__name__} load")
+
+
+def read_states(path):
+    """The hidden states of a file of octet-states(5) in fp32: [tokens, hidden]."""
+    data = Path(path).read_bytes()
+    at, head, rows = 16, None, []
+    while at < len(data):
+        kind, _, size = struct.unpack_from("<IIQ", data, at)
+        payload, at = data[at + 16:at + 16 + size], at + 16 + size + 32
+        if kind == 1:
+            head = json.loads(payload)
+            assert data[:8] == b"OCTSTATE" and head["dtype"] == "F32", "these are not states in fp32"
+        elif kind == 2:
+            n = size // (4 * head["hidden"] + 8)
+            rows.append(np.frombuffer(payload, "<f4", n * head["hidden"]).reshape(n, -1))
+    return torch.from_numpy(np.concatenate(rows))
 
 
 def check_logits(path, states_file, samples_file, dtype):
@@ -60,16 +79,15 @@ def check_logits(path, states_file, samples_file, dtype):
     # A tied head is made from the embedding: no loader finds it in the files.
     keys["missing_keys"] = [k for k in keys["missing_keys"] if k != "lm_head.weight"]
     report(not any(keys.values()), f"{path}: keys {keys}" if any(keys.values()) else f"{path}: every key found its place")
-    want = sum(d == torch.float8_e4m3fn for d, _ in read_tensors(path)[0].values())
+    want = sum(d in CODES for d, _ in read_tensors(path)[0].values())
     linear = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     got = [n for n, m in linear.items() if getattr(m, "quantization_scheme", None) is not None]
-    in_codes = [n for n, m in linear.items() if m.weight.dtype == torch.float8_e4m3fn]
+    in_codes = [n for n, m in linear.items() if m.weight.dtype in CODES]
     report(len(got) == want and got == in_codes, f"{path}: {len(got)} of {len(linear)} Linear modules are quantized")
 
     pre = json.load(open(path + "/preprocessor_config.json"))
     mean, std = np.array(pre["image_mean"], np.float32), np.array(pre["image_std"], np.float32)
-    with safe_open(states_file, framework="pt") as f:
-        states = f.get_tensor("states")
+    states = read_states(states_file)
     head = model.get_output_embeddings().weight.detach().float()
     step = 2.0 ** -8 if dtype == torch.bfloat16 else 0.0
     first, same, off, nats, low, high = 0, 0, 0.0, 0.0, float("inf"), float("-inf")

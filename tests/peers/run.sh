@@ -34,6 +34,25 @@ peer() { # what transformers says on the way is shown only when a check fails
     "$PEERS_PYTHON" $here/checkpoint.py "$@" 2>"$work/talk" || { failed=1; tail -n 20 "$work/talk"; }
 }
 
+# INT8 with static and with dynamic inputs, smoothing folded into norms, FP8 beside both, and an FP8 KV cache.
+"$B/tools/calib-amax" -q -m $model --per-channel --kv -o "$work/ranges.json" $samples
+int8() { # int8 NAME OPTION... of apply-coverage
+    "$B/tools/apply-coverage" -q "${@:2}" -o "$work/$1.json" "$work/ranges.json"
+    "$B/tools/export-ckpt" -q -m $model -o "$work/$1" --format compressed-tensors "$work/$1.json"
+}
+int8 int8-static --preset int8-all
+int8 int8-token --preset int8-dynamic-lm
+int8 int8-smooth --preset int8-sq-lm --smooth-quant 0.5
+int8 fp8-kv --preset fp8-lm-kv
+# Layers 0 and 1 in FP8, the others in INT8, 4 and 5 with inputs scaled at run time.
+jq -s '.[0] as $fp8 | .[1] as $int8 | $fp8 | del(.kv_cache) | .modules |= with_entries(
+    (.key | capture("layers.(?<i>[0-9])").i | tonumber) as $i |
+    if $i < 2 then . elif $i < 4 then .value = $int8.modules[.key]
+    else .value = {format: "int8", dynamic: true, input_amax: null} end)' \
+    "$work/fp8-kv.json" "$work/int8-smooth.json" >"$work/mixed.json"
+"$B/tools/export-ckpt" -q -m $model -o "$work/mixed" --format compressed-tensors "$work/mixed.json"
+peer files "$work"/int8-static "$work"/int8-token "$work"/int8-smooth "$work"/fp8-kv "$work"/mixed
+
 # Language only and with vision, in both layouts, alone and from a pool.
 for point in lm-top50 lm-top100 all-top50 all-top100; do
     scheme=tests/golden/export/fp8-$point.scheme.json
@@ -49,7 +68,7 @@ peer files "$work"/*top*
 logits() { # logits CHECKPOINT DTYPE...
     local checkpoint=$1 dtype
     shift
-    "$B/tools/eval-logits" -q -f --ref "$checkpoint" --save-ref "$work/states" $samples
+    "$B/tools/eval-logits" -q -f --ref "$checkpoint" --ref-dtype fp32 --save-ref "$work/states" $samples
     for dtype; do peer logits "$checkpoint" --states "$work/states" --samples $samples --dtype "$dtype"; done
 }
 logits "$work/lm-top50" float32 bfloat16
@@ -57,4 +76,6 @@ logits "$work/all-top50" float32 bfloat16
 logits "$work/pool-all-top50" bfloat16
 logits "$work/lm-top100" float32
 logits "$work/all-top100" float32
+for x in int8-static int8-token int8-smooth fp8-kv mixed; do logits "$work/$x" float32; done
+logits "$work/int8-token" bfloat16
 exit $failed

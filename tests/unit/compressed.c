@@ -70,24 +70,24 @@ static void patterns(void)
 static void lists(void)
 {
     static const struct layout_layer layer[] = {
-        {"visual.patch_embed.proj", false},
-        {"visual.blocks.1.attn.qkv", false},
-        {"visual.blocks.11.attn.qkv", true},
-        {"visual.blocks.1.mlp.gate_proj", true},
-        {"visual.blocks.1.mlp.up_proj", true},
-        {"visual.blocks.1.mlp.down_proj", false},
-        {"visual.merger.mlp.0", false},
-        {"visual.merger.mlp.2", true},
-        {"language_model.embed_tokens", false},
-        {"language_model.layers.1.self_attn.q_proj", false},
-        {"language_model.layers.1.self_attn.k_proj", false},
-        {"language_model.layers.1.self_attn.v_proj", false},
-        {"language_model.layers.1.self_attn.o_proj", true},
-        {"language_model.layers.11.self_attn.q_proj", true},
-        {"language_model.layers.11.self_attn.k_proj", true},
-        {"language_model.layers.11.self_attn.v_proj", true},
-        {"language_model.layers.11.mlp.gate_proj", false},
-        {"language_model.layers.11.mlp.up_proj", false},
+        {"visual.patch_embed.proj", FORMAT_NONE, false},
+        {"visual.blocks.1.attn.qkv", FORMAT_NONE, false},
+        {"visual.blocks.11.attn.qkv", FORMAT_FP8, false},
+        {"visual.blocks.1.mlp.gate_proj", FORMAT_FP8, false},
+        {"visual.blocks.1.mlp.up_proj", FORMAT_FP8, false},
+        {"visual.blocks.1.mlp.down_proj", FORMAT_NONE, false},
+        {"visual.merger.mlp.0", FORMAT_NONE, false},
+        {"visual.merger.mlp.2", FORMAT_FP8, false},
+        {"language_model.embed_tokens", FORMAT_NONE, false},
+        {"language_model.layers.1.self_attn.q_proj", FORMAT_NONE, false},
+        {"language_model.layers.1.self_attn.k_proj", FORMAT_NONE, false},
+        {"language_model.layers.1.self_attn.v_proj", FORMAT_NONE, false},
+        {"language_model.layers.1.self_attn.o_proj", FORMAT_FP8, false},
+        {"language_model.layers.11.self_attn.q_proj", FORMAT_FP8, false},
+        {"language_model.layers.11.self_attn.k_proj", FORMAT_FP8, false},
+        {"language_model.layers.11.self_attn.v_proj", FORMAT_FP8, false},
+        {"language_model.layers.11.mlp.gate_proj", FORMAT_NONE, false},
+        {"language_model.layers.11.mlp.up_proj", FORMAT_NONE, false},
     };
     static const char *const in[] = {"model.visual.blocks.1.attn.qkv",
                                      "visual.blocks.1.attn.qkv_proj",
@@ -109,11 +109,11 @@ static void lists(void)
                                       "model.layers.11.self_attn.q_proj",
                                       "language_model.model.layers.11.self_attn.qkv_proj",
                                       "model.language_model.layers.11.self_attn.v_proj"};
-    const struct layout_layer alike[] = {{"language_model.layers.1.mlp.down_proj", true},
-                                         {"language_model.x_layers.1.mlp.down_proj", false},
-                                         {"language_model.layers.2.mlp.down_proj", false},
-                                         {"language_model.x_layers.2.mlp.down_proj", true}};
-    const struct layout_layer text[] = {{"language_model.layers.0.mlp.down_proj", true}, {"lm_head", true}};
+    const struct layout_layer alike[] = {{"language_model.layers.1.mlp.down_proj", FORMAT_FP8, false},
+                                         {"language_model.x_layers.1.mlp.down_proj", FORMAT_NONE, false},
+                                         {"language_model.layers.2.mlp.down_proj", FORMAT_NONE, false},
+                                         {"language_model.x_layers.2.mlp.down_proj", FORMAT_FP8, false}};
+    const struct layout_layer text[] = {{"language_model.layers.0.mlp.down_proj", FORMAT_FP8, false}, {"lm_head", FORMAT_FP8, false}};
     struct err e = {0};
     json_t *list = compressed_ignore(layer, sizeof layer / sizeof *layer, &e);
 

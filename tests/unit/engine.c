@@ -326,7 +326,7 @@ static const struct {
     {"fp8-lm-head", "wwww", "tied-head", "tied-head", false},
     {"fp8-patch-embed", "....", NULL, NULL, true},
     {"int8-lm-top50", "xxxw", "algorithm", "algorithm", true},
-    {"int8-sq-stock", "xxxw", "algorithm", "algorithm", false},
+    {"int8-sq-stock", "xxxw", "algorithm", "algorithm", true},
 };
 
 static void check_export(size_t i)

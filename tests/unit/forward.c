@@ -67,7 +67,7 @@ static void check_nll(struct reference *r)
     double worst = 0;
     size_t i, tokens = 0;
 
-    CHECK(eval_nll(&r->m, r->s.sample, r->s.n, 300, out, &p, &e) == 0, "%s: packed evaluation %s", r->name, e.msg);
+    CHECK(eval_nll(&r->m, r->s.sample, r->s.n, 300, out, NULL, &p, &e) == 0, "%s: packed evaluation %s", r->name, e.msg);
     json_array_foreach (want, i, row) {
         double nll = json_number_value(json_object_get(row, "nll")), d = fabs(out[i].nll - nll) / nll;
 
@@ -89,7 +89,7 @@ static void check_ranges(struct reference *r)
     double worst = 0;
     size_t rows = 0, i = 0;
 
-    CHECK(ranges_measure(&ranges, &r->m, r->s.sample, r->s.n, 300, &p, &e) == 0, "%s: ranges %s", r->name, e.msg);
+    CHECK(ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 300, NULL, &p, &e) == 0, "%s: ranges %s", r->name, e.msg);
     json_object_foreach (want, name, row) {
         double input = json_number_value(json_object_get(row, "input"));
         double weight = json_number_value(json_object_get(row, "weight"));
@@ -119,7 +119,7 @@ static void check_packing(struct reference *r)
     struct progress p = {0};
     double worst = 0;
 
-    if (eval_nll(&r->m, r->s.sample, n, 1, one, &p, &e) || eval_nll(&r->m, r->s.sample, n, 1 << 20, all, &p, &e))
+    if (eval_nll(&r->m, r->s.sample, n, 1, one, NULL, &p, &e) || eval_nll(&r->m, r->s.sample, n, 1 << 20, all, NULL, &p, &e))
         worst = NAN;
     for (size_t i = 0; i < n; i++)
         worst = fmax(worst, fabs(one[i].nll - all[i].nll) / one[i].nll);
@@ -134,11 +134,11 @@ static void check_memory_budget(struct reference *r)
     struct progress p = {0};
     size_t n = r->s.n < 4 ? r->s.n : 4, same = 0;
 
-    if (eval_nll(&r->m, r->s.sample, n, 300, all, &p, &e))
+    if (eval_nll(&r->m, r->s.sample, n, 300, all, NULL, &p, &e))
         n = 0;
     model_evict(&r->m);
     r->m.max_bytes = r->m.bytes + 1;
-    if (eval_nll(&r->m, r->s.sample, n, 300, tight, &p, &e))
+    if (eval_nll(&r->m, r->s.sample, n, 300, tight, NULL, &p, &e))
         n = 0;
     r->m.max_bytes = 0;
     for (size_t i = 0; i < n; i++)

@@ -52,7 +52,7 @@ static int build(struct layers *l, bool scored, struct err *e)
             return -1;
     }
     for (size_t i = 0; scored && i < GROUPS; i++)
-        if (layers_set_score(l, i, "gradient", score[i], NAN, score[i] * 5, e))
+        if (layers_set_score(l, i, "FP8", "gradient", score[i], NAN, score[i] * 5, e))
             return -1;
     return 0;
 }
@@ -96,11 +96,11 @@ static void building(void)
     CHECK(layers_add(&l, "visual.merger.mlp.0", 1, 1, NULL, &e) == -1 && strstr(e.msg, "twice"),
           "no module twice");
     e = (struct err){0};
-    CHECK(layers_set_score(&l, 4, "gradient", NAN, NAN, NAN, &e) == -1 && strstr(e.msg, name[4]),
+    CHECK(layers_set_score(&l, 4, "FP8", "gradient", NAN, NAN, NAN, &e) == -1 && strstr(e.msg, name[4]),
           "NaN score refused");
     e = (struct err){0};
-    CHECK(layers_set_score(&l, 4, "gradient", -1, NAN, NAN, &e) == -1, "negative score refused");
-    CHECK(layers_set_score(&l, 4, "kl_div", 1, INFINITY, NAN, &e) == -1, "infinite score refused");
+    CHECK(layers_set_score(&l, 4, "FP8", "gradient", -1, NAN, NAN, &e) == -1, "negative score refused");
+    CHECK(layers_set_score(&l, 4, "FP8", "kl_div", 1, INFINITY, NAN, &e) == -1, "infinite score refused");
     CHECK(layers_set_ranges(&l, 4, NAN, 1, 1, &e) == -1 &&
               layers_set_ranges(&l, 4, 1, INFINITY, 1, &e) == -1 &&
               layers_set_ranges(&l, 4, 1, NAN, 0, &e) == 0,
@@ -168,8 +168,9 @@ static void round_trip(void)
     x = layers_to_json(&a, NULL, 0, &e);
     y = layers_to_json(&b, NULL, 0, &e);
     CHECK(x && y && json_equal(x, y), "nothing is lost on the way");
-    CHECK(b.loss_tokens == 50 && b.tied_lm_head && b.group[2].tokens == 0 && b.group[3].predicted_kl == 20 &&
-              isnan(b.group[3].kl) && b.module[2].input_amax < 0 && b.module[4].weight_amax == 2,
+    CHECK(b.loss_tokens == 50 && b.tied_lm_head && b.group[2].tokens == 0 &&
+              b.group[3].choice[0].predicted_kl == 20 && isnan(b.group[3].choice[0].kl) &&
+              b.module[2].input_amax < 0 && b.module[4].weight_amax == 2,
           "numbers come back");
     json_object_set_new(x, "note", json_string("mine"));
     json_object_set_new(json_object_get(json_object_get(x, "modules"), "lm_head"), "channels",
@@ -201,15 +202,15 @@ static void shards(void)
     build(&other, true, &e);
     layers_set_ranges(&b, 2, 0.5f, 3, 7, &e);
     layers_set_ranges(&b, 6, 0.75f, 1, 10, &e);
-    layers_set_score(&b, 2, "gradient", 0.25, NAN, 1, &e);
-    layers_set_score(&b, 4, "gradient", 5, NAN, NAN, &e);
+    layers_set_score(&b, 2, "FP8", "gradient", 0.25, NAN, 1, &e);
+    layers_set_score(&b, 4, "FP8", "gradient", 5, NAN, NAN, &e);
     CHECK(!layers_merge(&a, &b, &e), "shards merge: %s", e.msg);
     CHECK(a.module[2].input_amax == 3 && a.module[2].tokens == 7 && a.module[6].input_amax == 3 &&
               a.module[6].tokens == 110,
           "ranges by max, tokens by sum; what one shard reached is reached");
     CHECK(a.group[4].choice[0].score == 6 && a.group[4].importance == 6 && a.group[1].importance == 6 &&
-              isnan(a.group[4].predicted_kl) && a.group[1].predicted_kl == 30 && a.loss_tokens == 100 &&
-              a.samples == 8,
+              isnan(a.group[4].choice[0].predicted_kl) && a.group[1].choice[0].predicted_kl == 30 &&
+              a.loss_tokens == 100 && a.samples == 8,
           "scores by sum; a sum that one shard lacks is not known");
     /* 18, 6, 0.25, 8, 6, 4, 2, 1 */
     CHECK(!strcmp(order(&a, &all, &e), "265143|07"), "the merged order");

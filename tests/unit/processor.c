@@ -40,7 +40,7 @@ static void directories(void)
     struct err e = {0};
 
     processor_init(&plain);
-    CHECK(plain.max_pixels == 1003520 && plain.min_pixels == 3136 && !plain.digest[0],
+    CHECK(plain.max_pixels == 1003520 && plain.min_pixels == 3136 ,
           "settings of the class");
     CHECK(!processor_read_dir(&p, dir, &e) && !memcmp(&p, &plain, sizeof p),
           "no file: the class's settings %s", e.msg);
@@ -76,15 +76,26 @@ static void refused(const char *text, const char *key)
           "%s: %s", text, e.msg);
 }
 
-static void digest(void)
+static void digest_of(const char *text, char hex[SHA256_HEX])
 {
     struct processor p;
     struct err e = {0};
 
-    write_text(path, "{}");
-    CHECK(!processor_read(&p, path, &e) &&
-              !strcmp(p.digest, "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"),
-          "the file's sha256 %s", p.digest);
+    write_text(path, text);
+    CHECK(!processor_read(&p, path, &e), "%s is read %s", text, e.msg);
+    processor_digest(&p, hex);
+}
+
+static void digest(void)
+{
+    char plain[SHA256_HEX], other[SHA256_HEX];
+
+    digest_of("{}", plain);
+    CHECK(strspn(plain, "0123456789abcdef") == 64, "digest %s", plain);
+    digest_of("{\"image_mean\": [0, 0, 0], \"size\": {\"longest_edge\": 1003520, \"shortest_edge\": 3136}}", other);
+    CHECK(!strcmp(plain, other), "settings that give the same sizes have the same digest");
+    digest_of("{\"max_pixels\": 1003521}", other);
+    CHECK(strcmp(plain, other), "another limit, another digest");
 }
 
 static void settings(void)

@@ -59,7 +59,8 @@ static void names(void)
           "what engines load");
     CHECK(name_canonical("", c, &e) == -1 && strstr(e.msg, "empty"), "an empty name is refused");
     e = (struct err){0};
-    CHECK(name_canonical("layers.0.\033[2Jmlp", c, &e) == -1 && strstr(e.msg, "control characters"), "%s", e.msg);
+    CHECK(name_canonical("layers.0.\033[2Jmlp", c, &e) == -1 && strstr(e.msg, "control characters"), "%s",
+          e.msg);
 }
 
 static void patterns(void)
@@ -207,6 +208,95 @@ static void knapsack_errors(void)
     CHECK(knapsack_solve(g, 2, 28, pick, &s, &e) == -1, "a negative score is refused");
 }
 
+/*
+ * The linear relaxation from below: for any price of a unit of cost, what the groups choose by themselves,
+ * less the price of the budget, is no more than the best score (Lagrange); the price that makes most of it is
+ * searched.
+ */
+static double relaxed(const struct knapsack_group *g, size_t n, uint64_t budget, double price)
+{
+    double sum = -price * (double)budget;
+
+    for (size_t i = 0; i < n; i++) {
+        double least = INFINITY;
+
+        for (size_t j = 0; j < g[i].n; j++)
+            least = fmin(least, g[i].item[j].score + price * (double)g[i].item[j].cost);
+        sum += least;
+    }
+    return sum;
+}
+
+static double lower_bound(const struct knapsack_group *g, size_t n, uint64_t budget)
+{
+    double low = log(1e-26), high = log(1e6);
+
+    for (int i = 0; i < 150; i++) { /* a concave function of the price has one peak */
+        double a = low + (high - low) / 3, b = high - (high - low) / 3;
+
+        if (relaxed(g, n, budget, exp(a)) < relaxed(g, n, budget, exp(b)))
+            low = a;
+        else
+            high = b;
+    }
+    return fmax(0, relaxed(g, n, budget, exp(low)));
+}
+
+/* What one group can change: no more lies between the best score and its linear relaxation (Sinha and
+ * Zoltners 1979). */
+static double largest_score(const struct knapsack_group *g, size_t n)
+{
+    double most = 0;
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < g[i].n; j++)
+            most = fmax(most, g[i].item[j].score);
+    return most;
+}
+
+/* FP8, INT8 and none of 275 groups: two formats of one size are the better of the two. */
+static void knapsack_formats(void)
+{
+    enum { N = 275 };
+    static struct knapsack_item item[N][3], better[N][2];
+    static struct knapsack_group g[N], h[N];
+    static size_t pick[N];
+    uint64_t all = 0;
+    int bad = 0, bounds = 0;
+    size_t states = 0;
+
+    seed = 11;
+    for (size_t i = 0; i < N; i++) {
+        uint64_t size = (1 + draw(9)) * 2097152;
+        double fp8 = pow(10, 4 * draw(100000) / 1e5), int8 = fp8 * (0.1 + 3 * draw(100000) / 1e5);
+
+        item[i][0] = (struct knapsack_item){fp8, size / 2};
+        item[i][1] = (struct knapsack_item){int8, size / 2};
+        item[i][2] = better[i][1] = (struct knapsack_item){0, size};
+        better[i][0] = (struct knapsack_item){fmin(fp8, int8), size / 2};
+        g[i] = (struct knapsack_group){item[i], 3};
+        h[i] = (struct knapsack_group){better[i], 2};
+        all += size;
+    }
+    for (uint64_t bits = 33; bits < 64; bits++) { /* quarters of a bit per weight */
+        uint64_t budget = all / 64 * bits;
+        struct knapsack_solution s, t;
+        struct err e = {0};
+        double low = lower_bound(g, N, budget);
+
+        if (knapsack_solve(h, N, budget, pick, &t, &e) || knapsack_solve(g, N, budget, pick, &s, &e)) {
+            bad++;
+            continue;
+        }
+        states = s.states > states ? s.states : states;
+        bad += s.gap != 0 || !unit_near(s.score, t.score, 1e-12, 0);
+        bounds += s.score < low * (1 - 1e-9) || s.score > low + largest_score(g, N);
+    }
+    CHECK(bad == 0, "two formats of one size: the better of them, at every budget");
+    CHECK(bounds == 0, "the score lies between the linear relaxation and one group above it");
+    CHECK(states < 50000, "275 groups of 3 choices take %zu partial solutions at most", states);
+}
+
 /* As large as a model: 275 groups; costs of few kinds as in transformers, or all different. */
 static void knapsack_large(void)
 {
@@ -225,7 +315,7 @@ static void knapsack_large(void)
             uint64_t all = 0, most = 0;
             double gap = 0;
             size_t states = 0;
-            int bad = 0;
+            int bad = 0, bounds = 0;
 
             for (size_t i = 0; i < N; i++) {
                 uint64_t size = k == 1 || k == 2 ? 1000000 + draw(40000000) : (1 + draw(9)) * 2097152;
@@ -243,11 +333,16 @@ static void knapsack_large(void)
                 most += item[i][items - 1].cost;
             }
             for (int b = k == 2 ? 7 : 1; b < 10; b++) {
-                bad += knapsack_solve(g, N, all + (most - all) / 10 * (uint64_t)b, pick, &s, &e) != 0;
+                uint64_t budget = all + (most - all) / 10 * (uint64_t)b;
+                double low = lower_bound(g, N, budget);
+
+                bad += knapsack_solve(g, N, budget, pick, &s, &e) != 0;
+                bounds += s.score < low * (1 - 1e-9) || s.score > low + largest_score(g, N);
                 gap = fmax(gap, s.gap);
                 states = s.states > states ? s.states : states;
             }
             CHECK(bad == 0, "%s, %zu choices: every budget is solved", kind[k], items);
+            CHECK(bounds == 0, "%s, %zu choices: within the bounds of the linear relaxation", kind[k], items);
             CHECK(gap <= (k == 2 ? 1e-6 : 0), "%s, %zu choices: proven best", kind[k], items);
             printf("# largest gap %g, most states %zu\n", gap, states);
         }
@@ -261,5 +356,6 @@ int main(void)
     knapsack_brute();
     knapsack_errors();
     knapsack_large();
+    knapsack_formats();
     return unit_end();
 }

@@ -63,7 +63,7 @@ static size_t some_spare(struct backend *be)
     return spare_bytes;
 }
 
-static void check_kept(struct reference *r, const struct score_range *range, const struct score_result *want, size_t rows)
+static void check_kept(struct reference *r, const struct score_form *form, const struct score_result *want, size_t rows)
 {
     struct score_result *got = calloc(r->m.linears, sizeof *got);
     struct progress p = {0};
@@ -72,7 +72,7 @@ static void check_kept(struct reference *r, const struct score_range *range, con
 
     r->be->spare = some_spare;
     for (spare_bytes = 0; spare_bytes <= 8 << 20; spare_bytes += 8 << 20) {
-        int ret = score_gradient(&r->m, range, r->s.sample, r->s.n, rows, got, &nll, &p, &e);
+        int ret = score_gradient(&r->m, form, 1, r->s.sample, r->s.n, rows, got, &nll, NULL, &p, &e);
 
         CHECK(ret == 0 && !memcmp(got, want, r->m.linears * sizeof *got), "%s: the same scores with %zu bytes to spare %s",
               r->name, spare_bytes, e.msg);
@@ -83,7 +83,7 @@ static void check_kept(struct reference *r, const struct score_range *range, con
 static void check_model(struct reference *r, size_t rows)
 {
     size_t linears = r->m.linears, tokens = 0;
-    struct score_range *range = calloc(linears, sizeof *range);
+    struct score_form *form = calloc(linears, sizeof *form);
     struct score_result *score = calloc(linears, sizeof *score);
     struct groups g = make_groups(&r->m);
     double *sum = calloc(g.n, sizeof *sum), nll = 0, predicted = 0;
@@ -91,14 +91,14 @@ static void check_model(struct reference *r, size_t rows)
     struct progress p = {0};
     struct err e = {0};
 
-    if (ranges_measure(&ranges, &r->m, r->s.sample, r->s.n, rows, &p, &e))
+    if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, rows, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
-        range[i] = (struct score_range){ranges.weight[i], ranges.input[i], ranges.tokens[i] == 0};
-    if (score_gradient(&r->m, range, r->s.sample, r->s.n, rows, score, &nll, &p, &e))
+        form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}}, ranges.tokens[i] == 0};
+    if (score_gradient(&r->m, form, 1, r->s.sample, r->s.n, rows, score, &nll, NULL, &p, &e))
         goto out;
     if (strcmp(r->name, "tiny-describe"))
-        check_kept(r, range, score, rows);
+        check_kept(r, form, score, rows);
     for (size_t i = 0; i < g.n; i++)
         for (size_t k = 0; k < g.group[i].members; k++) {
             sum[i] += score[g.group[i].member[k]->index].gradient;
@@ -113,7 +113,7 @@ static void check_model(struct reference *r, size_t rows)
     CHECK(predicted > 0 && isfinite(predicted), "%s: predicted KL of everything %.4g nats", r->name, predicted);
     for (size_t i = 0; i < r->s.n; i++)
         tokens += r->s.sample[i].tokens;
-    if (score_kl(&r->m, range, g.group, g.n, r->s.sample, r->s.n, rows, sum, &p, &e))
+    if (score_kl(&r->m, form, 1, g.group, g.n, r->s.sample, r->s.n, rows, sum, NULL, &p, &e))
         goto out;
     compare(r, &g, "KL score", "kl_sum", sum, 1e-3, 1e-7 * (double)tokens, 0.999);
 out:
@@ -122,7 +122,7 @@ out:
     free(g.group);
     free(g.name);
     free(sum);
-    free(range);
+    free(form);
     free(score);
 }
 

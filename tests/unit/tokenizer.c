@@ -181,6 +181,15 @@ static void joined_merges(void)
     json_decref(j);
 }
 
+static void digest(const struct tokenizer *t, char hex[SHA256_HEX])
+{
+    struct err e = {0};
+
+    if (tokenizer_digest(t, hex, &e))
+        must(NULL, e.msg);
+    CHECK(strspn(hex, "0123456789abcdef") == 64, "digest %s", hex);
+}
+
 static void forms(void)
 {
     char one[SHA256_HEX], two[SHA256_HEX];
@@ -189,7 +198,7 @@ static void forms(void)
     joined_merges();
     t = opened(dir);
     encode(t, GOLDEN "encode.tiny.jsonl", "merges as strings, before the vocabulary");
-    tokenizer_digest(t, one);
+    digest(t, one);
     tokenizer_free(t);
     clear();
     link_to(TINY, "vocab.json");
@@ -198,15 +207,23 @@ static void forms(void)
     t = opened(dir);
     encode(t, GOLDEN "encode.tiny.jsonl", "vocab.json, merges.txt and tokenizer_config.json");
     decode(t, GOLDEN "decode.tiny.jsonl", 1170);
-    tokenizer_digest(t, two);
-    CHECK(strcmp(one, two) && strlen(one) == 64, "other files, another digest");
+    digest(t, two);
+    CHECK(!strcmp(one, two), "the same digest, whatever the files");
+    tokenizer_free(t);
+    put("added_tokens.json", "{\"<extra>\": 600}", 16);
+    t = opened(dir);
+    digest(t, two);
+    CHECK(strcmp(one, two), "one token more, another digest");
+    tokenizer_free(t);
+    t = opened("data/qwen2-tokenizer");
+    digest(t, two);
+    CHECK(strcmp(one, two), "another vocabulary, another digest");
     tokenizer_free(t);
 }
 
 int main(void)
 {
     struct tokenizer *t;
-    char hex[SHA256_HEX];
 
     if (!mkdtemp(dir))
         must(NULL, "mkdtemp");
@@ -215,8 +232,6 @@ int main(void)
               tokenizer_id(t, "\xc4\xa0") == 220 && tokenizer_id(t, "<|nothing|>") == -1 &&
               tokenizer_id(t, " ") == -1,
           "ids by name");
-    tokenizer_digest(t, hex);
-    CHECK(strspn(hex, "0123456789abcdef") == 64, "digest %s", hex);
     encode(t, GOLDEN "encode.tiny.jsonl", TINY);
     decode(t, GOLDEN "decode.tiny.jsonl", 1170);
     bad_text(t);

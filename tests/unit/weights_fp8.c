@@ -37,6 +37,29 @@ static void encode(struct model *m, const char *module, float scale)
     t->bytes = t->count;
 }
 
+/* Replace a weight by INT8 codes. */
+static void zero_codes(struct model *m, const char *name)
+{
+    struct st_tensor *t = tensor(m, name);
+
+    t->data = own(m, t->count);
+    t->dtype = DT_I8;
+    t->bytes = t->count;
+}
+
+/* Scales of a vector, BF16 or F32: their upper halves are the same. */
+static void add_ones(struct model *m, const char *name, const char *dtype, size_t n)
+{
+    const struct st_tensor *t = add(m, name, strcmp(dtype, "bfloat16") ? DT_F32 : DT_BF16, 1, n);
+
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *end = (uint8_t *)t->data + (i + 1) * dtype_bytes(t->dtype);
+
+        end[-1] = 0x3f;
+        end[-2] = 0x80;
+    }
+}
+
 static void quantize(struct model *m, const char *module)
 {
     encode(m, module, 0.01f);
@@ -167,16 +190,42 @@ static void scales(void)
 
 static void kv_scales(void)
 {
+    const struct linear_info *k, *v;
     struct model m;
     struct weights w;
     struct err e;
+    size_t layers;
 
     load_fp8(&m);
-    add_scale(&m, "model.layers.0.self_attn.k_proj", "k_scale", 0.5f);
-    add_scale(&m, "model.layers.0.self_attn.v_proj", "v_scale", 0.5f);
-    CHECK(open_changed(&m, &w, &e) == 0 && w.kv_scales == 2, "scales of the KV cache are counted (%s)",
-          e.msg);
+    CHECK(open_changed(&m, &w, &e) == 0 && w.kv_scales == 0, "no scales of the KV cache (%s)", e.msg);
+    layers = w.config.layers;
     weights_close(&w);
+    for (size_t i = 0; i < layers; i++) {
+        char module[100];
+
+        snprintf(module, sizeof module, "model.layers.%zu.self_attn.k_proj", i);
+        add_scale(&m, module, "k_scale", 0.5f);
+        snprintf(module, sizeof module, "model.layers.%zu.self_attn%s", i, i ? ".v_proj" : "");
+        add_scale(&m, module, "v_scale", 0.25f);
+    }
+    CHECK(open_changed(&m, &w, &e) == 0 && w.kv_scales == 0 && weights_linear(&w, "language_model.layers.0.self_attn.k_proj")->k_scale == 0,
+          "scales that no configuration asks for are not applied (%s)", e.msg);
+    weights_close(&w);
+    json_object_set_new(json_object_get(m.config, "quantization_config"), "kv_cache_scheme",
+                        text("{\"num_bits\": 8, \"type\": \"float\", \"dynamic\": false}"));
+    refused(&m, "a KV cache that one configuration knows of", "says that the KV cache is FP8", "hf_quant_config.json");
+    json_object_set_new(json_object_get(m.hf, "quantization"), "kv_cache_quant_algo", json_string("FP8"));
+    CHECK(open_changed(&m, &w, &e) == 0 && w.kv_scales == 2 * layers, "scales of the KV cache (%s)", e.msg);
+    k = weights_linear(&w, "language_model.layers.0.self_attn.k_proj");
+    v = weights_linear(&w, "language_model.layers.0.self_attn.v_proj");
+    CHECK(k->k_scale == 0.5f && v->v_scale == 0.25f && k->v_scale == 0, "by the names of either layout");
+    weights_close(&w);
+    add_scale(&m, "model.layers.0.self_attn.v_proj", "v_scale", 0.5f);
+    refused(&m, "two v_scales", "two scales for one KV cache", "self_attn.v_scale");
+    drop(&m, "model.layers.0.self_attn.v_scale");
+    drop(&m, "model.layers.1.self_attn.k_proj.k_scale");
+    refused(&m, "a layer without", "none for 'language_model.layers.1.self_attn.k_proj'", "of all");
+    add_scale(&m, "model.layers.1.self_attn.k_proj", "k_scale", 0.5f);
     set_scale(&m, "model.layers.0.self_attn.v_proj.v_scale", 0);
     refused(&m, "v_scale of 0", "v_proj.v_scale", "above 0");
     set_scale(&m, "model.layers.0.self_attn.v_proj.v_scale", 1);
@@ -309,8 +358,8 @@ static void methods(void)
         const char *config, *hf, *says;
     } list[] = {
         {"{\"quant_method\": \"compressed-tensors\"}", NULL, "'format'"},
-        {"{\"quant_method\": \"compressed-tensors\", \"format\": \"int-quantized\"}", NULL,
-         "'int-quantized'"},
+        {"{\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\"}", NULL,
+         "'pack-quantized'"},
         {"{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", "
          "\"quantization_status\": \"frozen\"}",
          NULL, "'frozen'"},
@@ -318,7 +367,7 @@ static void methods(void)
          "'config_groups'"},
         {"{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", "
          "\"config_groups\": {\"a\": {}, \"b\": {}}}",
-         NULL, "2 groups"},
+         NULL, "'targets'"},
         {"{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", "
          "\"config_groups\": {\"a\": 1}}",
          NULL, "not an object"},
@@ -328,15 +377,16 @@ static void methods(void)
         {COMPRESSED(NUMBERS, NUMBERS, LINEAR, ", \"sparsity_config\": {\"format\": \"x\"}"), NULL,
          "'sparsity_config'"},
         {COMPRESSED(NUMBERS, NUMBERS, "", ""), NULL, "'targets'"},
-        {COMPRESSED(NUMBERS, NUMBERS, "\"targets\": [\"re:.*mlp.*\"], ", ""), NULL, "'targets'"},
-        {COMPRESSED(NUMBERS, NUMBERS, "\"targets\": [\"Linear\", \"x\"], ", ""), NULL, "'targets'"},
+        {COMPRESSED(NUMBERS, NUMBERS, "\"targets\": [\"re:.*mlp.*\"], ", ""), NULL, "does not name its layer in 'ignore'"},
+        {COMPRESSED(NUMBERS, NUMBERS, "\"targets\": [\"Linear\", 1], ", ""), NULL, "targets[1]"},
+        {COMPRESSED(NUMBERS, NUMBERS, "\"targets\": [\"re:(\"], ", ""), NULL, "not a regular expression"},
         {COMPRESSED(NUMBERS, NUMBERS, LINEAR "\"output_activations\": {\"num_bits\": 8}, ", ""), NULL,
          "'output_activations'"},
         {COMPRESSED(NUMBERS, NUMBERS, LINEAR "\"format\": \"pack-quantized\", ", ""), NULL,
          "'pack-quantized'"},
-        {COMPRESSED(NUMBERS, "null", LINEAR, ""), NULL, "'input_activations' is not there"},
+        {COMPRESSED(NUMBERS, "null", LINEAR, ""), NULL, "input_activations' is not there"},
         {COMPRESSED("{\"num_bits\": 8, \"type\": \"int\", \"strategy\": \"channel\"}", NUMBERS, LINEAR, ""),
-         NULL, "'type' is 'int'"},
+         NULL, "products of one type"},
         {COMPRESSED("{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"channel\"}", NUMBERS, LINEAR, ""),
          NULL, "'strategy' is 'channel'"},
         {COMPRESSED("{\"num_bits\": 4, \"type\": \"float\", \"strategy\": \"tensor\"}", NUMBERS, LINEAR, ""),
@@ -347,7 +397,7 @@ static void methods(void)
         {COMPRESSED(NUMBERS,
                     "{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"token\", \"dynamic\": true}",
                     LINEAR, ""),
-         NULL, "'strategy' is 'token'"},
+         NULL, "'dynamic' is not false"},
         {COMPRESSED(NUMBERS,
                     "{\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"tensor\", \"dynamic\": true}",
                     LINEAR, ""),
@@ -367,7 +417,10 @@ static void methods(void)
         {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"FP8\", \"ignore\": [1]}", NULL, "ignore[0]"},
         {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"FP8\"}", NULL, "does not name its layer"},
         {"[]", NULL, "quantization_config"},
-        {NULL, "{\"quantization\": {\"quant_algo\": \"W8A8_SQ_PER_CHANNEL\"}}", "W8A8_SQ_PER_CHANNEL"},
+        {NULL, "{\"quantization\": {\"quant_algo\": \"W8A8_SQ_PER_CHANNEL\"}}", "read its bytes as INT8 codes"},
+        {NULL, "{\"quantization\": {\"quant_algo\": \"FP8\", \"kv_cache_quant_algo\": \"NVFP4\"}}", "'kv_cache_quant_algo' is not FP8"},
+        {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"FP8\", \"kv_cache_scheme\": {\"num_bits\": 4}}", NULL,
+         "'kv_cache_scheme' is not FP8"},
         {NULL, "{\"quantization\": {}}", "quant_algo"},
         {NULL, "{}", "quantization"},
         {NULL, "[]", "hf_quant_config.json"},
@@ -416,6 +469,10 @@ static void load_export(struct model *m, const char *name)
         }
         if (!strncmp(dtype, "float8", 6))
             encode(m, module, 0.01f);
+        if (!strcmp(dtype, "int8"))
+            zero_codes(m, tensor_name);
+        if (dot && strstr(dot, "_scale") && strcmp(shape, "[]"))
+            add_ones(m, tensor_name, dtype, strtoul(shape + 1, NULL, 10));
         if (!strcmp(dtype, "float32") && !strcmp(shape, "[]") && sha && value)
             add_scale(m, module, dot + 1, strtof(value, NULL));
     }
@@ -438,7 +495,9 @@ static void exports(void)
         {"fp8-patch-embed", NULL, 0, 0},
         {"fp8-stock-kv", "no place", 0, 0},
         {"fp8-lm-head", "ties the head", 0, 0},
-        {"int8-sq-stock", "W8A8_SQ_PER_CHANNEL", 0, 0},
+        {"int8-sq-stock", NULL, 42, 0},
+        {"int8-sq-lm-top50", NULL, 18, 0},
+        {"int8-lm-top50", NULL, 18, 0},
     };
 
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {

@@ -6,6 +6,8 @@
  * Each figure is the median of at least five measurements after one that is not counted; a measurement ends
  * when the device has finished.  Numbers are random.  With text or pictures nothing but scoring passes run,
  * for a profiler, and with evaluation nothing but that.  Without MODEL only the operations are measured, at the 3B model's shapes.
+ *
+ * It is over 600 lines because operations, passes and evaluation share their timing and their random samples.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,7 +77,7 @@ static void wait(void)
 
 struct job {
     void (*run)(const struct job *);
-    struct weight w, fp8;
+    struct weight w, fp8, int8;
     struct attention a;
     size_t rows, n;
     void *x, *y, *z, *g, *dq, *dk, *dv, *q, *k, *v, *o;
@@ -124,6 +126,11 @@ static void linear_fp8(const struct job *j)
     be->linear(be, j->y, j->x, j->rows, &j->fp8);
 }
 
+static void linear_int8(const struct job *j)
+{
+    be->linear(be, j->y, j->x, j->rows, &j->int8);
+}
+
 static void linear_dx(const struct job *j)
 {
     be->linear_dx(be, j->x, j->y, j->rows, &j->w, false);
@@ -156,12 +163,18 @@ static void products(size_t rows, size_t in, size_t out)
         j.run = linear_fp8;
         printf("linear, FP8 with its quantizing %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out,
                flop / seconds(&j));
+        j.run = linear_int8;
+        be->weight_quantize_int8(be, &j.int8, &j.w, DT_BF16, NULL, 1 / 127.0f, ROUND_EXACT);
+        printf("linear, INT8 with its quantizing %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out, flop / seconds(&j));
+        be->weight_quantize_int8(be, &j.int8, &j.w, DT_BF16, NULL, 0, ROUND_EXACT);
+        printf("linear, INT8 of dynamic inputs %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out, flop / seconds(&j));
     } else {
         j.f = device_room(rows * out * sizeof *j.f);
         j.run = linear_f32;
         printf("linear, fp32 out %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out, flop / seconds(&j));
         be->free(be, j.f);
     }
+    be->weight_free(be, &j.int8);
     be->weight_free(be, &j.fp8);
     be->weight_free(be, &j.w);
     be->free(be, j.x);
@@ -255,6 +268,21 @@ static void nll_dx(const struct job *j)
     be->nll_dx(be, j->x, j->f, j->lse, j->target, j->lse, 220, 151936);
 }
 
+static void amax_columns(const struct job *j)
+{
+    be->amax_columns(be, j->f, j->x, j->n / 2048, 2048);
+}
+
+static void distance(const struct job *j)
+{
+    be->distance(be, j->sum, j->x, j->y, j->n);
+}
+
+static void round_fp8(const struct job *j)
+{
+    be->round_fp8(be, j->x, j->y, j->n, 0.01f);
+}
+
 static void compare(const struct job *j)
 {
     be->compare(be, j->g, j->f, j->f, 220, 151936);
@@ -295,6 +323,9 @@ static void loops(void)
                 {"rmsnorm", norm, 2.0 * (double)(n * act)},
                 {"rmsnorm_dx", norm_dx, 4.0 * (double)(n * act)},
                 {"score", score, 3.0 * (double)(n * act)},
+                {"amax_columns", amax_columns, (double)(n * act)},
+                {"distance", distance, 2.0 * (double)(n * act)},
+                {"round_fp8", round_fp8, 2.0 * (double)(n * act)},
                 {"nll", nll, 4.0 * 220 * 151936},
                 {"nll_dx", nll_dx, (4.0 + (double)act) * 220 * 151936},
                 {"compare", compare, 8.0 * 220 * 151936}};
@@ -359,7 +390,7 @@ static void free_samples(struct sample *s, size_t n)
 /* Median seconds of five passes after one: gradient scores, or the loss alone. */
 static double passes(struct model *m, const struct sample *s, size_t n, size_t rows, bool scores)
 {
-    struct score_range *range = calloc(m->linears, sizeof *range);
+    struct score_form *form = calloc(m->linears, sizeof *form);
     struct score_result *result = calloc(m->linears, sizeof *result);
     struct eval_sample *out = calloc(n, sizeof *out);
     struct progress p = {0};
@@ -367,20 +398,63 @@ static double passes(struct model *m, const struct sample *s, size_t n, size_t r
     double t[6], nll;
 
     for (size_t i = 0; i < m->linears; i++)
-        range[i] = (struct score_range){.weight_amax = 0.1f, .input_amax = 6};
+        form[i].form = (struct linear_form){.format = FORMAT_FP8, .amax = 0.1f, .input_amax = 6};
     for (int i = 0; i < 6; i++) {
         t[i] = now();
-        if (scores ? score_gradient(m, range, s, n, rows, result, &nll, &p, &e)
-                   : eval_nll(m, s, n, rows, out, &p, &e))
+        if (scores ? score_gradient(m, form, 1, s, n, rows, result, &nll, NULL, &p, &e)
+                   : eval_nll(m, s, n, rows, out, NULL, &p, &e))
             fail(e.msg);
         wait();
         t[i] = now() - t[i];
     }
-    free(range);
+    free(form);
     free(result);
     free(out);
     qsort(t + 1, 5, sizeof *t, ascending);
     return t[3];
+}
+
+/* Every linear of the language model's layers in a form from here on. */
+static void quantize_language(struct model *m, struct linear_form form)
+{
+    struct err e = {0};
+
+    for (size_t i = 0; i < m->linears; i++)
+        if (model_stage_of(m, &m->linear[i])->kind == STAGE_TEXT && model_quantize(m, &m->linear[i], &form, &e))
+            fail(e.msg);
+}
+
+static void unquantize(struct model *m)
+{
+    for (size_t i = 0; i < m->linears; i++)
+        model_unquantize(m, &m->linear[i]);
+}
+
+/* Forward passes of 8 samples of 512 tokens over a language model in 16 bits, FP8 and INT8, and over an FP8 KV cache. */
+static void quantized_passes(struct model *m, const struct sample *s)
+{
+    static const struct {
+        const char *name;
+        struct linear_form form;
+    } runs[] = {{"in 16 bits", {.format = FORMAT_NONE}},
+                {"in FP8", {.format = FORMAT_FP8, .amax = 0.1f, .input_amax = 6}},
+                {"in INT8", {.format = FORMAT_INT8, .input_amax = 6}},
+                {"in INT8 with dynamic inputs", {.format = FORMAT_INT8, .dynamic = true}}};
+    struct kv_scale *kv = calloc(m->config->layers, sizeof *kv);
+
+    for (size_t i = 0; i < m->config->layers; i++)
+        kv[i] = (struct kv_scale){0.02f, 0.02f};
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        if (runs[i].form.format != FORMAT_NONE)
+            quantize_language(m, runs[i].form);
+        printf("forward and loss 8x512 %s,%.0f,tokens/s\n", runs[i].name, 4096 / passes(m, s, 8, 4096, false));
+        m->kv = kv;
+        printf("forward and loss 8x512 %s over an FP8 KV cache,%.0f,tokens/s\n", runs[i].name,
+               4096 / passes(m, s, 8, 4096, false));
+        m->kv = NULL;
+        unquantize(m);
+    }
+    free(kv);
 }
 
 /* The vision tower alone: from a batch on the device to the end of the merger's last product. */
@@ -430,22 +504,23 @@ static void compared(struct model *m, const struct sample *s, size_t n, const ch
     struct eval_sample *out = calloc(n, sizeof *out);
     struct progress p = {0};
     struct err e = {0};
+    struct samples all = {.sample = (struct sample *)s, .n = n, .digest = "0"};
+    const struct linear_form form = {.format = FORMAT_FP8, .amax = 0.1f, .input_amax = 6};
     double ref[3], candidate[3];
 
     for (int i = 0; i < 3; i++) {
         struct states states;
 
         ref[i] = now();
-        if (states_make(&states, m, s, n, "0000000000000000000000000000000000000000000000000000000000000000", be->batch_rows,
-                        &p, &e))
+        if (states_make(&states, m, &all, be->batch_rows, &p, &e))
             fail(e.msg);
         ref[i] = now() - ref[i];
         for (size_t k = 0; k < m->linears; k++)
-            if (strcmp(m->linear[k].info->name, "lm_head") && model_quantize(m, &m->linear[k], 0.1f, 6, &e))
+            if (strcmp(m->linear[k].info->name, "lm_head") && model_quantize(m, &m->linear[k], &form, &e))
                 fail(e.msg);
         wait();
         candidate[i] = now();
-        if (eval_compare(m, &states, NULL, s, n, be->batch_rows, out, NULL, &p, &e))
+        if (eval_compare(m, &states, NULL, s, n, be->batch_rows, out, NULL, NULL, &p, &e))
             fail(e.msg);
         candidate[i] = now() - candidate[i];
         for (size_t k = 0; k < m->linears; k++)
@@ -527,6 +602,7 @@ static void model(const char *dir)
     }
     printf("gradient scores of 32x512 in the default batches,%.0f,tokens/s\n",
            16384 / passes(&m, s, 32, be->batch_rows, true));
+    quantized_passes(&m, s);
     free_samples(s, 32);
     s = make_samples(m.config, 1560, 21, 0, 0);
     printf("forward and loss of 21 tokens in batches of 4096,%.0f,captions/s\n",

@@ -1,4 +1,4 @@
-/* scheme_json.c - SCHEME documents and the Python system's coverage files, to and from JSON */
+/* scheme_read.c - SCHEME documents and the Python system's coverage files from JSON */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +138,52 @@ static int read_range(const json_t *o, const char *key, const char *where, float
     return 0;
 }
 
+/* A multiplier for every input channel; absent: *out is NULL.  n 0: as many as there are. */
+static int read_scales(const json_t *o, const char *key, const char *where, size_t *n, float **out,
+                       struct err *e)
+{
+    const json_t *list = json_object_get(o, key);
+    size_t count = json_array_size(list);
+
+    if (!list || json_is_null(list))
+        return 0;
+    if (!json_is_array(list) || !count || (*n && count != *n))
+        return err_set(e, RC_DATA, "%s: '%s' is not an array with a number for each input channel", where,
+                       key);
+    *n = count;
+    *out = mem_zalloc(count, sizeof **out, e);
+    for (size_t c = 0; *out && c < count; c++) {
+        double v = json_number_value(json_array_get(list, c));
+
+        if (!((float)v > 0 && isfinite((float)v)))
+            return err_set(e, RC_DATA, "%s: %s[%zu] is not a finite number above 0", where, key, c);
+        (*out)[c] = (float)v;
+    }
+    return *out ? 0 : -1;
+}
+
+static int read_int8(struct scheme_module *m, const json_t *o, const char *where, struct err *e)
+{
+    if (json_or_bool(o, "dynamic", &m->dynamic, where, e) ||
+        json_or_bool(o, "folded", &m->folded, where, e) ||
+        (!m->dynamic && read_range(o, "input_amax", where, &m->input_amax, e)) ||
+        read_scales(o, "pre_quant_scale", where, &m->channels, &m->pre_scale, e) ||
+        read_scales(o, "own_scale", where, &m->channels, &m->own_scale, e))
+        return -1;
+    if (!m->pre_scale && (m->own_scale || m->folded))
+        return err_set(e, RC_DATA, "%s has '%s', but no 'pre_quant_scale'", where,
+                       m->folded ? "folded" : "own_scale");
+    return 0;
+}
+
+static int read_fp8(struct scheme_module *m, const json_t *o, const char *where, struct err *e)
+{
+    return read_range(o, "weight_amax", where, &m->weight_amax, e) ||
+                   read_range(o, "input_amax", where, &m->input_amax, e)
+               ? -1
+               : 0;
+}
+
 static int read_module(struct scheme *s, const char *key, const json_t *o, struct err *e)
 {
     struct scheme_module *m = &s->module[s->n_modules];
@@ -154,21 +200,48 @@ static int read_module(struct scheme *s, const char *key, const json_t *o, struc
     if (json_get_str(o, "format", &format, where, e))
         goto out;
     if (scheme_format_parse(format, &m->format) || m->format == FORMAT_NONE) {
-        err_set(e, RC_DATA, "%s: the format '%s' is not known; this version knows 'fp8'", where, format);
+        err_set(e, RC_DATA, "%s: the format '%s' is not known; this version knows 'fp8' and 'int8'", where,
+                format);
         goto out;
     }
     if (scheme_find(s, name)) {
         err_set(e, RC_DATA, "%s stands there twice", where);
         goto out;
     }
-    if (read_range(o, "weight_amax", where, &m->weight_amax, e) ||
-        read_range(o, "input_amax", where, &m->input_amax, e) || copy(&m->name, name, e))
+    s->n_modules++; /* from here on scheme_release() frees what there is of it */
+    if ((m->format == FORMAT_INT8 ? read_int8 : read_fp8)(m, o, where, e) || copy(&m->name, name, e))
         goto out;
-    s->n_modules++;
     ret = json_put(s->modules_by_name, name, json_integer((json_int_t)s->n_modules - 1), e);
 out:
     free(where);
     return ret;
+}
+
+/* One scale and one place for it in a fused group: the norm before it, or the input, is common to all
+ * members. */
+static bool same_input(const struct scheme_module *a, const struct scheme_module *b)
+{
+    return a->format == b->format && a->dynamic == b->dynamic && a->input_amax == b->input_amax &&
+           a->folded == b->folded && !a->pre_scale == !b->pre_scale && a->channels == b->channels &&
+           (!a->pre_scale || !memcmp(a->pre_scale, b->pre_scale, a->channels * sizeof *a->pre_scale));
+}
+
+static int check_fused(const struct scheme *s, struct err *e)
+{
+    char group[NAME_BYTES];
+
+    for (size_t i = 0; i < s->n_modules; i++) {
+        const struct scheme_module *m = &s->module[i], *first;
+
+        if (name_group(m->name, group, e))
+            return -1;
+        first = scheme_find(s, group);
+        if (first && (m->format == FORMAT_INT8 || first->format == FORMAT_INT8) && !same_input(first, m))
+            return err_set(e, RC_DATA,
+                           "%s: modules.%s and %s see one input, but differ in its range or scale", s->label,
+                           first->name, m->name);
+    }
+    return 0;
 }
 
 /* The groups of the modules must be the selected ones, all of them and no others. */
@@ -223,7 +296,51 @@ static int read_modules(struct scheme *s, const json_t *doc, struct err *e)
         return -1;
     json_object_foreach(modules, key, v) if (read_module(s, key, v, e)) return -1;
     s->ranged = true;
-    return check_modules(s, e);
+    return check_modules(s, e) || check_fused(s, e) ? -1 : 0;
+}
+
+static int read_kv_layer(struct scheme *s, const char *key, const json_t *o, struct err *e)
+{
+    struct scheme_kv *kv = &s->kv[s->n_kv++];
+    char *where = mem_printf(e, "%s: kv_cache.layers.%s", s->label, key), name[NAME_BYTES];
+    int ret = -1;
+
+    if (!where)
+        return -1;
+    if (name_canonical(key, name, e))
+        err_prefix(e, "%s", where);
+    else if (!read_range(o, "k_amax", where, &kv->k_amax, e) &&
+             !read_range(o, "v_amax", where, &kv->v_amax, e))
+        ret = copy(&kv->layer, name, e);
+    for (size_t i = 0; !ret && i + 1 < s->n_kv; i++)
+        if (!strcmp(s->kv[i].layer, name))
+            ret = err_set(e, RC_DATA, "%s stands there twice", where);
+    free(where);
+    return ret;
+}
+
+static int read_kv(struct scheme *s, const json_t *doc, struct err *e)
+{
+    const json_t *kv = json_object_get(doc, "kv_cache");
+    const char *format = NULL, *key;
+    json_t *layers, *v;
+
+    if (!kv || json_is_null(kv))
+        return 0;
+    if (!json_is_object(kv))
+        return err_set(e, RC_DATA, "%s: the key 'kv_cache' is not an object", s->label);
+    if (json_get_str(kv, "format", &format, s->label, e) || json_get_obj(kv, "layers", &layers, s->label, e))
+        return err_prefix(e, "kv_cache");
+    if (strcmp(format, "fp8"))
+        return err_set(e, RC_DATA, "%s: kv_cache: the format '%s' is not known; this version knows 'fp8'",
+                       s->label, format);
+    if (!json_object_size(layers))
+        return err_set(e, RC_DATA, "%s: kv_cache has no layers", s->label);
+    s->kv = mem_zalloc(json_object_size(layers), sizeof *s->kv, e);
+    if (!s->kv)
+        return -1;
+    json_object_foreach(layers, key, v) if (read_kv_layer(s, key, v, e)) return -1;
+    return 0;
 }
 
 int scheme_read(struct scheme *s, const char *path, bool names_only, struct err *e)
@@ -235,7 +352,7 @@ int scheme_read(struct scheme *s, const char *path, bool names_only, struct err 
     s->label = mem_printf(e, "'%s'", file_label(path));
     if (!s->label || !(doc = json_read(path, s->hex, e)) ||
         doc_check(doc, SCHEME_SCHEMA, SCHEME_MAJOR, true, file_label(path), e) || read_coverage(s, doc, e) ||
-        read_meta(s, doc, e) || read_modules(s, doc, e))
+        read_meta(s, doc, e) || read_modules(s, doc, e) || read_kv(s, doc, e))
         goto out;
     if (!s->ranged && !names_only)
         err_set(e, RC_DATA,
@@ -247,130 +364,5 @@ out:
     json_decref(doc);
     if (ret)
         scheme_release(s);
-    return ret;
-}
-
-static int put_text(json_t *o, const char *key, const char *text, struct err *e)
-{
-    return json_put(o, key, text ? json_string(text) : json_null(), e);
-}
-
-static int put_size(json_t *o, const char *key, size_t n, struct err *e)
-{
-    return json_put(o, key, json_integer((json_int_t)n), e);
-}
-
-/* NAN is null; whole is written as an integer when it is one that every reader of JSON takes as such. */
-static int put_real(json_t *o, const char *key, double v, bool whole, struct err *e)
-{
-    if (isnan(v))
-        return json_put(o, key, json_null(), e);
-    whole = whole && v == floor(v) && fabs(v) < 0x1p53;
-    return json_put(o, key, whole ? json_integer((json_int_t)v) : json_real(v), e);
-}
-
-static int put_names(json_t *o, const char *key, char *const *name, size_t n, struct err *e)
-{
-    json_t *list = json_array();
-
-    if (json_put(o, key, list, e))
-        return -1;
-    for (size_t i = 0; i < n; i++)
-        if (json_push(list, json_string(name[i]), e))
-            return -1;
-    return 0;
-}
-
-static int put_coverage(json_t *o, const struct scheme *s, struct err *e)
-{
-    return put_text(o, "baseline_dir", s->baseline_dir, e) ||
-                   put_text(o, "baseline_manifest", s->baseline_manifest, e) ||
-                   put_text(o, "scheme_name", s->name, e) ||
-                   put_real(o, "top_percent", s->top_percent, true, e) ||
-                   put_real(o, "coverage_fraction", s->coverage_fraction, false, e) ||
-                   put_size(o, "num_layers_total", s->n_selected + s->n_dropped, e) ||
-                   put_size(o, "num_layers_selected", s->n_selected, e) ||
-                   put_size(o, "num_layers_dropped", s->n_dropped, e) ||
-                   put_names(o, "selected_layers", s->selected, s->n_selected, e) ||
-                   put_names(o, "dropped_layers", s->dropped, s->n_dropped, e)
-               ? -1
-               : 0;
-}
-
-static int put_unranked(json_t *o, const struct scheme *s, struct err *e)
-{
-    json_t *list = json_array();
-
-    if (json_put(o, "unranked", list, e))
-        return -1;
-    for (size_t i = 0; i < s->n_unranked; i++)
-        if (json_push(list,
-                      json_pack("{s:s, s:s}", "name", s->unranked[i].name, "reason", s->unranked[i].reason),
-                      e))
-            return -1;
-    return 0;
-}
-
-static int put_model(json_t *o, const struct scheme *s, struct err *e)
-{
-    json_t *model = json_object();
-
-    if (json_put(o, "model", model, e) || (s->model_id && put_text(model, "id", s->model_id, e)))
-        return -1;
-    if (!s->model_digest)
-        return 0;
-    return put_text(model, "digest", s->model_digest, e) ||
-                   put_text(model, "architecture", s->architecture, e) ||
-                   json_put(model, "tied_lm_head", json_boolean(s->tied_lm_head), e)
-               ? -1
-               : 0;
-}
-
-static int put_modules(json_t *o, const struct scheme *s, struct err *e)
-{
-    json_t *all = json_object();
-
-    if (json_put(o, "modules", all, e))
-        return -1;
-    for (size_t i = 0; i < s->n_modules; i++) {
-        const struct scheme_module *m = &s->module[i];
-        json_t *v = json_object();
-
-        if (json_put(all, m->name, v, e) || put_text(v, "format", scheme_format_text(m->format), e) ||
-            json_put(v, "weight_amax", json_f32(m->weight_amax), e) ||
-            json_put(v, "input_amax", json_f32(m->input_amax), e))
-            return -1;
-    }
-    return 0;
-}
-
-json_t *scheme_to_json(const struct scheme *s, const struct layers_from *from, size_t n, struct err *e)
-{
-    json_t *o = doc_new("octet-scheme/1", e);
-
-    for (size_t i = 0; o && i < n; i++)
-        if (doc_from(o, from[i].role, from[i].hex, e))
-            goto fail;
-    if (!o || put_coverage(o, s, e) || put_text(o, "by", s->by, e) || put_text(o, "scope", s->scope, e) ||
-        put_text(o, "rounding", s->rounding, e) || put_text(o, "fused_ranges", s->fused_ranges, e) ||
-        put_real(o, "effective_bits", s->effective_bits, false, e) || put_size(o, "weights", s->weights, e) ||
-        put_real(o, "weight_bytes", s->weight_bytes, true, e) ||
-        put_real(o, "bytes_fraction", s->bytes_fraction, false, e) ||
-        put_real(o, "score", s->score, false, e) || put_real(o, "predicted_kl", s->predicted_kl, false, e) ||
-        put_unranked(o, s, e) || put_model(o, s, e) || (s->ranged && put_modules(o, s, e)))
-        goto fail;
-    return o;
-fail:
-    json_decref(o);
-    return NULL;
-}
-
-int scheme_write(const struct scheme *s, const struct layers_from *from, size_t n, const char *path,
-                 struct err *e)
-{
-    json_t *doc = scheme_to_json(s, from, n, e);
-    int ret = doc ? json_save(path, doc, e) : -1;
-
-    json_decref(doc);
     return ret;
 }

@@ -1,0 +1,241 @@
+/*
+ * linear_int8.cu - linear modules in INT8: codes of rows, products on the tensor cores, then the scales
+ *
+ * The products are cuBLASLt's, of int8 into int32, which is the only exact result that it has; scales and bias are a kernel
+ * of ours.  The int32 sums are made in slices that stay in the L2 cache until that kernel has read them: in memory they
+ * would take as long as the product.
+ */
+#include "kernels/cuda/linear.cuh"
+#include "kernels/cuda/lt.cuh"
+
+enum { THREADS = 256, SUMS_BYTES = 24 << 20, SLICE_ROWS = 128 };
+
+static __device__ uint32_t magnitude(float x)
+{
+    return f32_bits(x) & 0x7fffffff;
+}
+
+/* As int8_scale(). */
+static __device__ float scale_of(float amax, bool modelopt)
+{
+    float s = modelopt ? amax * (1 / INT8_MAX_CODE) : amax / INT8_MAX_CODE;
+
+    return s > 0 ? s : 1;
+}
+
+/* ---- rows of x ---- */
+
+template <typename T, int N>
+static __device__ pack<float, N> values(const T *x, const float *pre, size_t at)
+{
+    pack<T, N> p = *(const pack<T, N> *)(x + at);
+    pack<float, N> v;
+
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        v.v[j] = pre ? to_f32(p.v[j]) * pre[at + j] : to_f32(p.v[j]);
+    return v;
+}
+
+/*
+ * A block codes one row, x times pre, with its padding 0, and says its scale: the given one or, where that is 0, the one of
+ * the row's range.  No code can say NaN, so the scale of a row does that has one, or without a given scale an infinity.
+ */
+template <typename T, int N>
+static __global__ void __launch_bounds__(THREADS)
+    code_rows(int8_t *code, float *row_scale, const T *x, const float *pre, size_t in, size_t padded, float scale)
+{
+    uint32_t max = 0;
+
+    x += blockIdx.x * in;
+    code += blockIdx.x * padded;
+    for (size_t i = threadIdx.x * N; i < in; i += THREADS * N) {
+        pack<float, N> v = values<T, N>(x, pre, i);
+
+#pragma unroll
+        for (int j = 0; j < N; j++)
+            max = larger_value()(max, magnitude(v.v[j]));
+    }
+    max = block_reduce(max, larger_value(), 0u);
+    if (max > 0x7f800000 || (scale == 0 && max == 0x7f800000))
+        scale = NAN;
+    else if (scale == 0)
+        scale = scale_of(f32_from_bits(max), false);
+    for (size_t i = threadIdx.x * N; i < padded; i += THREADS * N) {
+        pack<int8_t, N> q = {};
+
+        if (i < in) {
+            pack<float, N> v = values<T, N>(x, pre, i);
+
+#pragma unroll
+            for (int j = 0; j < N; j++)
+                q.v[j] = (int8_t)int8_nearest(v.v[j] / scale);
+        }
+        *(pack<int8_t, N> *)(code + i) = q;
+    }
+    if (threadIdx.x == 0)
+        row_scale[blockIdx.x] = scale;
+}
+
+template <typename T>
+static void run_code(struct cuda *c, int8_t *code, float *row_scale, const void *x, size_t rows, const struct weight *w)
+{
+    const int N = wide<T>::N;
+    size_t padded = int8_padded(w->in);
+    const T *from = (const T *)x;
+
+    if (w->in % N == 0 && cuda_aligned(x, 16))
+        code_rows<T, N><<<(unsigned)rows, THREADS, 0, c->stream>>>(code, row_scale, from, w->pre_scale, w->in, padded,
+                                                                  w->input_scale);
+    else
+        code_rows<T, 1><<<(unsigned)rows, THREADS, 0, c->stream>>>(code, row_scale, from, w->pre_scale, w->in, padded,
+                                                                  w->input_scale);
+    cuda_launched(&c->be, "quantizing an input");
+}
+
+/* ---- sums ---- */
+
+/* A block finishes a row: y = sum * (scale of the row * scale of the column) + bias, rounded as written: the CPU's bits. */
+template <typename To, typename B, int N>
+static __global__ void __launch_bounds__(THREADS)
+    scale_sums(To *y, const int32_t *sum, const float *row_scale, const float *column_scale, const B *bias, size_t out,
+               size_t padded)
+{
+    float scale = row_scale[blockIdx.x];
+
+    y += blockIdx.x * out;
+    sum += blockIdx.x * padded;
+    for (size_t i = threadIdx.x * N; i < out; i += THREADS * N) {
+        pack<int32_t, N> p = *(const pack<int32_t, N> *)(sum + i);
+        pack<float, N> columns = *(const pack<float, N> *)(column_scale + i);
+        pack<B, N> b = {};
+        pack<To, N> r;
+
+        if (bias)
+            b = *(const pack<B, N> *)(bias + i);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            float v = __fmul_rn((float)p.v[j], __fmul_rn(scale, columns.v[j]));
+
+            r.v[j] = from_f32<To>(bias ? __fadd_rn(v, to_f32(b.v[j])) : v);
+        }
+        *(pack<To, N> *)(y + i) = r;
+    }
+}
+
+template <typename To, typename B>
+static void run_scale(struct cuda *c, void *to, const int32_t *sum, const float *row_scale, size_t rows,
+                      const struct weight *w)
+{
+    size_t padded = int8_padded(w->out);
+    const B *bias = (const B *)w->bias;
+    To *y = (To *)to;
+
+    if (w->out % 4 == 0 && cuda_aligned(y, 4 * sizeof(To)) && cuda_aligned(bias, 4 * sizeof(B)))
+        scale_sums<To, B, 4>
+            <<<(unsigned)rows, THREADS, 0, c->stream>>>(y, sum, row_scale, w->row_scale, bias, w->out, padded);
+    else
+        scale_sums<To, B, 1>
+            <<<(unsigned)rows, THREADS, 0, c->stream>>>(y, sum, row_scale, w->row_scale, bias, w->out, padded);
+    cuda_launched(&c->be, "linear");
+}
+
+/* Rows whose sums are made at a time. */
+static size_t slice_of(size_t rows, size_t padded)
+{
+    size_t slices = (rows * padded * sizeof(int32_t) + SUMS_BYTES - 1) / SUMS_BYTES;
+    size_t even = (rows + slices - 1) / slices;
+
+    return (even + SLICE_ROWS - 1) / SLICE_ROWS * SLICE_ROWS;
+}
+
+void cuda_linear_int8(struct cuda *c, void *y, bool f32, const void *x, size_t rows, const struct weight *w)
+{
+    size_t k = int8_padded(w->in), padded = int8_padded(w->out), slice = slice_of(rows, padded);
+    size_t code_bytes = (rows * k + 255) / 256 * 256, size = f32 ? sizeof(float) : c->be.act_bytes;
+    int8_t *code = (int8_t *)cuda_scratch(c, SCRATCH_CODES, code_bytes + rows * sizeof(float));
+    int32_t *sum = (int32_t *)cuda_scratch(c, SCRATCH_WIDE, (slice < rows ? slice : rows) * padded * sizeof *sum);
+    float *row_scale = (float *)(void *)(code + code_bytes);
+
+    if (cuda_idle(&c->be, rows))
+        return;
+    CUDA_ACT(c, run_code, c, code, row_scale, x, rows, w);
+    for (size_t i = 0, n; i < rows && c->be.err.rc == RC_OK; i += n) {
+        struct product p = {};
+        void *to = (char *)y + i * w->out * size;
+
+        n = rows - i < slice ? rows - i : slice;
+        p.m = p.d_stride = padded;
+        p.n = n;
+        p.k = p.a_stride = p.b_stride = k;
+        p.a = cuda_matrix_of(w)->data;
+        p.b = code + i * k;
+        p.d = sum;
+        p.in = CUDA_R_8I;
+        p.out = CUDA_R_32I;
+        lt_multiply(c, &p);
+        if (cuda_idle(&c->be, n))
+            return;
+        if (!c->bf16_act)
+            run_scale<float, float>(c, to, sum, row_scale + i, n, w);
+        else if (f32)
+            run_scale<float, bf16>(c, to, sum, row_scale + i, n, w);
+        else
+            run_scale<bf16, bf16>(c, to, sum, row_scale + i, n, w);
+    }
+}
+
+/* ---- rows of W ---- */
+
+/* As int8_smooth(). */
+static __device__ float smoothed(float w, size_t at, struct int8_rounding r)
+{
+    float v, p;
+
+    if (!r.pre)
+        return w;
+    if (!r.twice)
+        return w / r.pre[at];
+    v = bf16_to_f32(bf16_from_f32(w * (1 / r.own[at])));
+    p = bf16_to_f32(bf16_from_f32(r.own[at]));
+    return p == r.pre[at] ? v : bf16_to_f32(bf16_from_f32(v * p / r.pre[at]));
+}
+
+/* A block rounds one row of `in` elements, `stride` apart in w and `padded` in code, whose padding is 0 already. */
+template <typename T>
+static __global__ void __launch_bounds__(THREADS)
+    round_row(int8_t *code, float *row_scale, const T *w, size_t in, size_t stride, size_t padded, struct int8_rounding r)
+{
+    uint32_t max = 0;
+    float scale;
+
+    w += blockIdx.x * stride;
+    code += blockIdx.x * padded;
+    for (size_t i = threadIdx.x; i < in; i += THREADS)
+        max = larger_value()(max, magnitude(smoothed(to_f32(w[i]), i, r)));
+    scale = scale_of(f32_from_bits(block_reduce(max, larger_value(), 0u)), r.modelopt);
+    for (size_t i = threadIdx.x; i < in; i += THREADS)
+        code[i] = (int8_t)int8_nearest(smoothed(to_f32(w[i]), i, r) / scale);
+    if (threadIdx.x == 0)
+        row_scale[blockIdx.x] = scale;
+}
+
+template <typename T>
+static void run_round(struct cuda *c, const struct weight *q, const T *from, size_t stride, struct int8_rounding r)
+{
+    round_row<<<(unsigned)q->out, THREADS, 0, c->stream>>>((int8_t *)cuda_matrix_of(q)->data, q->row_scale, from, q->in,
+                                                          stride, int8_padded(q->in), r);
+    cuda_launched(&c->be, "weight_quantize_int8");
+}
+
+void cuda_round_rows(struct cuda *c, const struct weight *q, const struct weight *w, struct int8_rounding r)
+{
+    const struct cuda_matrix *m = cuda_matrix_of(w);
+
+    if (m->exact)
+        run_round(c, q, m->exact, w->in, r);
+    else if (c->bf16_act)
+        run_round(c, q, (const bf16 *)m->data, dense_padded(c, w->in), r);
+    else
+        run_round(c, q, (const float *)m->data, w->in, r);
+}
