@@ -60,16 +60,18 @@ check: all $(UNITS) $(FUZZERS)       ## every test: unit, command line, man page
 check-peers: all                     ## transformers and compressed-tensors, from PyPI, load our checkpoints and agree
 	B=$B tests/peers/run.sh
 
-check-gpu: $(GPU_TESTS) $(GOLDENS)   ## every operation against the CPU's, and the golden models, on the GPU
+check-gpu: all $(GPU_TESTS) $(GOLDENS) ## every operation against the CPU's, and the golden models, on the GPU
 	$(if $(WITH_CUDA),,$(error check-gpu needs a build with the CUDA backend: nvcc on PATH, no SANITIZE))
 	prove --timer $(GPU_TESTS)
-	TEST_DEVICE=cuda,fp32 prove --timer $(GOLDENS)
+	TEST_DEVICE=cuda prove --timer $(GOLDENS)
+	B=$B prove --timer $(wildcard tests/gpu/*.t)
 
 deps:                                ## install what building, running and testing need (Debian, apt)
 	pipelines/deps.sh
 
-# Points of a small model run side by side; several of a large one might not fit into memory.
-JOBS      ?= $(shell [ "$$(du -skL $(or $(MODEL),data/tiny-qwen2_5-vl) 2>/dev/null | cut -f1)0" -lt 10000000 ] && nproc || echo 1)
+# Points of a small model run side by side; several of a large one might not fit into memory, and a GPU takes one at a
+# time.
+JOBS      ?= $(if $(filter cuda%,$(DEVICE)),1,$(shell [ "$$(du -skL $(or $(MODEL),data/tiny-qwen2_5-vl) 2>/dev/null | cut -f1)0" -lt 10000000 ] && nproc || echo 1))
 sweep report: all
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/sweep.mk TOOLS=$B/tools $@
 sweep:                               ## calibrate, score, export and measure: MODEL= DATA= COVERAGE= OUT= (pipelines/sweep.mk)
@@ -83,8 +85,8 @@ results: all                         ## every metrics.json below out into out/re
 bench: all $(BENCHES)                ## measure speed; never passes or fails on time (tests/bench)
 	B=$B tests/bench/run.sh
 
-bench-gpu: $(GPU_BENCH)              ## speed of DEVICE= (default cuda), and with MODEL= of whole passes
-	@$B/tests/bench/gpu/speed $(or $(DEVICE),cuda) $(MODEL)
+bench-gpu: all $(GPU_BENCH)          ## speed of DEVICE= (default cuda), and with MODEL= of whole passes and the tools
+	@B=$B tests/bench/gpu/run.sh $(or $(DEVICE),cuda) $(MODEL)
 
 fuzz:                                ## made-up input for every reader (clang, libclang-rt-dev): FUZZ_SECONDS= each, FUZZ=NAME
 	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined B=$B/fuzz \

@@ -20,34 +20,27 @@ int be_check(struct backend *be, struct err *e)
 
 #ifdef WITH_CUDA
 
-/* "[:N][,fp32]" after "cuda"; -1: something else. */
-static int parse_cuda(const char *text, int *index, enum cuda_math *math)
+/* "[:N]" after "cuda"; -1: something else. */
+static int parse_index(const char *text)
 {
     char *end = (char *)text;
     long n = 0;
 
-    *math = CUDA_BF16;
     if (*text == ':') {
         if (text[1] < '0' || text[1] > '9')
             return -1;
         n = strtol(text + 1, &end, 10);
     }
-    if (!strcmp(end, ",fp32"))
-        *math = CUDA_FP32;
-    else if (*end)
-        return -1;
-    *index = n > INT_MAX ? INT_MAX : (int)n;
-    return 0;
+    return *end ? -1 : n > INT_MAX ? INT_MAX : (int)n;
 }
 
-static struct backend *open_cuda(const char *device, struct err *e)
+static struct backend *open_cuda(const char *device, bool fp32, struct err *e)
 {
-    enum cuda_math math;
-    int index;
+    int index = parse_index(device + 4);
 
-    if (parse_cuda(device + 4, &index, &math) == 0)
-        return be_open_cuda(index, math, e);
-    err_set(e, RC_USAGE, "--device: '%s' is not cuda[:N][,fp32]", device);
+    if (index >= 0)
+        return be_open_cuda(index, fp32 ? CUDA_FP32 : CUDA_BF16, e);
+    err_set(e, RC_USAGE, "--device: '%s' is not cuda or cuda:N", device);
     return NULL;
 }
 
@@ -59,22 +52,38 @@ static int cuda_devices(const char **why)
     return 0;
 }
 
-static struct backend *open_cuda(const char *device, struct err *e)
+static struct backend *open_cuda(const char *device, bool fp32, struct err *e)
 {
+    (void)fp32;
     err_set(e, RC_USAGE, "--device %s: this build has no CUDA backend; use --device cpu", device);
     return NULL;
 }
 
 #endif
 
-struct backend *be_open(const char *device, struct err *e)
+static struct backend *open_cpu(bool bf16, struct err *e)
 {
+    if (!bf16)
+        return be_open_cpu(e);
+    err_set(e, RC_USAGE, "--dtype bf16: the CPU computes in fp32 alone, the reference that a GPU's bf16 is checked against; "
+                         "use --dtype fp32, or --device cuda");
+    return NULL;
+}
+
+struct backend *be_open(const char *device, const char *dtype, struct err *e)
+{
+    bool bf16 = !strcmp(dtype, "bf16"), fp32 = !strcmp(dtype, "fp32");
+
+    if (!bf16 && !fp32 && strcmp(dtype, "auto")) {
+        err_set(e, RC_USAGE, "--dtype: '%s' is not auto, bf16 or fp32", dtype);
+        return NULL;
+    }
     if (!strcmp(device, "auto"))
         device = cuda_devices(NULL) > 0 ? "cuda" : "cpu";
     if (!strcmp(device, "cpu"))
-        return be_open_cpu(e);
-    if (!strncmp(device, "cuda", 4) && (!device[4] || device[4] == ':' || device[4] == ','))
-        return open_cuda(device, e);
-    err_set(e, RC_USAGE, "--device: '%s' is not auto, cpu or cuda[:N][,fp32]", device);
+        return open_cpu(bf16, e);
+    if (!strncmp(device, "cuda", 4) && (!device[4] || device[4] == ':'))
+        return open_cuda(device, fp32, e);
+    err_set(e, RC_USAGE, "--device: '%s' is not auto, cpu or cuda[:N]", device);
     return NULL;
 }

@@ -51,6 +51,11 @@ struct attention {
     bool causal;                /* query i of nq sees keys 0 .. nk - nq + i */
 };
 
+/* A patch of a picture [.., 3] of bytes: where its first pixel is, and how far from line to line, in bytes. */
+struct patch {
+    int64_t first, stride;
+};
+
 /*
  * Comparison of two rows of logits, reference p and candidate q: P = softmax(p), Q = softmax(q); natural logarithms, fp64 sums
  * over the vocabulary, fp64 exponentials.  compare() reads `label` and writes all else.  A NaN or an infinity in a row makes
@@ -78,12 +83,18 @@ struct backend {
     const char *name; /* "cpu" */
     size_t act_bytes;
     struct err err; /* the first failure; see be_check() */
+    size_t batch_rows;  /* rows that go through a model together: enough to keep the device busy */
+    size_t logit_bytes; /* what a chunk of fp32 logits may take */
 
     void (*close)(struct backend *);
 
     /* Memory.  alloc() returns NULL after a failure, which is recorded; free(NULL) is allowed. */
     void *(*alloc)(struct backend *, size_t bytes);
     void (*free)(struct backend *, void *);
+    /*
+     * Bytes that a caller may take to save time: what a GPU has free, or on the CPU, whose memory others use too, 1 GiB.
+     */
+    size_t (*spare)(struct backend *);
     void (*upload)(struct backend *, void *dst, const void *host, size_t bytes);
     void (*download)(struct backend *, void *host, const void *src, size_t bytes);
     void (*upload_act)(struct backend *, void *dst, const float *host, size_t n);
@@ -153,9 +164,18 @@ struct backend {
     /* y[r] = x[index[r]] and y[index[r]] = x[r]; index is device memory, in range (the caller has checked); scatter's differ. */
     void (*gather)(struct backend *, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
     void (*scatter)(struct backend *, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
+    /*
+     * y [patches, 3 * frames * side * side] act: patch[r], cut out of rgb and normalised by table fp32 [3][256], one row per
+     * channel.  Columns: ((channel * frames + frame) * side + line) * side + pixel; all frames are the same.  All are device
+     * memory.
+     */
+    void (*patches)(struct backend *, void *y, const uint8_t *rgb, const struct patch *patch, const float *table,
+                    size_t patches, size_t side, size_t frames);
     /* y[r] = row ids[r] of a dense weight [vocab, dim]: the embedding, which may also be the tied head. */
     void (*embed)(struct backend *, void *y, const struct weight *table, const int32_t *ids, size_t rows);
 
+    /* y [n] act = x [n] fp32, rounded. */
+    void (*narrow)(struct backend *, void *y, const float *x, size_t n);
     /* Per row of fp32 logits: lse, first argmax, and -log softmax at target (0 when target < 0); outputs may be NULL,
        target too when nll is.  In argmax a NaN is the largest. */
     void (*nll)(struct backend *, float *nll, float *lse, int32_t *argmax, const float *logits, const int32_t *target,
@@ -188,10 +208,11 @@ struct backend {
 int be_check(struct backend *be, struct err *e);
 
 /*
- * Open what --device names: "auto" (the best there is), "cpu", "cuda", "cuda:N".  NULL: e is set.  The backend is freed by
+ * Open what --device and --dtype name.  device: "auto" (the best there is), "cpu", "cuda", "cuda:N"; dtype, of activations and
+ * dense weights: "auto" (bf16 on a GPU, fp32 on the CPU), "bf16", "fp32".  NULL: e is set.  The backend is freed by
  * be->close(be).
  */
-struct backend *be_open(const char *device, struct err *e);
+struct backend *be_open(const char *device, const char *dtype, struct err *e);
 struct backend *be_open_cpu(struct err *e);
 
 #endif

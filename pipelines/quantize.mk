@@ -13,7 +13,7 @@
 # LAYOUT    modelopt or compressed-tensors (default: the one that engines load: compressed-tensors when a layer is INT8)
 # ENGINE    the one that must load the checkpoints (default vllm); check.txt says what all do
 # APPLY     more options of apply-coverage, e.g. APPLY='--smooth-quant 0.5'     EXPORT  more options of export-ckpt
-# SEED, DEVICE, OUT, LAUNCH    as in sweep.mk
+# SEED, DEVICE, DTYPE, OUT, LAUNCH    as in sweep.mk
 #
 # Every stage's result appears whole or not at all, so an interrupted run goes on where it stopped, and a second one does
 # nothing.  Settings that change what is measured are kept in OUT/settings, and what recipes have needed of calib-amax in
@@ -25,6 +25,8 @@ PRESET   ?= fp8-lm
 SAMPLES  ?= 40
 SEED     ?= 42
 DEVICE   ?= auto
+DTYPE    ?= auto
+ON        = --device $(DEVICE) --dtype $(DTYPE)
 ENGINE   ?= vllm
 OUT      ?= out/quantize-$(notdir $(MODEL:%/=%))
 TOOLS    ?= build/tools
@@ -62,9 +64,9 @@ quantize: $(OUT)/recipes.md
 
 # Ranges: one document for all recipes.
 $(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples $(OUT)/needs
-	$(RUN) calib-amax -f -m $(MODEL) --device $(DEVICE) $(NEEDS) -o $@ $(filter %.samples,$^)
+	$(RUN) calib-amax -f -m $(MODEL) $(ON) $(NEEDS) -o $@ $(filter %.samples,$^)
 $(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
-	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --ref-dtype fp32 --save-ref $@ $^
+	$(RUN) eval-logits -f --ref $(MODEL) $(ON) --ref-dtype fp32 --save-ref $@ $^
 
 # Each recipe: a scheme, a checkpoint, what engines say of it, its distance from the unquantized model.
 $(call at,scheme.json): $(OUT)/%/scheme.json: $(OUT)/layers.json
@@ -78,7 +80,7 @@ $(call at,checkpoint/config.json): %/checkpoint/config.json: %/scheme.json %/lay
 $(call at,check.txt): %/check.txt: %/checkpoint/config.json
 	check-ckpt -f -o $@ $(<D) || check-ckpt --engine $(ENGINE) $(<D) >/dev/null
 $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/reference.states
-	$(RUN) eval-logits -f --ref $(OUT)/reference.states --device $(DEVICE) -m $(<D) -o $@ \
+	$(RUN) eval-logits -f --ref $(OUT)/reference.states $(ON) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples
 bytes     = $$(find $(1) -name '*.safetensors' -printf '%s\n' | jq -s add)
 $(call at,row.json): %/row.json: %/scheme.json %/metrics.json %/check.txt

@@ -12,7 +12,7 @@
 # SAMPLES   pictures to calibrate and score with; as many captions alone are added (16 pictures are the least that rank well)
 # EVAL      pictures to evaluate on, one caption each, and as many captions of others alone; no picture of the calibration is
 #           among them (default 100 where the evaluation split has 200 pictures, else SAMPLES)
-# SCOPE     all, language or vision     BY  groups or bytes     METHOD  gradient or kl     SEED, DEVICE, OUT
+# SCOPE     all, language or vision     BY  groups or bytes     METHOD  gradient or kl     SEED, DEVICE, DTYPE, OUT
 # SCORE     more options of layer-score, e.g. SCORE='--formats fp8,int8 --activations dynamic'
 # APPLY     more options of apply-coverage, e.g. APPLY='--include-unservable --fused-ranges own'
 # POOL      folder where checkpoints share equal tensors by hard links (default OUT/pool; POOL= for none)
@@ -31,6 +31,8 @@ SCOPE    ?= all
 BY       ?= groups
 METHOD   ?= gradient
 DEVICE   ?= auto
+DTYPE    ?= auto
+ON        = --device $(DEVICE) --dtype $(DTYPE)
 OUT      ?= out/$(notdir $(MODEL:%/=%))
 POOL     ?= $(OUT)/pool
 RESULTS  ?= $(dir $(OUT:%/=%))results.db
@@ -47,7 +49,7 @@ $(if $(POINTS),,$(error COVERAGE='$(COVERAGE)' ONLY='$(ONLY)' names no coverage 
 SCORED   := $(if $(filter kl,$(METHOD)),kl,gradient)
 RUN       = $(LAUNCH)
 SETTINGS := MODEL=$(MODEL) DATA=$(DATA) SAMPLES=$(SAMPLES) EVAL=$(EVAL) SEED=$(SEED) SCOPE=$(SCOPE) BY=$(BY) \
-            METHOD=$(METHOD)$(if $(SCORE), SCORE=$(SCORE)) APPLY=$(APPLY) EXPORT=$(EXPORT) POOL=$(notdir $(POOL))
+            METHOD=$(METHOD) DTYPE=$(DTYPE)$(if $(SCORE), SCORE=$(SCORE)) APPLY=$(APPLY) EXPORT=$(EXPORT) POOL=$(notdir $(POOL))
 $(shell mkdir -p $(OUT) && { echo '$(SETTINGS)' | cmp -s - $(OUT)/settings || echo '$(SETTINGS)' >$(OUT)/settings; })
 
 at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
@@ -61,7 +63,7 @@ report: sweep
 
 # Ranking: one scored document for all points.
 $(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples
-	$(RUN) layer-score -f -m $(MODEL) --device $(DEVICE) --method $(METHOD) $(SCORE) -o $@ $^
+	$(RUN) layer-score -f -m $(MODEL) $(ON) --method $(METHOD) $(SCORE) -o $@ $^
 $(OUT)/ranking.json: $(OUT)/layers.json
 	rank-layers -f --by $(SCORED) --scope $(SCOPE) --report $(OUT)/layer-sensitivity-report.md -o $@ $<
 
@@ -72,9 +74,9 @@ $(call at,scheme.json): $(OUT)/top%/scheme.json: $(OUT)/ranking.json
 $(call at,checkpoint/config.json): %/checkpoint/config.json: %/scheme.json
 	export-ckpt -q -f -m $(MODEL) $(if $(POOL),--pool $(POOL)) $(EXPORT) -o $(@D) $<
 $(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
-	$(RUN) eval-logits -f --ref $(MODEL) --device $(DEVICE) --ref-dtype fp32 --save-ref $@ $^
+	$(RUN) eval-logits -f --ref $(MODEL) $(ON) --ref-dtype fp32 --save-ref $@ $^
 $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/reference.states
-	$(RUN) eval-logits -f --ref $(OUT)/reference.states --device $(DEVICE) -m $(<D) -o $@ \
+	$(RUN) eval-logits -f --ref $(OUT)/reference.states $(ON) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples
 $(call at,check.txt): %/check.txt: %/checkpoint/config.json
 	check-ckpt -f -o $@ $(<D)

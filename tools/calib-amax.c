@@ -45,7 +45,7 @@ static int measure(struct ranges *r, struct model *m, const struct samples *s, s
     int ret;
 
     progress_begin(&p, "calibrating", "samples", s->n);
-    ret = ranges_measure(r, m, what, s->sample, s->n, RUN_ROWS, &keep, &p, e);
+    ret = ranges_measure(r, m, what, s->sample, s->n, run_rows(&ro, m->be), &keep, &p, e);
     progress_end(&p);
     return ret;
 }
@@ -57,7 +57,7 @@ static int search(struct layers *l, struct model *m, const struct samples *s, st
     int ret;
 
     progress_begin(&p, "comparing", "samples", s->n);
-    ret = alpha_search(l, m, !strcmp(activations, "dynamic"), s->sample, s->n, RUN_ROWS, &keep, &p, e);
+    ret = alpha_search(l, m, !strcmp(activations, "dynamic"), s->sample, s->n, run_rows(&ro, m->be), &keep, &p, e);
     progress_end(&p);
     return ret;
 }

@@ -125,7 +125,7 @@ static int save_reference(struct eval *ev, struct err *e)
     int ret;
 
     progress_begin(&p, "reference", "samples", ev->r.s.n);
-    ret = states_save(save_path, dtype, &ev->r.m, &ev->r.s, RUN_ROWS, &p, remark, e);
+    ret = states_save(save_path, dtype, &ev->r.m, &ev->r.s, run_rows(&ro, ev->r.be), &p, remark, e);
     progress_end(&p);
     if (*remark)
         cli_note("%s", remark);
@@ -143,7 +143,7 @@ static int make_reference(struct eval *ev, struct err *e)
     if (save_path)
         return save_reference(ev, e) || (candidates.n && open_states(ev, save_path, e)) ? -1 : 0;
     progress_begin(&p, "reference", "samples", ev->r.s.n);
-    ret = states_make(&ev->ref, &ev->r.m, &ev->r.s, RUN_ROWS, &p, e);
+    ret = states_make(&ev->ref, &ev->r.m, &ev->r.s, run_rows(&ro, ev->r.be), &p, e);
     progress_end(&p);
     return ret;
 }
@@ -252,7 +252,7 @@ static int compare(struct eval *ev, struct model *m, const char *name, const str
     if (*ev->part.remark)
         cli_note("%s", ev->part.remark);
     progress_begin(&p, name, "samples", s->n);
-    ret = resume_compare(&ev->part, done, m, &ev->ref, head, s->sample, s->n, RUN_ROWS, ev->out, ev->row, &p, e);
+    ret = resume_compare(&ev->part, done, m, &ev->ref, head, s->sample, s->n, run_rows(&ro, ev->r.be), ev->out, ev->row, &p, e);
     progress_end(&p);
     return ret ? -1 : record(ev, m, name, scheme, e);
 }

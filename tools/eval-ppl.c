@@ -144,7 +144,7 @@ static struct eval_sample *evaluate(struct model *m, const struct samples *s, st
         !(part = mem_zalloc(slide.n, sizeof *part, e)))
         goto out;
     progress_begin(&p, "evaluating", window ? "windows" : "samples", slide.n);
-    ret = resume_nll(keep, m, slide.view, slide.n, RUN_ROWS, part, &p, e);
+    ret = resume_nll(keep, m, slide.view, slide.n, run_rows(&ro, m->be), part, &p, e);
     progress_end(&p);
     for (size_t i = 0; i < slide.n; i++) {
         out[slide.of[i]].loss_tokens += part[i].loss_tokens;

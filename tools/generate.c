@@ -34,6 +34,7 @@ static const struct cli_opt opts[] = {
     {.kind = OPT_DOUBLE, .name = "repetition-penalty", .to = &penalty, .arg = "R", .min = 0.01, .max = 100,
      .help = "divide the logits of tokens that occurred by R (default 1: none)"},
     RUN_DEVICE(ro),
+    RUN_DTYPE(ro),
     RUN_MEMORY(ro),
     CLI_OUTPUT(output, "write the text here (default: standard output)"),
     CLI_QUIET,

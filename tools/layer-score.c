@@ -168,7 +168,7 @@ static int measure_ranges(struct ranges *r, struct model *m, const struct sample
     int ret;
 
     progress_begin(&p, "calibrating", "samples", s->n);
-    ret = ranges_measure(r, m, isnan(smooth_alpha) ? 0 : RANGES_CHANNELS, s->sample, s->n, RUN_ROWS, &keep, &p, e);
+    ret = ranges_measure(r, m, isnan(smooth_alpha) ? 0 : RANGES_CHANNELS, s->sample, s->n, run_rows(&ro, m->be), &keep, &p, e);
     progress_end(&p);
     return ret;
 }
@@ -180,7 +180,7 @@ static int measure_alphas(struct layers *l, struct model *m, const struct sample
     int ret;
 
     progress_begin(&p, "comparing", "samples", s->n);
-    ret = alpha_search(l, m, !strcmp(activations, "dynamic"), s->sample, s->n, RUN_ROWS, &keep, &p, e);
+    ret = alpha_search(l, m, !strcmp(activations, "dynamic"), s->sample, s->n, run_rows(&ro, m->be), &keep, &p, e);
     progress_end(&p);
     return ret;
 }
@@ -278,7 +278,7 @@ static int score_by_gradient(struct layers *l, struct model *m, const struct sco
     double nll;
     int ret = -1;
 
-    if (!score || score_gradient(m, form, forms, s->sample, s->n, RUN_ROWS, score, &nll, keep, p, e))
+    if (!score || score_gradient(m, form, forms, s->sample, s->n, run_rows(&ro, m->be), score, &nll, keep, p, e))
         goto out;
     for (size_t f = 0; f < forms; f++)
         for (size_t g = 0; g < l->n_groups; g++) {
@@ -313,7 +313,7 @@ static int score_by_kl(struct layers *l, struct model *m, const struct score_for
     for (size_t g = 0; g < n; g++)
         for (size_t k = 0; k < l->group[g].n_members; k++)
             group[g].member[group[g].members++] = &m->linear[l->group[g].member[k]];
-    if (score_kl(m, form, forms, group, n, s->sample, s->n, RUN_ROWS, kl, keep, p, e))
+    if (score_kl(m, form, forms, group, n, s->sample, s->n, run_rows(&ro, m->be), kl, keep, p, e))
         goto out;
     for (size_t i = 0; i < forms * n; i++) /* rounding of the logits can leave a sum just below 0 */
         if (layers_set_score(l, i % n, name[i / n], "kl_div", NAN, kl[i] < 0 ? 0 : kl[i], NAN, e))

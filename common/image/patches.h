@@ -1,5 +1,5 @@
 /*
- * patches.h - a resized picture as the rows the vision tower reads: normalised floats, cut into patches
+ * patches.h - the normalised values of a picture's bytes
  *
  * Normalisation is a table of 256 values a channel.  The reference's backends round differently, in the last
  * bit of most values: TORCHVISION  v = f32((f32(u8) - M) / S), M = f32(mean * 255), S = f32(std * 255) PIL v
@@ -15,14 +15,5 @@
 
 /* The normalised value of every byte of every channel.  std is not 0. */
 void patches_table(float table[3][256], const float mean[3], const float std[3], enum resample how);
-
-/*
- * Cut rgb[grid_h * patch, grid_w * patch, 3] into out[grid_h * grid_w, 3 * temporal * patch * patch].  merge
- * divides both grid sides. Rows: blocks of merge x merge patches in raster order, patches in raster order
- * within a block. Columns: ((channel * temporal + frame) * patch + y) * patch + x.  One picture is temporal
- * equal frames.
- */
-void patches_cut(float *out, const uint8_t *rgb, size_t grid_h, size_t grid_w, size_t patch, size_t temporal,
-                 size_t merge, const float mean[3], const float std[3], enum resample how);
 
 #endif

@@ -26,7 +26,7 @@ struct processor {
     enum resample resample; /* from image_processor_type: PIL for ...Pil, else TORCHVISION */
 };
 
-/* A picture ready for patches_cut(): rgb[h * patch_size, w * patch_size, 3], owned.  t is 1. */
+/* A picture ready to be cut into patches: rgb[h * patch_size, w * patch_size, 3], owned.  t is 1. */
 struct picture {
     size_t t, h, w; /* the grid, in patches */
     uint8_t *rgb;

@@ -26,6 +26,8 @@ struct batch {
     struct windows windows;
     struct grid *grid; /* [images] */
 
+    struct packing *packing; /* private: what batch_upload() sends */
+
     /* Device. */
     struct backend *be;
     int32_t *d_ids, *d_first, *d_target, *d_loss_row, *d_loss_target;
@@ -39,9 +41,15 @@ struct batch {
 };
 
 /*
- * Pack n samples and upload them.  Checks each against the model: ids in the vocabulary, image tokens against pictures,
- * picture sizes against patch and merge sizes; messages name the sample.  Release b afterwards, also after a failure.
+ * Pack n samples, on the host alone, and then upload them, which may be in another thread.  Checks each against the model:
+ * ids in the vocabulary, image tokens against pictures, picture sizes against patch and merge sizes; messages name the
+ * sample.  The samples' pictures are read by the upload.  Release b afterwards, also after a failure.
  */
+int batch_pack(struct batch *b, const struct config *c, const struct processor *p, const struct sample *sample, size_t n,
+               struct err *e);
+int batch_upload(struct batch *b, struct backend *be, const struct config *c, struct err *e);
+
+/* Both. */
 int batch_build(struct batch *b, struct backend *be, const struct config *c, const struct processor *p,
                 const struct sample *sample, size_t n, struct err *e);
 void batch_release(struct batch *b); /* safe on a zeroed struct */

@@ -12,7 +12,7 @@
 /* Device and host buffers for some rows of logits. */
 struct buffers {
     struct backend *be;
-    size_t rows;
+    size_t rows, nll_rows;
     float *p, *q, *nll, *host_nll;
     void *norm_p, *norm_q;
     struct row_stats *stats, *host;
@@ -21,6 +21,19 @@ struct buffers {
     float *host_norm, *was_lse, *lse;
     int32_t *was_argmax, *host_argmax;
 };
+
+/* The losses of a batch come down at once. */
+static int reserve_nll(struct buffers *c, size_t rows, struct err *e)
+{
+    if (rows <= c->nll_rows)
+        return 0;
+    c->be->free(c->be, c->nll);
+    free(c->host_nll);
+    c->nll_rows = rows;
+    c->nll = c->be->alloc(c->be, rows * sizeof *c->nll);
+    c->host_nll = mem_zalloc(rows, sizeof *c->host_nll, e);
+    return be_check(c->be, e) || !c->host_nll ? -1 : 0;
+}
 
 static int buffers_init(struct buffers *c, const struct model *m, struct err *e)
 {
@@ -32,19 +45,17 @@ static int buffers_init(struct buffers *c, const struct model *m, struct err *e)
     c->q = be->alloc(be, c->rows * vocab * sizeof *c->q);
     c->norm_p = be->alloc(be, c->rows * hidden * be->act_bytes);
     c->norm_q = be->alloc(be, c->rows * hidden * be->act_bytes);
-    c->nll = be->alloc(be, c->rows * sizeof *c->nll);
     c->stats = be->alloc(be, c->rows * sizeof *c->stats);
     c->argmax = be->alloc(be, c->rows * sizeof *c->argmax);
     c->host = mem_zalloc(c->rows, sizeof *c->host, e);
-    c->host_nll = mem_zalloc(c->rows, sizeof *c->host_nll, e);
     c->host_norm = mem_zalloc(c->rows, hidden * sizeof *c->host_norm, e);
     c->was_lse = mem_zalloc(c->rows, sizeof *c->was_lse, e);
     c->lse = mem_zalloc(c->rows, sizeof *c->lse, e);
     c->was_argmax = mem_zalloc(c->rows, sizeof *c->was_argmax, e);
     c->host_argmax = mem_zalloc(c->rows, sizeof *c->host_argmax, e);
-    if (!c->host || !c->host_nll || !c->host_norm || !c->was_lse || !c->lse || !c->was_argmax || !c->host_argmax)
+    if (!c->host || !c->host_norm || !c->was_lse || !c->lse || !c->was_argmax || !c->host_argmax)
         return -1;
-    return be_check(be, e);
+    return be_check(be, e) || reserve_nll(c, c->rows, e) ? -1 : 0;
 }
 
 static void buffers_release(struct buffers *c)
@@ -223,21 +234,23 @@ static int nll_batch(struct visit *v, struct walk *w, size_t first, struct err *
     size_t vocab = w->m->config->vocab, sample = 0;
 
     first += start_of(c->keep);
+    if (reserve_nll(k, b->loss_rows, e))
+        return -1;
     for (size_t i = 0, n; i < b->loss_rows; i += n) {
         n = b->loss_rows - i < k->rows ? b->loss_rows - i : k->rows;
         be->gather(be, k->norm_q, w->norm, b->d_loss_row + i, n, w->m->config->hidden);
         be->linear_f32(be, k->q, k->norm_q, n, linear_weight(w->m->stage[w->m->head].head));
-        be->nll(be, k->nll, NULL, NULL, k->q, b->d_loss_target + i, n, vocab);
-        be->download(be, k->host_nll, k->nll, n * sizeof *k->host_nll);
-        if (be_check(be, e))
-            return -1;
-        for (size_t r = 0; r < n; r++) {
-            while (b->loss_row[i + r] >= b->first[sample + 1])
-                sample++;
-            if (!isfinite(k->host_nll[r]))
-                faults_add(&c->faults, first + sample, (size_t)(b->loss_row[i + r] - b->first[sample]));
-            c->out[first + sample].nll += k->host_nll[r];
-        }
+        be->nll(be, k->nll + i, NULL, NULL, k->q, b->d_loss_target + i, n, vocab);
+    }
+    be->download(be, k->host_nll, k->nll, b->loss_rows * sizeof *k->host_nll);
+    if (be_check(be, e))
+        return -1;
+    for (size_t r = 0; r < b->loss_rows; r++) {
+        while (b->loss_row[r] >= b->first[sample + 1])
+            sample++;
+        if (!isfinite(k->host_nll[r]))
+            faults_add(&c->faults, first + sample, (size_t)(b->loss_row[r] - b->first[sample]));
+        c->out[first + sample].nll += k->host_nll[r];
     }
     return keep_batch(c->keep, &c->faults, b, first, e);
 }

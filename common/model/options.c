@@ -8,6 +8,13 @@
 #include "common/model/origin.h"
 #include "common/model/states.h"
 
+const char *const run_dtypes[] = {"auto", "bf16", "fp32", NULL};
+
+size_t run_rows(const struct run_options *o, const struct backend *be)
+{
+    return o->batch_tokens ? (size_t)o->batch_tokens : be->batch_rows;
+}
+
 static int check_origin(const struct samples *s, const struct model *m, struct err *e)
 {
     struct origin made, has;
@@ -65,14 +72,14 @@ int run_model(struct model *m, struct backend **be, const struct run_options *o,
     if (!dir)
         return err_set(e, RC_USAGE, "-m MODEL is missing");
     if (!*be)
-        *be = be_open(o->device, e);
+        *be = be_open(o->device, o->dtype, e);
     return *be ? model_open(m, dir, *be, o->max_memory, e) : -1;
 }
 
 int run_open(struct run *r, const struct run_options *o, const char *dir, bool required, const char *scheme, struct err *e)
 {
     if (!dir && !required)
-        return (r->be = be_open(o->device, e)) ? 0 : -1;
+        return (r->be = be_open(o->device, o->dtype, e)) ? 0 : -1;
     if (run_model(&r->m, &r->be, o, dir, e))
         return -1;
     r->has_model = true;

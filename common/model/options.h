@@ -8,22 +8,30 @@
 #include "common/model/partial.h"
 
 struct run_options {
-    const char *device, *shard;
+    const char *device, *dtype, *shard;
     size_t max_memory;
+    long batch_tokens; /* 0: what suits the device */
     bool foreign; /* samples of another tokenizer or processor are taken all the same */
 };
+
+extern const char *const run_dtypes[];
 
 /* Defaults, to initialise the variable that RUN_OPTIONS names. */
 #define RUN_DEFAULTS                                                                                         \
     {                                                                                                        \
-        .device = "auto"                                                                                     \
+        .device = "auto", .dtype = "auto"                                                                    \
     }
 
-/* --device and --max-memory, of a tool that takes no samples. */
+/* --device, --dtype and --max-memory, of a tool that takes no samples. */
 #define RUN_DEVICE(o)                                                                                        \
     {                                                                                                        \
         .kind = OPT_STR, .name = "device", .to = &(o).device, .arg = "NAME",                                 \
-        .help = "auto, cpu or cuda[:N][,fp32] (default auto)"                                                       \
+        .help = "auto, cpu or cuda[:N] (default auto)"                                                       \
+    }
+#define RUN_DTYPE(o)                                                                                         \
+    {                                                                                                        \
+        .kind = OPT_CHOICE, .name = "dtype", .to = &(o).dtype, .choices = run_dtypes,                        \
+        .help = "of the arithmetic: auto is bf16 on a GPU, fp32 on the CPU\n(default auto)"                  \
     }
 #define RUN_MEMORY(o)                                                                                        \
     {                                                                                                        \
@@ -32,20 +40,27 @@ struct run_options {
     }
 
 #define RUN_OPTIONS(o)                                                                                       \
-    RUN_DEVICE(o),                                                                                           \
+    RUN_DEVICE(o), RUN_DTYPE(o),                                                                             \
         {.kind = OPT_STR,                                                                                    \
          .name = "shard",                                                                                    \
          .to = &(o).shard,                                                                                   \
          .arg = "I/N",                                                                                       \
          .help = "take every N-th sample, from the I-th on (0 <= I < N)"},                                   \
+        {.kind = OPT_LONG,                                                                                   \
+         .name = "batch-tokens",                                                                             \
+         .to = &(o).batch_tokens,                                                                            \
+         .arg = "N",                                                                                         \
+         .min = 1,                                                                                           \
+         .max = 1 << 24,                                                                                     \
+         .help = "tokens that go through the model together (default:\nwhat suits the device)"},             \
         RUN_MEMORY(o),                                                                                       \
         {.kind = OPT_FLAG,                                                                                   \
          .name = "foreign-samples",                                                                          \
          .to = &(o).foreign,                                                                                 \
          .help = "take samples that were made for another tokenizer or\nother picture settings"}
 
-/* Rows (tokens, and patches by their share of the work) that go through the model together. */
-enum { RUN_ROWS = 2048 };
+/* Rows (tokens, and patches by their share of the work) that go through a model on be together. */
+size_t run_rows(const struct run_options *o, const struct backend *be);
 
 /*
  * Read the samples of the operands (none: standard input), this shard's only.  -1 when their headers say that they were not

@@ -2,6 +2,8 @@
 #include "common/model/positions.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "common/base/mem.h"
 
@@ -119,4 +121,44 @@ void positions_angles(const struct config *c, const int32_t *position, size_t n,
             sine[i * half + j] = (float)sin((double)angle);
         }
     }
+}
+
+int angles_build(struct angles *a, const struct config *c, size_t n, struct err *e)
+{
+    int32_t *position = mem_zalloc(n, 3 * sizeof *position, e);
+    size_t half = c->head_dim / 2;
+
+    *a = (struct angles){.n = n, .half = half};
+    a->cosine = mem_zalloc(n, half * sizeof *a->cosine, e);
+    a->sine = mem_zalloc(n, half * sizeof *a->sine, e);
+    if (!position || !a->cosine || !a->sine) {
+        free(position);
+        return -1;
+    }
+    for (size_t i = 0; i < 3 * n; i++)
+        position[i] = (int32_t)(i % n);
+    positions_angles(c, position, n, a->cosine, a->sine);
+    free(position);
+    return 0;
+}
+
+void angles_take(const struct angles *a, const struct config *c, const int32_t *position, size_t n, float *cosine,
+                 float *sine)
+{
+    size_t half = a->half, end[3] = {c->mrope[0], c->mrope[0] + c->mrope[1], half};
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t axis = 0, j = 0; axis < 3; j = end[axis++]) {
+            size_t from = (size_t)position[axis * n + i] * half + j, to = i * half + j;
+
+            memcpy(cosine + to, a->cosine + from, (end[axis] - j) * sizeof *cosine);
+            memcpy(sine + to, a->sine + from, (end[axis] - j) * sizeof *sine);
+        }
+}
+
+void angles_release(struct angles *a)
+{
+    free(a->cosine);
+    free(a->sine);
+    *a = (struct angles){0};
 }

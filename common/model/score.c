@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/mem.h"
+#include "common/model/feed.h"
 
 /* ---- gradient ---- */
 
@@ -14,6 +15,8 @@ struct score_tap {
     size_t forms;
     struct weight *probe; /* [forms, linears]: made on first use; freed at once under a memory budget */
     double *sums;         /* device, [forms, linears, 2] */
+    float *nll;           /* device, [loss tokens of all samples] */
+    size_t row, counted;  /* of nll: the next batch's first, and the first that is not in the sum yet */
     void *yq;             /* grows to the largest product */
     size_t yq_bytes;
 };
@@ -51,6 +54,30 @@ static int probe_form(struct score_tap *t, size_t at, struct linear *l, const vo
     return be_check(be, e);
 }
 
+/* Bytes that this pass will still ask for: weights that are not there yet, and the probes of those that have none. */
+static size_t bytes_to_come(const struct score_tap *t)
+{
+    size_t bytes = 0, act = t->m->be->act_bytes;
+
+    for (size_t i = 0; i < t->m->linears; i++) {
+        const struct linear *l = &t->m->linear[i];
+        size_t missing = l->weight.data == NULL;
+
+        for (size_t f = 0; f < t->forms; f++)
+            missing += t->probe[f * t->m->linears + i].data == NULL;
+        bytes += l->info->out * l->info->in * act * missing;
+    }
+    return bytes;
+}
+
+/* Three quarters of what is left: operations need scratch, and pieces of memory do not always fit together. */
+static int keep_blocks(const struct score_tap *t, struct walk *w, struct err *e)
+{
+    size_t spare = t->m->be->spare(t->m->be), taken = bytes_to_come(t);
+
+    return t->m->max_bytes || spare <= taken ? 0 : walk_keep_blocks(w, (spare - taken) / 4 * 3, e);
+}
+
 static int probe(struct tap *tap, struct linear *l, const void *x, const void *y, const void *dy, const float *row_weight,
                  size_t rows, struct err *e)
 {
@@ -62,23 +89,76 @@ static int probe(struct tap *tap, struct linear *l, const void *x, const void *y
     return 0;
 }
 
-static int score_batch(struct score_tap *t, const struct sample *sample, size_t n, double *nll, struct err *e)
+static int score_batch(struct score_tap *t, struct batch *b, struct err *e)
 {
-    struct model *m = t->m;
-    struct batch b = {0};
     struct walk w = {0};
-    double sum = 0;
     int ret = -1;
 
-    if (batch_build(&b, m->be, m->config, &m->processor, sample, n, e) == 0 && walk_init(&w, m, &b, true, e) == 0 &&
-        walk_forward(&w, 0, e) == 0) {
+    if (walk_init(&w, t->m, b, true, e) == 0 && keep_blocks(t, &w, e) == 0 && walk_forward(&w, 0, e) == 0) {
         w.tap = &t->tap;
-        ret = walk_backward(&w, &sum, e);
-        *nll += sum;
+        ret = walk_backward(&w, t->nll + t->row, e);
+        t->row += b->loss_rows;
     }
     walk_release(&w);
-    batch_release(&b);
     return ret;
+}
+
+static size_t loss_tokens(const struct sample *sample, size_t n)
+{
+    size_t rows = 0;
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t t = 1; t < sample[i].tokens; t++)
+            rows += sample[i].loss[t];
+    return rows;
+}
+
+/* What is on the device so far: sums of all probes, and the losses that *nll does not hold yet. */
+static int take_sums(struct score_tap *t, double *sums, double *nll, struct err *e)
+{
+    struct backend *be = t->m->be;
+    float *host = mem_zalloc(t->row - t->counted, sizeof *host, e);
+
+    if (!host)
+        return -1;
+    be->download(be, sums, t->sums, t->forms * t->m->linears * 2 * sizeof *sums);
+    be->download(be, host, t->nll + t->counted, (t->row - t->counted) * sizeof *host);
+    for (size_t i = 0; i < t->row - t->counted; i++)
+        *nll += host[i];
+    t->counted = t->row;
+    free(host);
+    return be_check(be, e);
+}
+
+/*
+ * No batch waits for the one before it: what they compute stays on the device until the last is done, or until it is time
+ * to keep it.  Samples [0, start) are done; sums and nll are those of part.
+ */
+static int score_batches(struct score_tap *t, const struct sample *sample, size_t start, size_t n, size_t rows, double *sums,
+                         double *nll, struct snapshot *keep, const struct snapshot_part part[2], struct progress *p,
+                         struct err *e)
+{
+    struct feed *f = feed_open(t->m, sample + start, n - start, rows, e);
+    int more = f ? 1 : -1;
+
+    while (more == 1) {
+        struct batch b;
+        size_t first, done;
+
+        more = feed_next(f, &b, &first, e);
+        if (more == 1 && score_batch(t, &b, e))
+            more = -1;
+        if (more == 1) {
+            progress_add(p, b.samples);
+            done = start + first + b.samples;
+            if (snapshot_due(keep, done, n) &&
+                (take_sums(t, sums, nll, e) || snapshot_put(keep, done, part, 2, e)))
+                more = -1;
+        }
+        batch_release(&b);
+    }
+    feed_close(f);
+    return more;
 }
 
 int score_gradient(struct model *m, const struct score_form *form, size_t forms, const struct sample *sample, size_t n,
@@ -96,24 +176,15 @@ int score_gradient(struct model *m, const struct score_form *form, size_t forms,
     *nll = 0;
     t.probe = mem_zalloc(probes, sizeof *t.probe, e);
     t.sums = be->alloc(be, probes * 2 * sizeof *sums);
-    if (!sums || !t.probe || !t.sums)
+    t.nll = be->alloc(be, loss_tokens(sample, n) * sizeof *t.nll);
+    if (!sums || !t.probe || !t.sums || !t.nll)
         goto out;
     if (snapshot_begin(keep, n, part, 2, &start, e))
         goto out;
     progress_add(p, start);
     be->upload(be, t.sums, sums, probes * 2 * sizeof *sums);
-    for (size_t i = start, k; i < n; i += k) {
-        k = batch_take(m->config, sample + i, n - i, rows);
-        if (score_batch(&t, sample + i, k, nll, e))
-            goto out;
-        progress_add(p, k);
-        if (!snapshot_due(keep, i + k, n))
-            continue;
-        be->download(be, sums, t.sums, probes * 2 * sizeof *sums);
-        if (be_check(be, e) || snapshot_put(keep, i + k, part, 2, e))
-            goto out;
-    }
-    be->download(be, sums, t.sums, probes * 2 * sizeof *sums);
+    if (score_batches(&t, sample, start, n, rows, sums, nll, keep, part, p, e) || take_sums(&t, sums, nll, e))
+        goto out;
     for (size_t i = 0; i < probes; i++)
         out[i] = (struct score_result){sums[2 * i], sums[2 * i + 1]};
     ret = 0;
@@ -123,6 +194,7 @@ out:
     for (size_t i = 0; t.probe && i < probes; i++)
         be->weight_free(be, &t.probe[i]);
     be->free(be, t.yq);
+    be->free(be, t.nll);
     be->free(be, t.sums);
     free(t.probe);
     free(sums);

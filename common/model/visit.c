@@ -4,30 +4,33 @@
 #include <stdlib.h>
 
 #include "common/base/mem.h"
+#include "common/model/feed.h"
 
 int visit_batches(struct model *m, const struct sample *sample, size_t n, size_t rows, struct visit *v, struct progress *p,
                   struct err *e)
 {
-    for (size_t i = 0, k; i < n; i += k) {
-        struct batch b = {0};
-        struct walk w = {0};
-        int ret = -1;
+    struct feed *f = feed_open(m, sample, n, rows, e);
+    int more = f ? 1 : -1;
 
-        k = batch_take(m->config, sample + i, n - i, rows);
-        if (batch_build(&b, m->be, m->config, &m->processor, sample + i, k, e) == 0 &&
-            walk_init(&w, m, &b, v->keep, e) == 0) {
+    while (more == 1) {
+        struct batch b;
+        struct walk w = {0};
+        size_t first;
+
+        more = feed_next(f, &b, &first, e);
+        if (more == 1) {
+            more = walk_init(&w, m, &b, v->keep, e) ? -1 : 1;
             w.tap = v->tap;
-            ret = walk_forward(&w, 0, e);
         }
-        if (ret == 0 && v->batch)
-            ret = v->batch(v, &w, i, e);
+        if (more == 1 && (walk_forward(&w, 0, e) || (v->batch && v->batch(v, &w, first, e))))
+            more = -1;
+        if (more == 1)
+            progress_add(p, b.samples);
         walk_release(&w);
         batch_release(&b);
-        if (ret)
-            return -1;
-        progress_add(p, k);
     }
-    return 0;
+    feed_close(f);
+    return more;
 }
 
 /* ---- where numbers stop being finite ---- */

@@ -1,4 +1,8 @@
-/* walk.c - the forward and the backward pass, stage by stage, with taps on every linear module */
+/*
+ * walk.c - the forward and the backward pass, stage by stage, with taps on every linear module
+ *
+ * It is over 600 lines because both passes share the private buffers of a block.
+ */
 #include "common/model/walk.h"
 
 #include <math.h>
@@ -24,17 +28,25 @@ struct acts {
     void *dx, *dn, *ds, *dg, *du, *d_o, *dqr, *dkr, *dq, *dk, *dv; /* dx flows from block to block */
 };
 
+/* What the products and the attention of one block made, which a backward pass would have to make again. */
+struct kept {
+    void *q, *k, *v, *o, *a, *g, *u, *d; /* NULL: not kept */
+    float *lse;
+};
+
 struct scratch {
     struct acts text, vision;
+    struct kept text_own, vision_own; /* the buffers that blocks without kept ones share */
+    struct kept *kept;                /* [stages], or NULL */
     void *merger_n, *merger_h, *merger_a, *merger_y, *d_merger_y, *d_merger_h, *d_merger_n;
     size_t chunk; /* rows of logits at a time */
-    float *logits, *lse, *nll;
+    float *logits, *lse;
     void *chunk_x, *chunk_y, *dlogits, *dchunk_x, *d_norm;
 };
 
 size_t walk_chunk_rows(const struct model *m)
 {
-    size_t rows = WALK_CHUNK_BYTES / (m->config->vocab * sizeof(float));
+    size_t rows = m->be->logit_bytes / (m->config->vocab * sizeof(float));
 
     return rows < 16 ? 16 : rows > 512 ? 512 : rows;
 }
@@ -114,6 +126,11 @@ static void init_vision(struct walk *w)
     take_acts(w, a, true);
 }
 
+static struct kept outputs_of(const struct acts *a)
+{
+    return (struct kept){a->q, a->k, a->v, a->o, a->a, a->g, a->u, a->d, a->lse};
+}
+
 /* The segments that a vision block attends over. */
 static void choose_segments(struct walk *w, size_t block)
 {
@@ -176,7 +193,6 @@ static void take_merger_and_head(struct walk *w)
     s->chunk = walk_chunk_rows(w->m) < w->b->loss_rows ? walk_chunk_rows(w->m) : w->b->loss_rows;
     s->logits = arena_take(r, s->chunk * c->vocab, sizeof(float));
     s->lse = arena_take(r, s->chunk, sizeof(float));
-    s->nll = arena_take(r, s->chunk, sizeof(float));
     s->dlogits = arena_take(r, s->chunk * c->vocab, size);
     s->chunk_y = size == sizeof(float) ? s->logits : arena_take(r, s->chunk * c->vocab, size);
     s->chunk_x = arena_take(r, s->chunk * c->hidden, size);
@@ -197,6 +213,8 @@ int walk_init(struct walk *w, struct model *m, struct batch *b, bool keep, struc
     init_text(w);
     if (b->patches)
         init_vision(w);
+    w->scratch->text_own = outputs_of(&w->scratch->text);
+    w->scratch->vision_own = outputs_of(&w->scratch->vision);
     take_merger_and_head(w);
     return be_check(m->be, e);
 }
@@ -205,8 +223,80 @@ void walk_release(struct walk *w)
 {
     arena_release(&w->arena);
     free(w->input);
+    if (w->scratch)
+        free(w->scratch->kept);
     free(w->scratch);
     *w = (struct walk){0};
+}
+
+/* ---- outputs that are kept ---- */
+
+/*
+ * Cut up the memory at p into the outputs of a block; returns the bytes that it takes.  Every part is aligned as an
+ * allocation is: a product's algorithm, and with it its last bits, may depend on that.  fused: as in take_acts().
+ */
+static size_t place_kept(const struct walk *w, struct kept *k, const struct acts *a, bool fused, char *p)
+{
+    size_t size = w->m->be->act_bytes, q = a->rows * a->q_dim, kv = a->rows * a->kv_dim, h = a->rows * a->hidden;
+    size_t i = a->rows * a->inter, used = 0;
+    const size_t bytes[] = {(fused ? q + 2 * kv : q) * size, fused ? 0 : kv * size, fused ? 0 : kv * size, q * size,
+                            h * size, i * size, i * size, h * size, a->attention.heads * a->rows * sizeof(float)};
+    void *part[9];
+
+    for (size_t n = 0; n < 9; n++) {
+        part[n] = p ? p + used : NULL;
+        used += (bytes[n] + 255) / 256 * 256;
+    }
+    *k = (struct kept){part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8]};
+    if (fused && p) {
+        k->k = at(w->m->be, k->q, a->q_dim);
+        k->v = at(w->m->be, k->k, a->kv_dim);
+    }
+    return used;
+}
+
+int walk_keep_blocks(struct walk *w, size_t bytes, struct err *e)
+{
+    struct scratch *t = w->scratch;
+
+    t->kept = mem_zalloc(w->m->stages, sizeof *t->kept, e);
+    if (!t->kept)
+        return -1;
+    for (size_t i = w->m->stages; i-- > w->from;) {
+        bool vision = w->m->stage[i].kind == STAGE_VISION;
+        const struct acts *a = vision ? &t->vision : &t->text;
+        struct kept k;
+        size_t need = place_kept(w, &k, a, vision, NULL);
+        char *p;
+
+        if ((!vision && w->m->stage[i].kind != STAGE_TEXT) || need > bytes)
+            continue;
+        p = arena_take(&w->arena, need, 1);
+        if (!p)
+            break;
+        place_kept(w, &t->kept[i], a, vision, p);
+        bytes -= need;
+    }
+    return be_check(w->m->be, e);
+}
+
+/* Where stage i's block leaves its outputs, or has left them; false: they are shared with other blocks. */
+static bool choose_outputs(struct walk *w, size_t i, struct acts *a)
+{
+    struct scratch *t = w->scratch;
+    bool kept = t->kept && t->kept[i].q;
+    const struct kept *k = kept ? &t->kept[i] : a == &t->text ? &t->text_own : &t->vision_own;
+
+    a->q = k->q;
+    a->k = k->k;
+    a->v = k->v;
+    a->o = k->o;
+    a->a = k->a;
+    a->g = k->g;
+    a->u = k->u;
+    a->d = k->d;
+    a->lse = k->lse;
+    return kept;
 }
 
 /* y = x W^T + b in the form that l runs in, shown to the tap. */
@@ -274,6 +364,21 @@ static int block(struct walk *w, const struct stage *s, struct acts *a, const vo
     return apply(w, s->down, a->d, a->s, a->rows, e);
 }
 
+/* The rest of a block whose outputs are kept: the same calls as in block(), so the same bits. */
+static void block_between(struct walk *w, const struct stage *s, struct acts *a, const void *x)
+{
+    struct backend *be = w->m->be;
+    size_t hd = a->attention.head_dim, row = s->qkv ? 3 * a->hidden : 0;
+    const struct attention *t = &a->attention;
+
+    be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps);
+    be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd, false);
+    be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd, false);
+    be->add(be, a->x1, x, a->a, a->rows * a->hidden);
+    be->rmsnorm(be, a->n2, a->x1, s->norm2, a->rows, a->hidden, a->eps);
+    be->swiglu(be, a->s, a->g, a->u, a->rows * a->inter);
+}
+
 static int merger(struct walk *w, const struct stage *s, const void *x, struct err *e)
 {
     struct backend *be = w->m->be;
@@ -321,6 +426,7 @@ static int stage(struct walk *w, size_t i, struct err *e)
     case STAGE_HEAD: return head(w, s, e);
     case STAGE_VISION: choose_segments(w, s->block); /* fall through */
     case STAGE_TEXT:
+        choose_outputs(w, i, a);
         if (block(w, s, a, w->input[i], e))
             return -1;
         be->add(be, w->input[i + 1], a->x1, a->d, a->rows * a->hidden);
@@ -364,40 +470,30 @@ static int show(struct walk *w, struct linear *l, const void *x, const void *y, 
 }
 
 /* From the loss to the head's norm, in chunks of the rows that have a target; the gradient arrives in text.dx. */
-static int head_dx(struct walk *w, const struct stage *s, double *nll, struct err *e)
+static int head_dx(struct walk *w, const struct stage *s, float *nll, struct err *e)
 {
     struct backend *be = w->m->be;
     const struct config *c = w->m->config;
     struct scratch *t = w->scratch;
     struct batch *b = w->b;
-    float *host = mem_zalloc(t->chunk, sizeof *host, e);
-    int ret = -1;
 
-    if (!host)
-        return -1;
     be->zero(be, t->d_norm, b->tokens * c->hidden * be->act_bytes);
     for (size_t i = 0, n; i < b->loss_rows; i += n) {
         n = b->loss_rows - i < t->chunk ? b->loss_rows - i : t->chunk;
         be->gather(be, t->chunk_x, w->norm, b->d_loss_row + i, n, c->hidden);
         be->linear_f32(be, t->logits, t->chunk_x, n, linear_weight(s->head));
         if (t->chunk_y != t->logits)
-            be->linear(be, t->chunk_y, t->chunk_x, n, linear_weight(s->head));
-        be->nll(be, t->nll, t->lse, NULL, t->logits, b->d_loss_target + i, n, c->vocab);
+            be->narrow(be, t->chunk_y, t->logits, n * c->vocab);
+        be->nll(be, nll ? nll + i : NULL, t->lse, NULL, t->logits, b->d_loss_target + i, n, c->vocab);
         be->nll_dx(be, t->dlogits, t->logits, t->lse, b->d_loss_target + i, b->d_loss_inverse + i, n, c->vocab);
         if (show(w, s->head, t->chunk_x, t->chunk_y, t->dlogits, b->d_loss_weight + i, n, e))
-            goto out;
+            return -1;
         be->linear_dx(be, t->dchunk_x, t->dlogits, n, &s->head->weight, false);
         be->scatter(be, t->d_norm, t->dchunk_x, b->d_loss_row + i, n, c->hidden);
-        be->download(be, host, t->nll, n * sizeof *host);
-        for (size_t k = 0; k < n; k++)
-            *nll += host[k];
     }
     be->zero(be, t->text.dx, b->tokens * c->hidden * be->act_bytes);
     be->rmsnorm_dx(be, t->text.dx, t->d_norm, w->last, s->norm1, b->tokens, c->hidden, c->eps);
-    ret = 0;
-out:
-    free(host);
-    return ret;
+    return 0;
 }
 
 static int qkv_dx(struct walk *w, const struct stage *s, struct acts *a, struct err *e)
@@ -472,7 +568,7 @@ static int merger_dx(struct walk *w, const struct stage *s, const void *x, struc
 }
 
 /* One stage backwards: its intermediates are made again from its kept input, unseen by the tap's forward. */
-static int stage_dx(struct walk *w, size_t i, double *nll, struct err *e)
+static int stage_dx(struct walk *w, size_t i, float *nll, struct err *e)
 {
     struct stage *s = &w->m->stage[i];
     struct acts *a = s->kind == STAGE_VISION ? &w->scratch->vision : &w->scratch->text;
@@ -491,6 +587,10 @@ static int stage_dx(struct walk *w, size_t i, double *nll, struct err *e)
         return ret ? ret : merger_dx(w, s, w->input[i], e);
     case STAGE_VISION: choose_segments(w, s->block); /* fall through */
     case STAGE_TEXT:
+        if (choose_outputs(w, i, a)) {
+            block_between(w, s, a, w->input[i]);
+            return block_dx(w, s, a, w->input[i], e);
+        }
         w->tap = NULL;
         ret = block(w, s, a, w->input[i], e);
         w->tap = tap;
@@ -499,15 +599,11 @@ static int stage_dx(struct walk *w, size_t i, double *nll, struct err *e)
     return 0;
 }
 
-int walk_backward(struct walk *w, double *nll, struct err *e)
+int walk_backward(struct walk *w, float *nll, struct err *e)
 {
-    double sum = 0;
-
     if (w->b->loss_rows > 0)
         for (size_t i = w->m->stages; i-- > w->from;)
-            if (model_enter(w->m, &w->m->stage[i], e) || stage_dx(w, i, &sum, e) || be_check(w->m->be, e))
+            if (model_enter(w->m, &w->m->stage[i], e) || stage_dx(w, i, nll, e) || be_check(w->m->be, e))
                 return -1;
-    if (nll)
-        *nll = sum;
     return 0;
 }

@@ -58,14 +58,19 @@ void walk_release(struct walk *w); /* safe on a zeroed struct */
 int walk_forward(struct walk *w, size_t stage, struct err *e);
 
 /*
- * The gradient of each sample's mean cross-entropy, summed over samples, through every linear; w->tap sees dL/dy of each,
- * last stage first.  After walk_forward() with keep.  *nll, when not NULL, receives the summed negative log likelihood.
- * No weight gradients are computed.
+ * Before walk_forward(), with keep: let it leave the outputs of products and attention of as many blocks as fit into so many
+ * bytes, so that walk_backward() need not compute them again.  The same numbers come out.
  */
-int walk_backward(struct walk *w, double *nll, struct err *e);
+int walk_keep_blocks(struct walk *w, size_t bytes, struct err *e);
 
-/* Rows of the head's input that make one chunk of logits: up to 512, and at most this many bytes of fp32. */
-#define WALK_CHUNK_BYTES ((size_t)128 << 20)
+/*
+ * The gradient of each sample's mean cross-entropy, summed over samples, through every linear; w->tap sees dL/dy of each,
+ * last stage first.  After walk_forward() with keep.  nll (device, [b->loss_rows]), when not NULL, receives the negative log
+ * likelihoods.  No weight gradients are computed.
+ */
+int walk_backward(struct walk *w, float *nll, struct err *e);
+
+/* Rows of the head's input that make one chunk of logits: up to 512, and what the backend's logit_bytes hold. */
 size_t walk_chunk_rows(const struct model *m);
 
 #endif

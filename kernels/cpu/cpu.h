@@ -35,6 +35,7 @@ float *cpu_scratch(struct backend *be, size_t n);
 
 void *cpu_alloc(struct backend *be, size_t bytes);
 void cpu_free(struct backend *be, void *p);
+size_t cpu_spare(struct backend *be);
 void cpu_copy(struct backend *be, void *dst, const void *src, size_t bytes); /* also upload and download */
 void cpu_upload_act(struct backend *be, void *dst, const float *host, size_t n);
 void cpu_download_act(struct backend *be, float *host, const void *src, size_t n);
@@ -81,8 +82,11 @@ void cpu_gelu_dx(struct backend *be, void *dx, const void *dy, const void *x, si
 void cpu_add(struct backend *be, void *y, const void *a, const void *b, size_t n);
 void cpu_gather(struct backend *be, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
 void cpu_scatter(struct backend *be, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
+void cpu_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch, const float *table,
+                 size_t patches, size_t side, size_t frames);
 void cpu_embed(struct backend *be, void *y, const struct weight *table, const int32_t *ids, size_t rows);
 
+void cpu_narrow(struct backend *be, void *y, const float *x, size_t n);
 void cpu_nll(struct backend *be, float *nll, float *lse, int32_t *argmax, const float *logits,
              const int32_t *target, size_t rows, size_t vocab);
 void cpu_nll_dx(struct backend *be, void *dlogits, const float *logits, const float *lse,

@@ -8,28 +8,19 @@ static __device__ double sum_of_block(double x)
     return block_reduce(x, add_values(), 0.0);
 }
 
-/* Tokens that both orders have in common at their start; kp, kq: the first of each. */
-static __device__ int32_t common_start(const float *p, const float *q, size_t n, int64_t kp, int64_t kq)
+/* Tokens that both orders have in common at their start; kp, kq: the first of each, which are out already. */
+static __device__ int32_t common_start(const float *p, const float *q, size_t n, int64_t *own_p, int64_t *own_q, int64_t kp,
+                                       int64_t kq)
 {
     int32_t limit = n < ROW_TOP ? (int32_t)n : ROW_TOP, same = 0;
 
     while (same < limit && order_index(kp) == order_index(kq)) {
         if (++same == limit)
             break;
-        kp = order_next(p, n, kp);
-        kq = order_next(q, n, kq);
+        kp = order_pop(own_p, p, n);
+        kq = order_pop(own_q, q, n);
     }
     return same;
-}
-
-static __device__ int32_t rank_of(const float *z, size_t n, size_t label)
-{
-    int64_t key = order_key(z[label], label);
-    long long before = 0;
-
-    for (size_t i = threadIdx.x; i < n; i += THREADS)
-        before += order_key(z[i], i) > key;
-    return (int32_t)block_reduce(before, add_values(), 0LL);
 }
 
 /* (1 + x) ln(1 + x) + (1 - x) ln(1 - x), whose terms cancel where x is small: there the series. */
@@ -51,94 +42,129 @@ static __device__ double cosine(double pq, double pp, double qq, double dd)
     return pp == 0 || qq == 0 ? 0 : pq / (sqrt(pp) * sqrt(qq));
 }
 
-/* Sums that need the softmax: *kl and *back, and Jensen-Shannon. */
-static __device__ void divergences(struct row_stats *s, const float *p, const float *q, size_t n, double max_p,
-                                   double max_q, double *exp_p, double *exp_q)
+/* What one look at a pair of rows gives. */
+struct first_look {
+    int64_t own_p, own_q; /* of order_pop() */
+    double sum_p, sum_q, pp, qq, pq, dd, largest;
+    long long before_p, before_q; /* tokens that come before the label */
+};
+
+static __device__ struct first_look look(const float *p, const float *q, size_t n, int32_t label)
 {
-    double ep = 0, eq = 0, cross_p = 0, cross_q = 0, js = 0, shift;
+    int64_t at_p = label < 0 ? INT64_MAX : order_key(p[label], (size_t)label);
+    int64_t at_q = label < 0 ? INT64_MAX : order_key(q[label], (size_t)label);
+    struct first_look l = {};
 
+    l.own_p = l.own_q = INT64_MIN;
     for (size_t i = threadIdx.x; i < n; i += THREADS) {
-        double d = (double)p[i] - q[i], a = exp(p[i] - max_p), b = exp(q[i] - max_q);
+        int64_t kp = order_key(p[i], i), kq = order_key(q[i], i);
+        double x = p[i], y = q[i], d = y - x;
 
-        ep += a;
-        eq += b;
-        cross_p += a * d;
-        cross_q += b * d;
+        l.own_p = kp > l.own_p ? kp : l.own_p;
+        l.own_q = kq > l.own_q ? kq : l.own_q;
+        l.before_p += kp > at_p;
+        l.before_q += kq > at_q;
+        l.sum_p += x;
+        l.sum_q += y;
+        l.pp += x * x;
+        l.qq += y * y;
+        l.pq += x * y;
+        l.dd += d * d;
+        l.largest = fmax(l.largest, fabs(d));
     }
-    ep = sum_of_block(ep);
-    eq = sum_of_block(eq);
-    cross_p = sum_of_block(cross_p);
-    cross_q = sum_of_block(cross_q);
+    l.sum_p = sum_of_block(l.sum_p);
+    l.sum_q = sum_of_block(l.sum_q);
+    l.pp = sum_of_block(l.pp);
+    l.qq = sum_of_block(l.qq);
+    l.pq = sum_of_block(l.pq);
+    l.dd = sum_of_block(l.dd);
+    l.largest = block_reduce(l.largest, larger_value(), 0.0);
+    l.before_p = block_reduce(l.before_p, add_values(), 0LL);
+    l.before_q = block_reduce(l.before_q, add_values(), 0LL);
+    return l;
+}
+
+/* Sums of exponentials, for the divergences, and moments about the means. */
+struct second_look {
+    double exp_p, exp_q, cross_p, cross_q, pp, qq, pq, dd;
+};
+
+static __device__ struct second_look look_again(const float *p, const float *q, size_t n, double max_p, double max_q,
+                                                double mean_p, double mean_q)
+{
+    struct second_look l = {};
+
     for (size_t i = threadIdx.x; i < n; i += THREADS) {
-        double a = exp(p[i] - max_p) / ep, b = exp(q[i] - max_q) / eq;
+        double a = exp(p[i] - max_p), b = exp(q[i] - max_q), d = (double)p[i] - q[i];
+        double x = p[i] - mean_p, y = q[i] - mean_q, c = (double)q[i] - p[i] - (mean_q - mean_p);
+
+        l.exp_p += a;
+        l.exp_q += b;
+        l.cross_p += a * d;
+        l.cross_q += b * d;
+        l.pp += x * x;
+        l.qq += y * y;
+        l.pq += x * y;
+        l.dd += c * c;
+    }
+    l.exp_p = sum_of_block(l.exp_p);
+    l.exp_q = sum_of_block(l.exp_q);
+    l.cross_p = sum_of_block(l.cross_p);
+    l.cross_q = sum_of_block(l.cross_q);
+    l.pp = sum_of_block(l.pp);
+    l.qq = sum_of_block(l.qq);
+    l.pq = sum_of_block(l.pq);
+    l.dd = sum_of_block(l.dd);
+    return l;
+}
+
+static __device__ double jensen_shannon(const float *p, const float *q, size_t n, double max_p, double max_q, double exp_p,
+                                        double exp_q)
+{
+    double js = 0;
+
+    for (size_t i = threadIdx.x; i < n; i += THREADS) {
+        double a = exp(p[i] - max_p) / exp_p, b = exp(q[i] - max_q) / exp_q;
 
         if (a + b > 0)
             js += (a + b) * mix((a - b) / (a + b));
     }
-    s->js = sum_of_block(js) / 4;
-    shift = max_p - max_q + (log(ep) - log(eq));
-    s->kl = cross_p / ep - shift;
-    s->kl_back = shift - cross_q / eq;
-    s->kl = s->kl < 0 ? 0 : s->kl;
-    s->kl_back = s->kl_back < 0 ? 0 : s->kl_back;
-    *exp_p = ep;
-    *exp_q = eq;
+    return sum_of_block(js) / 4;
 }
 
-/* Second moments of p - at_p, q - at_q and their difference. */
-static __device__ double moments(const float *p, const float *q, size_t n, double at_p, double at_q, double *dd)
-{
-    double pp = 0, qq = 0, pq = 0, d2 = 0;
-
-    for (size_t i = threadIdx.x; i < n; i += THREADS) {
-        double x = p[i] - at_p, y = q[i] - at_q, d = (double)q[i] - p[i] - (at_q - at_p);
-
-        pp += x * x;
-        qq += y * y;
-        pq += x * y;
-        d2 += d * d;
-    }
-    pp = sum_of_block(pp);
-    qq = sum_of_block(qq);
-    pq = sum_of_block(pq);
-    *dd = sum_of_block(d2);
-    return cosine(pq, pp, qq, *dd);
-}
-
-static __device__ void distances(struct row_stats *s, const float *p, const float *q, size_t n)
-{
-    double sum_p = 0, sum_q = 0, largest = 0;
-
-    for (size_t i = threadIdx.x; i < n; i += THREADS) {
-        sum_p += p[i];
-        sum_q += q[i];
-        largest = fmax(largest, fabs((double)q[i] - p[i]));
-    }
-    sum_p = sum_of_block(sum_p);
-    sum_q = sum_of_block(sum_q);
-    s->max_abs = block_reduce(largest, larger_value(), 0.0);
-    s->cos = moments(p, q, n, 0, 0, &s->sq);
-    s->cos_centred = moments(p, q, n, sum_p / (double)n, sum_q / (double)n, &s->sq_centred);
-}
-
+/* Three looks at each pair of rows: they come from memory each time. */
 static __global__ void __launch_bounds__(THREADS)
     comparison(struct row_stats *out, const float *p_rows, const float *q_rows, size_t vocab)
 {
     const float *p = p_rows + blockIdx.x * vocab, *q = q_rows + blockIdx.x * vocab;
-    int64_t kp = order_next(p, vocab, INT64_MAX), kq = order_next(q, vocab, INT64_MAX);
-    double max_p = order_value(kp), max_q = order_value(kq), exp_p, exp_q;
     struct row_stats s = {};
 
     s.label = out[blockIdx.x].label;
-    s.agree = common_start(p, q, vocab, kp, kq);
-    divergences(&s, p, q, vocab, max_p, max_q, &exp_p, &exp_q);
-    distances(&s, p, q, vocab);
-    s.top_p = 1 / exp_p;
+
+    struct first_look one = look(p, q, vocab, s.label);
+    int64_t kp = order_pop(&one.own_p, p, vocab), kq = order_pop(&one.own_q, q, vocab);
+    double max_p = order_value(kp), max_q = order_value(kq);
+    struct second_look two =
+        look_again(p, q, vocab, max_p, max_q, one.sum_p / (double)vocab, one.sum_q / (double)vocab);
+    double shift = max_p - max_q + (log(two.exp_p) - log(two.exp_q));
+
+    s.agree = common_start(p, q, vocab, &one.own_p, &one.own_q, kp, kq);
+    s.js = jensen_shannon(p, q, vocab, max_p, max_q, two.exp_p, two.exp_q);
+    s.kl = two.cross_p / two.exp_p - shift;
+    s.kl_back = shift - two.cross_q / two.exp_q;
+    s.kl = s.kl < 0 ? 0 : s.kl;
+    s.kl_back = s.kl_back < 0 ? 0 : s.kl_back;
+    s.sq = one.dd;
+    s.sq_centred = two.dd;
+    s.max_abs = one.largest;
+    s.cos = cosine(one.pq, one.pp, one.qq, one.dd);
+    s.cos_centred = cosine(two.pq, two.pp, two.qq, two.dd);
+    s.top_p = 1 / two.exp_p;
     if (s.label >= 0) {
-        s.rank_p = rank_of(p, vocab, (size_t)s.label);
-        s.rank_q = rank_of(q, vocab, (size_t)s.label);
-        s.nll_p = max_p - p[s.label] + log(exp_p);
-        s.nll_q = max_q - q[s.label] + log(exp_q);
+        s.rank_p = (int32_t)one.before_p;
+        s.rank_q = (int32_t)one.before_q;
+        s.nll_p = max_p - p[s.label] + log(two.exp_p);
+        s.nll_q = max_q - q[s.label] + log(two.exp_q);
     }
     __syncthreads(); /* every thread has read the label */
     if (threadIdx.x == 0)

@@ -21,6 +21,12 @@ typedef __nv_bfloat16 bf16;
 
 enum { WARP = 32, SCALAR_THREADS = 256 };
 
+/* Together some batches' pictures and states: the host is rarely that far ahead of the device. */
+enum { UPLOAD_SLOTS = 16, UPLOAD_SLOT_BYTES = 4 << 20 };
+
+/* Of each of the two buffers that weights and large downloads pass through. */
+enum { PINNED_BYTES = 32 << 20 };
+
 /* Scratch by purpose: an operation may use several at once. */
 enum cuda_scratch_kind { SCRATCH_CODES, SCRATCH_WIDE, SCRATCH_SUMS, SCRATCH_STAGE, SCRATCH_KINDS };
 
@@ -34,8 +40,14 @@ struct cuda {
     struct lt *lt;
     void *scratch[SCRATCH_KINDS];
     size_t scratch_bytes[SCRATCH_KINDS];
-    void *pinned[2]; /* host buffers that weights pass through */
+    void *pinned[2]; /* host buffers that weights and large downloads pass through */
     cudaEvent_t sent[2];
+    struct {
+        void *host; /* pinned */
+        size_t used;
+        cudaEvent_t sent;
+    } slot[UPLOAD_SLOTS]; /* what uploads pass through, in turn */
+    unsigned at;          /* the one that is being filled */
 };
 
 /* What a weight's data points to, in host memory. */
@@ -69,6 +81,12 @@ static inline bool cuda_launched(struct backend *be, const char *what)
 {
     return cuda_ok(be, cudaGetLastError(), what);
 }
+
+/* Make c->pinned and c->sent; false: recorded. */
+bool cuda_open_pinned(struct cuda *c);
+
+/* memcpy by several threads: one is slower than PCIe. */
+void cuda_copy_in_slices(void *to, const void *from, size_t bytes);
 
 /* Device memory that the running operation may use, aligned to 256 bytes.  NULL: recorded. */
 void *cuda_scratch(struct cuda *c, enum cuda_scratch_kind kind, size_t bytes);
@@ -193,6 +211,7 @@ __device__ inline float from_order(int32_t k)
 
 void *cuda_alloc(struct backend *be, size_t bytes);
 void cuda_free(struct backend *be, void *p);
+size_t cuda_spare(struct backend *be);
 void cuda_upload(struct backend *be, void *dst, const void *host, size_t bytes);
 void cuda_download(struct backend *be, void *host, const void *src, size_t bytes);
 void cuda_upload_act(struct backend *be, void *dst, const float *host, size_t n);
@@ -239,8 +258,11 @@ void cuda_gelu_dx(struct backend *be, void *dx, const void *dy, const void *x, s
 
 void cuda_gather(struct backend *be, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
 void cuda_scatter(struct backend *be, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
+void cuda_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch, const float *table,
+                  size_t patches, size_t side, size_t frames);
 void cuda_embed(struct backend *be, void *y, const struct weight *table, const int32_t *ids, size_t rows);
 
+void cuda_narrow(struct backend *be, void *y, const float *x, size_t n);
 void cuda_nll(struct backend *be, float *nll, float *lse, int32_t *argmax, const float *logits,
               const int32_t *target, size_t rows, size_t vocab);
 void cuda_nll_dx(struct backend *be, void *dlogits, const float *logits, const float *lse,

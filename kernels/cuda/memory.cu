@@ -1,6 +1,8 @@
 /* memory.cu - device memory, and copies to and from it */
 #include "kernels/cuda/cuda.cuh"
 
+#include <string.h>
+
 void *cuda_alloc(struct backend *be, size_t bytes)
 {
     struct cuda *c = cuda_of(be);
@@ -16,8 +18,7 @@ void *cuda_alloc(struct backend *be, size_t bytes)
         cudaMemGetInfo(&free_bytes, &all_bytes);
         err_set(&be->err, RC_SYS,
                 "out of GPU memory: cannot allocate %zu bytes, %zu of %zu are free; --max-memory keeps fewer "
-                "weights "
-                "there",
+                "weights there, --batch-tokens takes fewer rows at a time",
                 bytes, free_bytes, all_bytes);
         return NULL;
     }
@@ -35,20 +36,92 @@ void cuda_free(struct backend *be, void *p)
     cuda_ok(be, status, "cannot free memory");
 }
 
-/* The host's memory is the caller's again on return: it is pageable, which CUDA stages before it returns. */
+/* What the pool holds and nobody uses counts as free, too. */
+size_t cuda_spare(struct backend *be)
+{
+    struct cuda *c = cuda_of(be);
+    size_t free_bytes = 0, all_bytes = 0;
+    uint64_t held = 0, used = 0;
+    cudaMemPool_t pool;
+
+    if (cuda_idle(be, 1) || !cuda_ok(be, cudaMemGetInfo(&free_bytes, &all_bytes), "free memory"))
+        return 0;
+    if (c->pool && cudaDeviceGetDefaultMemPool(&pool, c->device) == cudaSuccess &&
+        cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &held) == cudaSuccess &&
+        cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used) == cudaSuccess)
+        free_bytes += held - used;
+    return free_bytes;
+}
+
+/* The next slot with room; it may still be on its way from its last use. */
+static bool next_slot(struct cuda *c)
+{
+    struct backend *be = &c->be;
+
+    if (c->slot[c->at].sent && !cuda_ok(be, cudaEventRecord(c->slot[c->at].sent, c->stream), "upload"))
+        return false;
+    c->at = (c->at + 1) % UPLOAD_SLOTS;
+    c->slot[c->at].used = 0;
+    if (c->slot[c->at].host)
+        return cuda_ok(be, cudaEventSynchronize(c->slot[c->at].sent), "upload");
+    return cuda_ok(be, cudaMallocHost(&c->slot[c->at].host, UPLOAD_SLOT_BYTES), "cannot pin host memory") &&
+           cuda_ok(be, cudaEventCreateWithFlags(&c->slot[c->at].sent, cudaEventDisableTiming), "event");
+}
+
+/*
+ * The host's memory is the caller's again on return, and the device has not caught up: what is uploaded waits in pinned
+ * memory for its turn.  A copy from pageable memory would wait here until the device has done all that was asked before.
+ */
 void cuda_upload(struct backend *be, void *dst, const void *host, size_t bytes)
 {
     struct cuda *c = cuda_of(be);
 
-    if (!cuda_idle(be, bytes))
-        cuda_ok(be, cudaMemcpyAsync(dst, host, bytes, cudaMemcpyHostToDevice, c->stream), "upload");
+    for (size_t at = 0, n; at < bytes && be->err.rc == RC_OK; at += n) {
+        size_t room = c->slot[c->at].host ? UPLOAD_SLOT_BYTES - c->slot[c->at].used : 0;
+        char *stage;
+
+        n = bytes - at < room ? bytes - at : room;
+        if (n == 0) {
+            next_slot(c);
+            continue;
+        }
+        stage = (char *)c->slot[c->at].host + c->slot[c->at].used;
+        memcpy(stage, (const char *)host + at, n);
+        c->slot[c->at].used += n;
+        cuda_ok(be, cudaMemcpyAsync((char *)dst + at, stage, n, cudaMemcpyHostToDevice, c->stream), "upload");
+    }
+}
+
+/* One piece on its way while the one before is copied out. */
+static void download_large(struct cuda *c, char *host, const char *src, size_t bytes)
+{
+    struct backend *be = &c->be;
+    size_t pieces = (bytes + PINNED_BYTES - 1) / PINNED_BYTES;
+
+    if (!cuda_open_pinned(c))
+        return;
+    for (size_t i = 0; i <= pieces && be->err.rc == RC_OK; i++) {
+        size_t at = i * PINNED_BYTES, n = bytes - at < PINNED_BYTES ? bytes - at : (size_t)PINNED_BYTES;
+
+        if (i < pieces &&
+            (!cuda_ok(be, cudaMemcpyAsync(c->pinned[i % 2], src + at, n, cudaMemcpyDeviceToHost, c->stream), "download") ||
+             !cuda_ok(be, cudaEventRecord(c->sent[i % 2], c->stream), "download")))
+            return;
+        if (i == 0 || !cuda_ok(be, cudaEventSynchronize(c->sent[(i - 1) % 2]), "an operation before a download"))
+            continue;
+        at = (i - 1) * PINNED_BYTES;
+        n = bytes - at < PINNED_BYTES ? bytes - at : (size_t)PINNED_BYTES;
+        cuda_copy_in_slices(host + at, c->pinned[(i - 1) % 2], n);
+    }
 }
 
 void cuda_download(struct backend *be, void *host, const void *src, size_t bytes)
 {
     struct cuda *c = cuda_of(be);
 
-    if (!cuda_idle(be, bytes) &&
+    if (bytes > 2 << 20 && !cuda_idle(be, bytes))
+        download_large(c, (char *)host, (const char *)src, bytes);
+    else if (!cuda_idle(be, bytes) &&
         cuda_ok(be, cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, c->stream), "download"))
         cuda_ok(be, cudaStreamSynchronize(c->stream), "an operation before a download");
 }
@@ -73,6 +146,21 @@ template <typename To, typename From> static __global__ void convert(To *to, con
 {
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
         to[i] = from_f32<To>(to_f32(from[i]));
+}
+
+template <typename T> static void run_narrow(struct cuda *c, void *y, const float *x, size_t n)
+{
+    convert<<<cuda_blocks(c, n, 1024), 256, 0, c->stream>>>((T *)y, x, n);
+}
+
+void cuda_narrow(struct backend *be, void *y, const float *x, size_t n)
+{
+    struct cuda *c = cuda_of(be);
+
+    if (cuda_idle(be, n))
+        return;
+    CUDA_ACT(c, run_narrow, c, y, x, n);
+    cuda_launched(be, "narrow");
 }
 
 void cuda_upload_act(struct backend *be, void *dst, const float *host, size_t n)

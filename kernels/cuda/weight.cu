@@ -13,7 +13,7 @@ extern "C" {
 }
 
 enum {
-    CHUNK = 32 << 20,
+    CHUNK = PINNED_BYTES,
     SLICE = 1 << 20
 }; /* bytes of a pinned buffer, and of what one thread copies at a time */
 
@@ -194,7 +194,7 @@ static struct layout layout_of(const struct cuda *c, const struct weight *w)
 
 /* ---- loading ---- */
 
-static bool open_pinned(struct cuda *c)
+bool cuda_open_pinned(struct cuda *c)
 {
     for (int i = 0; i < 2; i++)
         if (!c->pinned[i] &&
@@ -204,7 +204,7 @@ static bool open_pinned(struct cuda *c)
     return true;
 }
 
-static void copy_in_slices(void *to, const void *from, size_t bytes)
+void cuda_copy_in_slices(void *to, const void *from, size_t bytes)
 {
     long slices = (long)((bytes + SLICE - 1) / SLICE);
 
@@ -252,7 +252,7 @@ static void bring(const struct arrival *a, const void *host)
     bool as_is = a->from == (c->bf16_act ? DT_BF16 : DT_F32) && dense_padded(c, a->w->in) == a->w->in;
     void *stage = as_is ? NULL : cuda_scratch(c, SCRATCH_STAGE, n < per ? n * size : (size_t)CHUNK);
 
-    if (cuda_idle(be, n) || !open_pinned(c))
+    if (cuda_idle(be, n) || !cuda_open_pinned(c))
         return;
     for (size_t first = 0, chunk = 0; first < n && be->err.rc == RC_OK; first += per, chunk++) {
         size_t now = n - first < per ? n - first : per;
@@ -261,7 +261,7 @@ static void bring(const struct arrival *a, const void *host)
 
         if (!cuda_ok(be, cudaEventSynchronize(c->sent[chunk % 2]), "loading a weight"))
             return;
-        copy_in_slices(pinned, (const char *)host + first * size, now * size);
+        cuda_copy_in_slices(pinned, (const char *)host + first * size, now * size);
         if (!cuda_ok(be, cudaMemcpyAsync(to, pinned, now * size, cudaMemcpyHostToDevice, c->stream),
                      "loading a weight") ||
             !cuda_ok(be, cudaEventRecord(c->sent[chunk % 2], c->stream), "loading a weight"))

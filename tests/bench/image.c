@@ -6,7 +6,7 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/image/image.h"
-#include "common/image/patches.h"
+#include "tests/unit/patches.h"
 
 enum { REPEATS = 9, HEIGHT = 1080, WIDTH = 1920, GRID_H = 78, GRID_W = 138, PATCH = 14 };
 

@@ -66,6 +66,9 @@ is 'layer-score: the merged ranges are those of the whole' "$(jq -S .modules "$W
 is 'layer-score: given ranges change nothing but where they are from' \
     "$(layer-score -m $TINY "$W/six.samples" | jq -S 'del(.from, .argv)')" \
     "$(layer-score -m $TINY --ranges "$W/ranges.json" "$W/six.samples" | jq -S 'del(.from, .argv)')"
+layer-score -m $TINY --ranges "$W/ranges.json" --batch-tokens 500 "$W/six.samples" >"$W/whole.json"
+layer-score -m $TINY --ranges "$W/ranges.json" --batch-tokens 100000 "$W/six.samples" >"$W/merged.json"
+is 'layer-score: batches of another size give the same scores' true "$(near gradient predicted_kl tokens)"
 calib-amax -m $TINY --shard 0/80 $DESCRIBE >"$W/text-ranges.json"
 like 'layer-score: ranges that miss what these samples reach' 3 "no data reached module 'visual.patch_embed.proj' when" \
     "layer-score -m $TINY --ranges $W/text-ranges.json $W/six.samples"

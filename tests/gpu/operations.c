@@ -23,8 +23,94 @@ static void memory(void)
     CHECK(!gpu->alloc(gpu, SIZE_MAX / 4), "an impossible allocation fails");
     gpu->add(gpu, NULL, NULL, NULL, 1);
     CHECK(be_check(gpu, &e) == -1 && e.rc == RC_SYS && strstr(e.msg, "4611686018427387903 bytes") &&
-              strstr(e.msg, "--max-memory"),
+              strstr(e.msg, "--max-memory") && strstr(e.msg, "--batch-tokens"),
           "it is reported with its size and the way out; operations after it do nothing: %s", e.msg);
+}
+
+/* More than the pinned buffers hold, large and small, with nothing that waits between them. */
+static void uploads(void)
+{
+    enum { BIG = 100 << 20, SMALL = 70001, MANY = 1200 };
+    uint8_t *host = malloc(BIG), *got = malloc(BIG);
+    char *d = gpu->alloc(gpu, BIG), *each = gpu->alloc(gpu, (size_t)SMALL * MANY);
+    uint32_t random = 1;
+    size_t wrong = 0;
+
+    for (size_t i = 0; i < BIG; i++)
+        host[i] = (uint8_t)((random = random * 1664525 + 1013904223) >> 24);
+    gpu->upload(gpu, d, host, BIG);
+    for (size_t i = 0; i < MANY; i++) {
+        memcpy(got, host + i, SMALL);
+        gpu->upload(gpu, each + i * SMALL, got, SMALL);
+        memset(got, 0, SMALL); /* the host's memory is the caller's again */
+    }
+    gpu->download(gpu, got, d, BIG);
+    CHECK(!memcmp(got, host, BIG), "100 MiB go up and come down");
+    gpu->download(gpu, got, each, (size_t)SMALL * MANY);
+    for (size_t i = 0; i < MANY; i++)
+        wrong += memcmp(got + i * SMALL, host + i, SMALL) != 0;
+    CHECK(wrong == 0, "%d uploads in a row", (int)MANY);
+    gpu->free(gpu, d);
+    gpu->free(gpu, each);
+    free(host);
+    free(got);
+}
+
+/* Free memory is what is left: an allocation takes it and its end gives it back. */
+static void spare(void)
+{
+    size_t before = gpu->spare(gpu), bytes = (size_t)1 << 30, during;
+    void *p = gpu->alloc(gpu, bytes);
+
+    during = gpu->spare(gpu);
+    gpu->free(gpu, p);
+    CHECK(before > bytes && during <= before - bytes / 2 && gpu->spare(gpu) > during + bytes / 2,
+          "spare memory: %zu, with 1 GiB taken %zu, then %zu", before, during, gpu->spare(gpu));
+}
+
+/* Every byte of a picture, looked up: the same values to the bit, rounded to the activation type. */
+static void patches(size_t grid_h, size_t grid_w, size_t side, size_t frames)
+{
+    size_t n = grid_h * grid_w, columns = 3 * frames * side * side, bytes = 3 * n * side * side;
+    uint8_t *rgb = malloc(bytes + 1);
+    struct patch *patch = calloc(n + 1, sizeof *patch);
+    float table[768];
+    struct twin pixels, places, lookup, y = blank(n * columns);
+
+    for (size_t i = 0; i < bytes; i++)
+        rgb[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (size_t i = 0; i < 768; i++)
+        table[i] = held((float)i / 300 - 1);
+    for (size_t i = 0; i < n; i++)
+        patch[n - 1 - i] = (struct patch){(int64_t)(3 * side * (i / grid_w * side * grid_w + i % grid_w)),
+                                          (int64_t)(3 * grid_w * side)};
+    pixels = plain(rgb, bytes);
+    places = plain(patch, n * sizeof *patch);
+    lookup = plain(table, sizeof table);
+    cpu->patches(cpu, y.cpu, pixels.cpu, places.cpu, lookup.cpu, n, side, frames);
+    gpu->patches(gpu, y.gpu, pixels.gpu, places.gpu, lookup.gpu, n, side, frames);
+    CHECK(n == 0 || apart(y) == 0, "patches of %zu x %zu, %zu frames", side, side, frames);
+    free(rgb);
+    free(patch);
+    done();
+}
+
+static void narrowing(size_t n)
+{
+    struct twin x = random_f32(n, 3), y = blank(n);
+    float *want = host_room(n), *got = host_room(n);
+    size_t wrong = 0;
+
+    gpu->narrow(gpu, y.gpu, x.gpu, n);
+    cpu->narrow(cpu, y.cpu, x.cpu, n);
+    cpu->download_act(cpu, want, y.cpu, n);
+    gpu->download_act(gpu, got, y.gpu, n);
+    for (size_t i = 0; i < n; i++)
+        wrong += got[i] != held(want[i]);
+    CHECK(wrong == 0, "narrow %zu", n);
+    free(want);
+    free(got);
+    done();
 }
 
 static void both(struct backend *be, int side, const struct twin *t, size_t n)
@@ -362,6 +448,12 @@ static void beyond_32_bits(void)
 static void everything(void)
 {
     memory();
+    uploads();
+    spare();
+    patches(0, 0, 14, 2);
+    patches(1, 1, 1, 1);
+    patches(4, 6, 14, 2);
+    patches(33, 31, 5, 3);
     for (size_t i = 0; i < COUNTS; i++) {
         elements(counts[i]);
         range(counts[i]);
@@ -391,6 +483,8 @@ static void everything(void)
     comparison(2, 151936, 0.1);
     comparison(3, 1, 1);
     scores(500, 11008);
+    for (size_t i = 0; i < COUNTS; i++)
+        narrowing(counts[i]);
     column_ranges(500, 11008);
     if (math != CUDA_BF16_DECODE && !getenv("TEST_SMALL"))
         beyond_32_bits();

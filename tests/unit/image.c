@@ -5,9 +5,9 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/sha256.h"
-#include "common/image/patches.h"
 #include "common/image/processor.h"
 #include "tests/unit/unit.h"
+#include "tests/unit/patches.h"
 
 enum { HUB_MAX_PIXELS = 12845056 }; /* of the published checkpoints */
 

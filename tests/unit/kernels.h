@@ -139,7 +139,7 @@ static int start(void)
 {
     struct err e = {0};
 
-    be = be_open("cpu", &e);
+    be = be_open("cpu", "auto", &e);
     if (!be)
         printf("Bail out! %s\n", e.msg);
     return be ? 0 : -1;

@@ -48,7 +48,7 @@ static inline int reference_open(struct reference *r, const char *name)
     snprintf(samples, sizeof samples, "%s/%s.samples.msgpack", folder, name);
     snprintf(oracle, sizeof oracle, "%s/%s.oracle.json", folder, name);
     snprintf(tensors, sizeof tensors, "%s/%s.oracle.safetensors", folder, name);
-    r->be = be_open(getenv("TEST_DEVICE") ? getenv("TEST_DEVICE") : "cpu", &e);
+    r->be = be_open(getenv("TEST_DEVICE") ? getenv("TEST_DEVICE") : "cpu", "fp32", &e);
     if (!r->be || model_open(&r->m, model, r->be, 0, &e) || samples_load(&r->s, &path, 1, 0, 1, &e) ||
         !(r->oracle = json_read(oracle, NULL, &e)) || st_open(&r->tensors, tensors, &e)) {
         CHECK(0, "%s opens: %s", name, e.msg);

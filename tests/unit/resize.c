@@ -6,8 +6,8 @@
 #include "common/base/mem.h"
 #include "common/base/numeric.h"
 #include "common/base/sha256.h"
-#include "common/image/patches.h"
 #include "tests/unit/unit.h"
+#include "tests/unit/patches.h"
 
 static bool same_digest(const void *data, size_t n, const json_t *want)
 {

@@ -54,6 +54,32 @@ static void compare(const struct reference *r, const struct groups *g, const cha
     free(off);
 }
 
+/* However many blocks' outputs are kept for the backward pass, the scores have the same bits. */
+static size_t spare_bytes;
+
+static size_t some_spare(struct backend *be)
+{
+    (void)be;
+    return spare_bytes;
+}
+
+static void check_kept(struct reference *r, const struct score_form *form, const struct score_result *want, size_t rows)
+{
+    struct score_result *got = calloc(r->m.linears, sizeof *got);
+    struct progress p = {0};
+    struct err e = {0};
+    double nll;
+
+    r->be->spare = some_spare;
+    for (spare_bytes = 0; spare_bytes <= 8 << 20; spare_bytes += 8 << 20) {
+        int ret = score_gradient(&r->m, form, 1, r->s.sample, r->s.n, rows, got, &nll, NULL, &p, &e);
+
+        CHECK(ret == 0 && !memcmp(got, want, r->m.linears * sizeof *got), "%s: the same scores with %zu bytes to spare %s",
+              r->name, spare_bytes, e.msg);
+    }
+    free(got);
+}
+
 static void check_model(struct reference *r, size_t rows)
 {
     size_t linears = r->m.linears, tokens = 0;
@@ -71,6 +97,8 @@ static void check_model(struct reference *r, size_t rows)
         form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}}, ranges.tokens[i] == 0};
     if (score_gradient(&r->m, form, 1, r->s.sample, r->s.n, rows, score, &nll, NULL, &p, &e))
         goto out;
+    if (strcmp(r->name, "tiny-describe"))
+        check_kept(r, form, score, rows);
     for (size_t i = 0; i < g.n; i++)
         for (size_t k = 0; k < g.group[i].members; k++) {
             sum[i] += score[g.group[i].member[k]->index].gradient;

@@ -1,11 +1,13 @@
 /*
  * speed.c - speed of a backend's operations and of whole passes: CSV on stdout
  *
- *   speed DEVICE [MODEL [text | pictures]]
+ *   speed DEVICE [MODEL [text | pictures | evaluation]]
  *
  * Each figure is the median of at least five measurements after one that is not counted; a measurement ends
  * when the device has finished.  Numbers are random.  With text or pictures nothing but scoring passes run,
- * for a profiler.  Without MODEL only the operations are measured, at the 3B model's shapes.
+ * for a profiler, and with evaluation nothing but that.  Without MODEL only the operations are measured, at the 3B model's shapes.
+ *
+ * It is over 600 lines because operations, passes and evaluation share their timing and their random samples.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@
 #include "common/model/eval.h"
 #include "common/model/ranges.h"
 #include "common/model/score.h"
+#include "common/model/states.h"
 #include "common/model/walk.h"
 
 static struct backend *be;
@@ -282,7 +285,21 @@ static void round_fp8(const struct job *j)
 
 static void compare(const struct job *j)
 {
-    be->compare(be, j->z, j->f, j->f, 220, 151936);
+    be->compare(be, j->g, j->f, j->f, 220, 151936);
+}
+
+/* Not numbers(): fp32 whatever the activations are, and no two alike, which the order of a row would stumble over. */
+static void upload_logits(float *to, size_t n)
+{
+    float *host = malloc(n * sizeof *host);
+    uint64_t random = 1;
+
+    for (size_t i = 0; i < n; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        host[i] = (float)((double)(int64_t)random * 0x1p-61);
+    }
+    be->upload(be, to, host, n * sizeof *host);
+    free(host);
 }
 
 static void loops(void)
@@ -295,7 +312,8 @@ static void loops(void)
                     .f = device_room(4 * 220 * 151936),
                     .lse = device_room(4 * 65536),
                     .sum = device_room(16),
-                    .target = device_room(4 * 65536)};
+                    .target = device_room(4 * 65536),
+                    .g = device_room(220 * sizeof(struct row_stats))};
     const struct {
         const char *name;
         void (*run)(const struct job *);
@@ -312,14 +330,15 @@ static void loops(void)
                 {"nll_dx", nll_dx, (4.0 + (double)act) * 220 * 151936},
                 {"compare", compare, 8.0 * 220 * 151936}};
 
-    be->zero(be, j.f, 4 * 220 * 151936);
+    upload_logits(j.f, 220 * 151936);
     be->zero(be, j.lse, 4 * 65536);
     be->zero(be, j.target, 4 * 65536);
+    be->zero(be, j.g, 220 * sizeof(struct row_stats));
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         j.run = runs[i].run;
         printf("%s,%.0f,GB/s\n", runs[i].name, 1e-9 * runs[i].bytes / seconds(&j));
     }
-    void *all[] = {j.x, j.y, j.z, j.f, j.lse, j.sum, j.target};
+    void *all[] = {j.x, j.y, j.z, j.f, j.lse, j.sum, j.target, j.g};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         be->free(be, all[i]);
 }
@@ -438,15 +457,115 @@ static void quantized_passes(struct model *m, const struct sample *s)
     free(kv);
 }
 
-/* Gradient-scoring passes alone, for a profiler. */
-static void scores_alone(const char *dir, size_t samples, size_t tokens, bool pictures)
+/* The vision tower alone: from a batch on the device to the end of the merger's last product. */
+struct tower_tap {
+    struct tap tap;
+    double end;
+};
+
+static int at_merger(struct tap *tap, struct linear *l, const void *x, const void *y, size_t rows, struct err *e)
 {
+    (void)x, (void)y, (void)rows, (void)e;
+    if (!strcmp(l->info->name, "visual.merger.mlp.2")) {
+        wait();
+        ((struct tower_tap *)tap)->end = now();
+    }
+    return 0;
+}
+
+static double tower(struct model *m, const struct sample *s, size_t n)
+{
+    double t[6];
+    struct err e = {0};
+
+    for (int i = 0; i < 6; i++) {
+        struct tower_tap tap = {.tap.forward = at_merger};
+        struct batch b;
+        struct walk w;
+
+        if (batch_build(&b, be, m->config, &m->processor, s, n, &e) || walk_init(&w, m, &b, false, &e))
+            fail(e.msg);
+        w.tap = &tap.tap;
+        wait();
+        t[i] = now();
+        if (walk_forward(&w, 0, &e))
+            fail(e.msg);
+        t[i] = tap.end - t[i];
+        walk_release(&w);
+        batch_release(&b);
+    }
+    qsort(t + 1, 5, sizeof *t, ascending);
+    return t[3];
+}
+
+/* The reference's states, and a candidate with every linear but the head in FP8 against them: medians of three. */
+static void compared(struct model *m, const struct sample *s, size_t n, const char *name, const char *unit, double units)
+{
+    struct eval_sample *out = calloc(n, sizeof *out);
+    struct progress p = {0};
+    struct err e = {0};
+    struct samples all = {.sample = (struct sample *)s, .n = n, .digest = "0"};
+    const struct linear_form form = {.format = FORMAT_FP8, .amax = 0.1f, .input_amax = 6};
+    double ref[3], candidate[3];
+
+    for (int i = 0; i < 3; i++) {
+        struct states states;
+
+        ref[i] = now();
+        if (states_make(&states, m, &all, be->batch_rows, &p, &e))
+            fail(e.msg);
+        ref[i] = now() - ref[i];
+        for (size_t k = 0; k < m->linears; k++)
+            if (strcmp(m->linear[k].info->name, "lm_head") && model_quantize(m, &m->linear[k], &form, &e))
+                fail(e.msg);
+        wait();
+        candidate[i] = now();
+        if (eval_compare(m, &states, NULL, s, n, be->batch_rows, out, NULL, NULL, &p, &e))
+            fail(e.msg);
+        candidate[i] = now() - candidate[i];
+        for (size_t k = 0; k < m->linears; k++)
+            model_unquantize(m, &m->linear[k]);
+        states_release(&states);
+    }
+    free(out);
+    qsort(ref, 3, sizeof *ref, ascending);
+    qsort(candidate, 3, sizeof *candidate, ascending);
+    printf("reference states of %s,%.0f,%s\n", name, units / ref[1], unit);
+    printf("ppl and KL of a candidate, %s,%.0f,%s\n", name, units / candidate[1], unit);
+    printf("both, %s,%.0f,%s\n", name, units / (ref[1] + candidate[1]), unit);
+}
+
+/* Captions of 12 to 30 tokens. */
+static void evaluation(struct model *m)
+{
+    enum { CAPTIONS = 5000 };
+    struct sample *s = make_samples(m->config, CAPTIONS, 30, 0, 0);
+
+    for (size_t i = 0; i < CAPTIONS; i++)
+        s[i].tokens = 12 + i * 7919 % 19;
+    compared(m, s, CAPTIONS, "5000 captions of 12 to 30 tokens", "captions/s", CAPTIONS);
+    free_samples(s, CAPTIONS);
+    s = make_samples(m->config, 64, 512, 0, 0);
+    compared(m, s, 64, "64x512", "tokens/s", 64 * 512);
+    free_samples(s, 64);
+}
+
+/* One kind of pass alone, for a profiler. */
+static void one_alone(const char *dir, const char *what)
+{
+    const size_t samples = 8, tokens = 512;
+    bool pictures = !strcmp(what, "pictures");
     struct err e = {0};
     struct model m;
     struct sample *s;
 
     if (model_open(&m, dir, be, 0, &e))
         fail(e.msg);
+    if (!strcmp(what, "evaluation")) {
+        evaluation(&m);
+        model_close(&m);
+        return;
+    }
     s = make_samples(m.config, samples, tokens, pictures ? 34 : 0, pictures ? 46 : 0);
     passes(&m, s, samples, samples * tokens * 4, true);
     free_samples(s, samples);
@@ -481,7 +600,8 @@ static void model(const char *dir)
         printf("gradient scores 8x512 of %zu samples,%.0f,tokens/s\n", n,
                tokens / passes(&m, s, n, 4096, true));
     }
-    printf("gradient scores 4x512 of 32 samples,%.0f,tokens/s\n", 16384 / passes(&m, s, 32, 2048, true));
+    printf("gradient scores of 32x512 in the default batches,%.0f,tokens/s\n",
+           16384 / passes(&m, s, 32, be->batch_rows, true));
     quantized_passes(&m, s);
     free_samples(s, 32);
     s = make_samples(m.config, 1560, 21, 0, 0);
@@ -490,13 +610,21 @@ static void model(const char *dir)
     printf("gradient scores of 21 tokens in batches of 4096,%.0f,captions/s\n",
            1560 / passes(&m, s, 1560, 4096, true));
     free_samples(s, 1560);
+    evaluation(&m);
     if (m.config->has_vision) {
-        s = make_samples(m.config, 8, 448, 34, 46);
+        s = make_samples(m.config, 32, 448, 34, 46);
+        printf("vision tower of 4 pictures 476x644,%.1f,ms\n", 1e3 * tower(&m, s, 4));
+        for (size_t n = 8; n <= 32; n += 24) {
+            printf("gradient scores of %zu pictures 476x644 + text in the default batches,%.1f,samples/s\n", n,
+                   (double)n / passes(&m, s, n, be->batch_rows, true));
+            printf("gradient scores of %zu pictures 476x644 + text in batches of 8,%.1f,samples/s\n", n,
+                   (double)n / passes(&m, s, n, 12000, true));
+        }
         printf("forward and loss picture 476x644 + text 448 tokens,%.1f,samples/s\n",
                8 / passes(&m, s, 8, 12000, false));
         printf("gradient scores picture 476x644 + text 448 tokens,%.1f,samples/s\n",
                8 / passes(&m, s, 8, 12000, true));
-        free_samples(s, 8);
+        free_samples(s, 32);
     }
     model_close(&m);
 }
@@ -506,15 +634,15 @@ int main(int argc, char **argv)
     struct err e = {0};
 
     if (argc < 2) {
-        fprintf(stderr, "usage: speed DEVICE [MODEL [text | pictures]]\n");
+        fprintf(stderr, "usage: speed DEVICE [MODEL [text | pictures | evaluation]]\n");
         return 2;
     }
-    be = be_open(argv[1], &e);
+    be = be_open(argv[1], getenv("DTYPE") ? getenv("DTYPE") : "auto", &e);
     if (!be)
         fail(e.msg);
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc > 3) {
-        scores_alone(argv[2], 8, 512, !strcmp(argv[3], "pictures"));
+        one_alone(argv[2], argv[3]);
         return 0;
     }
     printf("benchmark,value,unit\n");
