@@ -209,7 +209,7 @@ static int add_blocks(struct eval *ev, struct model *m, json_t *o, struct err *e
     int ret;
 
     progress_begin(&p, "blocks", "samples", ev->r.s.n);
-    ret = blocks_compare(b, &ev->plain, m, ev->r.s.sample, ev->r.s.n, RUN_ROWS, &p, e);
+    ret = blocks_compare(b, &ev->plain, m, ev->r.s.sample, ev->r.s.n, run_rows(&ro, ev->r.be), &p, e);
     progress_end(&p);
     return ret ? -1 : blocks_put(o, b, e);
 }

@@ -5,7 +5,8 @@
  *
  * Each figure is the median of at least five measurements after one that is not counted; a measurement ends
  * when the device has finished.  Numbers are random.  With text or pictures nothing but scoring passes run,
- * for a profiler, and with evaluation nothing but that.  Without MODEL only the operations are measured, at the 3B model's shapes.
+ * for a profiler, and with evaluation nothing but that.  Without MODEL only the operations are measured, at
+ * the 3B model's shapes.
  *
  * It is over 600 lines because operations, passes and evaluation share their timing and their random samples.
  */
