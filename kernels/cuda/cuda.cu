@@ -152,6 +152,7 @@ struct backend *be_open_cuda(int index, enum cuda_math math, struct err *e)
     c->bf16_act = math != CUDA_FP32;
     c->be.act_bytes = c->bf16_act ? sizeof(bf16) : sizeof(float);
     c->fp8 = math == CUDA_BF16 && 10 * major + minor >= 89;
+    c->wgmma = attention_wgmma_here();
     c->pool = keep_pool(c);
     fill_table(&c->be);
     if (!cuda_ok(&c->be, cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking),

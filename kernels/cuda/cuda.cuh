@@ -30,6 +30,7 @@ struct cuda {
     struct backend be; /* first: a struct backend * is a struct cuda * */
     int device, sms;
     bool bf16_act, fp8, pool; /* pool: the driver has stream-ordered memory */
+    bool wgmma;               /* warpgroup products: the GPU has them, and so has this build */
     cudaStream_t stream;
     struct lt *lt;
     void *scratch[SCRATCH_KINDS];
@@ -220,6 +221,7 @@ void cuda_rmsnorm_dx(struct backend *be, void *dx, const void *dy, const void *x
 void cuda_rope(struct backend *be, void *y, size_t y_stride, const void *x, size_t x_stride, const float *c,
                const float *s, size_t rows, size_t heads, size_t head_dim, bool inverse);
 
+bool attention_wgmma_here(void); /* on the device in use */
 void cuda_attention(struct backend *be, const struct attention *a, void *o, float *lse, const void *q,
                     const void *k, const void *v);
 void cuda_attention_dx(struct backend *be, const struct attention *a, void *dq, void *dk, void *dv,
