@@ -102,6 +102,8 @@ struct backend {
 
     /* y [rows, out] = x [rows, in] W^T + bias.  An FP8 weight takes x rounded to FP8 by its input_scale. */
     void (*linear)(struct backend *, void *y, const void *x, size_t rows, const struct weight *w);
+    /* linear() of the x that the last linear() had, unchanged since: what that made of x may serve again. */
+    void (*linear_again)(struct backend *, void *y, const void *x, size_t rows, const struct weight *w);
     /* dx [rows, in] = dy [rows, out] W, or += when accumulate.  Dense weights only. */
     void (*linear_dx)(struct backend *, void *dx, const void *dy, size_t rows, const struct weight *w, bool accumulate);
     /* The same as linear(), with fp32 output whatever act is: logits. */

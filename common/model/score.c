@@ -11,9 +11,11 @@ struct score_tap {
     struct tap tap;
     struct model *m;
     const struct score_range *range;
-    struct weight *probe; /* [linears]: FP8 forms, made on first use; freed at once under a memory budget */
-    double *sums;         /* device, [linears, 2] */
-    void *yq;             /* grows to the largest product */
+    struct weight *probe;      /* [linears]: FP8 forms, made on first use; freed at once under a memory budget */
+    double *sums;              /* device, [linears, 2] */
+    const struct linear *last; /* the module before this one, */
+    const void *last_x;        /* and its input, if it was probed and was of this batch */
+    void *yq;                  /* grows to the largest product */
     size_t yq_bytes;
 };
 
@@ -29,6 +31,7 @@ static void *probe_output(struct score_tap *t, size_t bytes)
     return t->yq;
 }
 
+/* Modules that share an input follow each other; a module that follows itself has other rows in the same place. */
 static int probe(struct tap *tap, struct linear *l, const void *x, const void *y, const void *dy, const float *row_weight,
                  size_t rows, struct err *e)
 {
@@ -36,8 +39,11 @@ static int probe(struct tap *tap, struct linear *l, const void *x, const void *y
     const struct score_range *r = &t->range[l->index];
     struct weight *q = &t->probe[l->index];
     struct backend *be = t->m->be;
+    bool again = x == t->last_x && l != t->last;
     void *yq;
 
+    t->last = l;
+    t->last_x = r->skip ? NULL : x;
     if (r->skip)
         return 0;
     yq = probe_output(t, rows * l->info->out * be->act_bytes);
@@ -46,7 +52,7 @@ static int probe(struct tap *tap, struct linear *l, const void *x, const void *y
     if (!q->data)
         be->weight_quantize(be, q, &l->weight, l->info->weight->dtype, fp8_scale(r->weight_amax, t->m->rounding),
                             fp8_scale(r->input_amax, t->m->rounding), t->m->rounding);
-    be->linear(be, yq, x, rows, q);
+    (again ? be->linear_again : be->linear)(be, yq, x, rows, q);
     be->score(be, t->sums + 2 * l->index, dy, y, yq, row_weight, rows, l->info->out);
     if (t->m->max_bytes)
         be->weight_free(be, q);
@@ -61,6 +67,7 @@ static int score_batch(struct score_tap *t, const struct sample *sample, size_t 
     double sum = 0;
     int ret = -1;
 
+    t->last_x = NULL;
     if (batch_build(&b, m->be, m->config, &m->processor, sample, n, e) == 0 && walk_init(&w, m, &b, true, e) == 0 &&
         walk_forward(&w, 0, e) == 0) {
         w.tap = &t->tap;

@@ -64,6 +64,7 @@ static void fill_table(struct backend *be)
     be->weight_quantize = cuda_weight_quantize;
     be->weight_free = cuda_weight_free;
     be->linear = cuda_linear;
+    be->linear_again = cuda_linear_again;
     be->linear_dx = cuda_linear_dx;
     be->linear_f32 = cuda_linear_f32;
     be->rmsnorm = cuda_rmsnorm;

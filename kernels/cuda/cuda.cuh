@@ -24,6 +24,13 @@ enum { WARP = 32, SCALAR_THREADS = 256 };
 /* Scratch by purpose: an operation may use several at once. */
 enum cuda_scratch_kind { SCRATCH_CODES, SCRATCH_WIDE, SCRATCH_SUMS, SCRATCH_STAGE, SCRATCH_KINDS };
 
+/* Whose codes are in SCRATCH_CODES. */
+struct coded {
+    const void *x; /* NULL: nobody's */
+    size_t rows, in;
+    float scale;
+};
+
 struct lt; /* cuBLASLt and what is known about each product's shape */
 
 struct cuda {
@@ -33,6 +40,7 @@ struct cuda {
     bool wgmma;               /* warpgroup products: the GPU has them, and so has this build */
     cudaStream_t stream;
     struct lt *lt;
+    struct coded coded;
     void *scratch[SCRATCH_KINDS];
     size_t scratch_bytes[SCRATCH_KINDS];
     void *pinned[2]; /* host buffers that weights pass through */
@@ -210,6 +218,7 @@ void cuda_weight_quantize(struct backend *be, struct weight *q, const struct wei
 void cuda_weight_free(struct backend *be, struct weight *w);
 
 void cuda_linear(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w);
+void cuda_linear_again(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w);
 void cuda_linear_f32(struct backend *be, float *y, const void *x, size_t rows, const struct weight *w);
 void cuda_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, const struct weight *w,
                     bool accumulate);
