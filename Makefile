@@ -16,8 +16,8 @@ ifeq ($(CUDA),1)
 endif
 WITH_CUDA := $(if $(filter 0,$(CUDA)),,$(HAVE_CUDA))
 BACKENDS  := cpu$(if $(WITH_CUDA), and cuda)
-# sm_80 code runs on 8.x; the PTX of 9.0 is compiled by the driver for whatever comes after.
-CUDA_GENCODE ?= $(foreach a,80 89 90,-gencode arch=compute_$a,code=sm_$a) \
+# sm_80 code runs on 8.x, sm_90a (with warpgroup products) on 9.0; the PTX of 9.0 is compiled by the driver for whatever comes after.
+CUDA_GENCODE ?= $(foreach a,80 89 90a,-gencode arch=compute_$a,code=sm_$a) \
              -gencode arch=compute_90,code=compute_90
 CUDA_HOME := $(if $(WITH_CUDA),$(patsubst %/bin/nvcc,%,$(shell command -v nvcc)))
 CUDA_LIB  := $(dir $(firstword $(wildcard $(CUDA_HOME)/lib*/libcudart_static.a)))

@@ -129,6 +129,8 @@ struct backend {
     /* y [rows, out] = x [rows, in] W^T + bias.  An FP8 weight takes x rounded to FP8 by its input_scale, an INT8 weight x
        (times pre_scale) rounded to INT8; the products of INT8 codes are summed exactly, in 32 bits. */
     void (*linear)(struct backend *, void *y, const void *x, size_t rows, const struct weight *w);
+    /* linear() of an x that a linear() before had, unchanged since: what that made of x may serve again. */
+    void (*linear_again)(struct backend *, void *y, const void *x, size_t rows, const struct weight *w);
     /* dx [rows, in] = dy [rows, out] W, or += when accumulate.  Dense weights only. */
     void (*linear_dx)(struct backend *, void *dx, const void *dy, size_t rows, const struct weight *w, bool accumulate);
     /* The same as linear(), with fp32 output whatever act is: logits. */

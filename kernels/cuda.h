@@ -24,4 +24,11 @@ int cuda_devices(const char **why);
 /* NULL: e is set, RC_USAGE for an index that does not exist, RC_SYS for the rest. */
 struct backend *be_open_cuda(int index, enum cuda_math math, struct err *e);
 
+/*
+ * For benchmarks: from now on the first product of a shape times the algorithms that cuBLASLt's heuristic
+ * names, and the fastest is kept, whatever its order of sums: which one that is may change from run to run,
+ * and with it the results' last bits.
+ */
+void cuda_search_products(struct backend *be);
+
 #endif

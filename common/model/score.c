@@ -17,6 +17,8 @@ struct score_tap {
     double *sums;         /* device, [forms, linears, 2] */
     float *nll;           /* device, [loss tokens of all samples] */
     size_t row, counted;  /* of nll: the next batch's first, and the first that is not in the sum yet */
+    const struct linear *last; /* the module before this one, */
+    const void *last_x;        /* and its input, if it was probed and was of this batch */
     void *yq;             /* grows to the largest product */
     size_t yq_bytes;
 };
@@ -34,7 +36,7 @@ static void *probe_output(struct score_tap *t, size_t bytes)
 }
 
 static int probe_form(struct score_tap *t, size_t at, struct linear *l, const void *x, const void *y, const void *dy,
-                      const float *row_weight, size_t rows, struct err *e)
+                      const float *row_weight, size_t rows, bool again, struct err *e)
 {
     struct weight *q = &t->probe[at];
     struct backend *be = t->m->be;
@@ -47,7 +49,7 @@ static int probe_form(struct score_tap *t, size_t at, struct linear *l, const vo
         return be_check(be, e);
     if (!q->data)
         model_round(t->m, q, l, &t->form[at].form);
-    be->linear(be, yq, x, rows, q);
+    (again ? be->linear_again : be->linear)(be, yq, x, rows, q);
     be->score(be, t->sums + 2 * at, dy, y, yq, row_weight, rows, l->info->out);
     if (t->m->max_bytes)
         be->weight_free(be, q);
@@ -78,14 +80,22 @@ static int keep_blocks(const struct score_tap *t, struct walk *w, struct err *e)
     return t->m->max_bytes || spare <= taken ? 0 : walk_keep_blocks(w, (spare - taken) / 4 * 3, e);
 }
 
+/* Modules that share an input follow each other; a module that follows itself has other rows in the same place. */
 static int probe(struct tap *tap, struct linear *l, const void *x, const void *y, const void *dy, const float *row_weight,
                  size_t rows, struct err *e)
 {
     struct score_tap *t = (struct score_tap *)tap;
+    bool again = x == t->last_x && l != t->last;
 
-    for (size_t f = 0; f < t->forms; f++)
-        if (probe_form(t, f * t->m->linears + l->index, l, x, y, dy, row_weight, rows, e))
+    for (size_t f = 0; f < t->forms; f++) {
+        size_t at = f * t->m->linears + l->index;
+
+        if (probe_form(t, at, l, x, y, dy, row_weight, rows, again, e))
             return -1;
+        again = again || !t->form[at].skip;
+    }
+    t->last = l;
+    t->last_x = again ? x : NULL;
     return 0;
 }
 
@@ -94,6 +104,7 @@ static int score_batch(struct score_tap *t, struct batch *b, struct err *e)
     struct walk w = {0};
     int ret = -1;
 
+    t->last_x = NULL;
     if (walk_init(&w, t->m, b, true, e) == 0 && keep_blocks(t, &w, e) == 0 && walk_forward(&w, 0, e) == 0) {
         w.tap = &t->tap;
         ret = walk_backward(&w, t->nll + t->row, e);

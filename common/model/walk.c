@@ -299,11 +299,23 @@ static bool choose_outputs(struct walk *w, size_t i, struct acts *a)
     return kept;
 }
 
+static int show_forward(struct walk *w, struct linear *l, void *y, const void *x, size_t rows, struct err *e)
+{
+    return w->tap && w->tap->forward ? w->tap->forward(w->tap, l, x, y, rows, e) : 0;
+}
+
 /* y = x W^T + b in the form that l runs in, shown to the tap. */
 static int apply(struct walk *w, struct linear *l, void *y, const void *x, size_t rows, struct err *e)
 {
     w->m->be->linear(w->m->be, y, x, rows, linear_weight(l));
-    return w->tap && w->tap->forward ? w->tap->forward(w->tap, l, x, y, rows, e) : 0;
+    return show_forward(w, l, y, x, rows, e);
+}
+
+/* The same, of the x that the last module had. */
+static int apply_again(struct walk *w, struct linear *l, void *y, const void *x, size_t rows, struct err *e)
+{
+    w->m->be->linear_again(w->m->be, y, x, rows, linear_weight(l));
+    return show_forward(w, l, y, x, rows, e);
 }
 
 /* ---- forward ---- */
@@ -312,8 +324,8 @@ static int project_qkv(struct walk *w, const struct stage *s, struct acts *a, st
 {
     if (s->qkv)
         return apply(w, s->qkv, a->q, a->n1, a->rows, e);
-    return apply(w, s->q, a->q, a->n1, a->rows, e) || apply(w, s->k, a->k, a->n1, a->rows, e) ||
-                   apply(w, s->v, a->v, a->n1, a->rows, e)
+    return apply(w, s->q, a->q, a->n1, a->rows, e) || apply_again(w, s->k, a->k, a->n1, a->rows, e) ||
+                   apply_again(w, s->v, a->v, a->n1, a->rows, e)
                ? -1
                : 0;
 }
@@ -358,7 +370,7 @@ static int block(struct walk *w, const struct stage *s, struct acts *a, const vo
         return -1;
     be->add(be, a->x1, x, a->a, a->rows * a->hidden);
     be->rmsnorm(be, a->n2, a->x1, s->norm2, a->rows, a->hidden, a->eps);
-    if (apply(w, s->gate, a->g, a->n2, a->rows, e) || apply(w, s->up, a->u, a->n2, a->rows, e))
+    if (apply(w, s->gate, a->g, a->n2, a->rows, e) || apply_again(w, s->up, a->u, a->n2, a->rows, e))
         return -1;
     be->swiglu(be, a->s, a->g, a->u, a->rows * a->inter);
     return apply(w, s->down, a->d, a->s, a->rows, e);

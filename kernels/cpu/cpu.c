@@ -35,6 +35,7 @@ static const struct backend table = {
     .weight_quantize_int8 = cpu_weight_quantize_int8,
     .weight_free = cpu_weight_free,
     .linear = cpu_linear,
+    .linear_again = cpu_linear,
     .linear_dx = cpu_linear_dx,
     .linear_f32 = cpu_linear_f32,
     .rmsnorm = cpu_rmsnorm,

@@ -7,11 +7,9 @@
  * over tiles of 32 keys. Tiles of the next step are on their way while this one is worked on.
  */
 #include "kernels/cuda/attention.cuh"
-#include "kernels/cuda/mma.cuh"
+#include "kernels/cuda/softmax.cuh"
 
 enum { THREADS = 128, OWN = 64, STEP = 64, STEP_DX = 32 }; /* rows or keys of a block, and of a step */
-
-static const float LOG2_E = 1.44269504f;
 
 /* Rows of tiles are 8 elements longer than a head, so that neither rows nor columns share a bank. */
 template <int DIM> struct tile {
@@ -103,52 +101,6 @@ template <int DIM> static __device__ void put_row(bf16 *to, const float (*sum)[4
             __floats2bfloat162_rn(sum[i][2 * half] * factor, sum[i][2 * half + 1] * factor);
 }
 
-struct larger_number { /* a NaN is dropped: its row's sum keeps it */
-    __device__ float operator()(float a, float b) const
-    {
-        return fmaxf(a, b);
-    }
-};
-
-/* What a row of 16 knows of its softmax so far; scores are in units before the scale. */
-struct running {
-    float max, sum;
-    int sees;
-};
-
-/*
- * Scores of one step become probabilities under the new maximum; returns what the old sums are multiplied by.
- * The sum is this lane's share.
- */
-static __device__ float soften(float (*score)[4], int half, struct running *row, int k0, float scale)
-{
-    float top = -INFINITY, shrink, offset;
-
-#pragma unroll
-    for (int i = 0; i < STEP / 8; i++)
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            if (k0 + 8 * i + (int)threadIdx.x % 4 * 2 + j >= row->sees)
-                score[i][2 * half + j] = -INFINITY;
-            top = fmaxf(top, score[i][2 * half + j]);
-        }
-    top = fmaxf(row->max, quad_reduce(top, larger_number()));
-    offset = top == -INFINITY ? 0 : top * scale;
-    shrink = exp2f(row->max * scale - offset);
-    row->max = top;
-    row->sum *= shrink;
-#pragma unroll
-    for (int i = 0; i < STEP / 8; i++)
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            float e = exp2f(score[i][2 * half + j] * scale - offset);
-
-            score[i][2 * half + j] = e;
-            row->sum += e;
-        }
-    return shrink;
-}
-
 template <int DIM>
 static __global__ void __launch_bounds__(THREADS)
     forward(struct shape s, unsigned tiles, bf16 *o, float *lse, const bf16 *q, const bf16 *k, const bf16 *v)
@@ -158,7 +110,7 @@ static __global__ void __launch_bounds__(THREADS)
         room[]; /* keys 0, values 0, keys 1, values 1; the rows come in where keys 1 will be */
     struct pair p = pair_at(s, blockIdx.x / tiles);
     int r0 = (int)(tiles - 1 - blockIdx.x % tiles) * OWN; /* the longest work first */
-    int first = r0 + (int)threadIdx.x / WARP * 16 + (int)threadIdx.x % WARP / 4, end;
+    int warp = threadIdx.x / WARP, first = r0 + warp * 16 + (int)threadIdx.x % WARP / 4, end, whole;
     unsigned a[DIM / 16][4];
     float sum[DIM / 8][4] = {}, scale = s.scale * LOG2_E;
     struct running row[2];
@@ -168,6 +120,7 @@ static __global__ void __launch_bounds__(THREADS)
     for (int h = 0; h < 2; h++)
         row[h] = running{-INFINITY, 0, visible(s, p, first + 8 * h)};
     end = visible(s, p, min(r0 + OWN, p.rows) - 1);
+    whole = r0 + warp * 16 < p.rows ? visible(s, p, r0 + warp * 16) : end; /* keys that all of its rows see */
     fetch_rows<DIM, OWN>(room + 2 * TILE, q, s, p, r0, s.q_stride);
     fetch_keys<DIM, STEP>(room, k, s, p, 0, s.k_stride);
     fetch_keys<DIM, STEP>(room + TILE, v, s, p, 0, s.v_stride);
@@ -190,7 +143,7 @@ static __global__ void __launch_bounds__(THREADS)
         __syncthreads();
         scores<DIM, STEP / 8>(score, a, keys);
         for (int h = 0; h < 2; h++) {
-            float shrink = soften(score, h, &row[h], k0, scale);
+            float shrink = soften<STEP>(score, h, &row[h], k0, scale, k0 + STEP <= whole);
 
 #pragma unroll
             for (int i = 0; i < DIM / 8; i++) {
@@ -231,47 +184,6 @@ static __device__ void fetch_facts(struct row_facts *f, const struct shape &s, c
         f->sees[i] = sees;
         f->lse[i] = sees ? g.lse[at] * LOG2_E : 0;
         f->delta[i] = sees ? g.delta[at] : 0;
-    }
-}
-
-/*
- * Where a kv head's query heads are divided among several blocks, each part's dK and dV go to sums
- * [parts][2][keys] [kv_heads * DIM] in fp32, and are added up afterwards in the order of the parts.
- */
-struct parts {
-    int n;
-    float *sums; /* NULL: one part, straight to dK and dV */
-};
-
-static __device__ size_t part_at(const struct shape &s, int part, int which, size_t row, size_t dim)
-{
-    return (((size_t)part * 2 + which) * s.cu_k[s.segments] + row) * dim;
-}
-
-template <int DIM> static __device__ void put_part(float *to, const float (*sum)[4], int half)
-{
-#pragma unroll
-    for (int i = 0; i < DIM / 8; i++)
-        *(float2 *)(to + 8 * i + threadIdx.x % 4 * 2) = make_float2(sum[i][2 * half], sum[i][2 * half + 1]);
-}
-
-/* s describes the parts: s.group heads each, n for each kv head. */
-static __global__ void add_parts(struct shape s, struct parts parts, gradients<bf16> g)
-{
-    size_t dim = (size_t)s.kv_heads / parts.n * s.dim, n = s.cu_k[s.segments] * dim;
-
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < 2 * n;
-         i += (size_t)gridDim.x * blockDim.x) {
-        int which = i >= n;
-        size_t row = i % n / dim, d = i % dim;
-        float sum = 0;
-
-        for (int part = 0; part < parts.n; part++)
-            sum += parts.sums[part_at(s, part, which, row, dim) + d];
-        if (which)
-            g.dv[row * s.v_stride + d] = from_f32<bf16>(sum);
-        else
-            g.dk[row * s.k_stride + d] = from_f32<bf16>(s.scale * sum);
     }
 }
 
@@ -327,7 +239,7 @@ static __global__ void __launch_bounds__(THREADS)
                 int column = 8 * i + (int)threadIdx.x % 4 * 2 + j % 2;
                 bool sees = key + j / 2 * 8 < facts[at].sees[column];
 
-                prob[i][j] = sees ? exp2f(prob[i][j] * scale - facts[at].lse[column]) : 0;
+                prob[i][j] = sees ? power_of_two(prob[i][j] * scale - facts[at].lse[column]) : 0;
                 ds[i][j] = sees ? prob[i][j] * (ds[i][j] - facts[at].delta[column]) : 0;
             }
         weighted_sum<DIM, STEP_DX / 16>(dv, prob, rows + TILE);
@@ -403,7 +315,7 @@ static __global__ void __launch_bounds__(THREADS)
                 int h = j / 2;
                 bool seen = k0 + 8 * i + (int)threadIdx.x % 4 * 2 + j % 2 < sees[h];
 
-                ds[i][j] = seen ? exp2f(prob[i][j] * scale - lse[h]) * (ds[i][j] - delta[h]) : 0;
+                ds[i][j] = seen ? power_of_two(prob[i][j] * scale - lse[h]) * (ds[i][j] - delta[h]) : 0;
             }
         weighted_sum<DIM, STEP_DX / 16>(dq, ds, keys);
     }
@@ -428,48 +340,20 @@ static void run(const struct attention_call *a, bf16 *o, float *lse, const bf16 
     attention_launch(a->c, forward<DIM>, a->pairs * tiles, THREADS, shared, a->shape, tiles, o, lse, q, k, v);
 }
 
-/* With few keys and many query heads, heads are divided until there are some blocks for each multiprocessor.
- */
-template <int DIM>
-static void run_keys(const struct attention_call *a, unsigned tiles, size_t shared, const gradients<bf16> &g)
-{
-    struct cuda *c = a->c;
-    struct shape s = a->shape;
-    struct parts parts = {1, NULL};
-    size_t dim = (size_t)s.kv_heads * DIM,
-           most = s.segments * a->max_keys; /* keys of all segments, at most */
-
-    while (s.group % (2 * parts.n) == 0 && a->pairs * tiles * parts.n < 4 * (size_t)c->sms)
-        parts.n *= 2;
-    s.group /= parts.n;
-    s.kv_heads *= parts.n;
-    if (parts.n > 1) {
-        parts.sums = (float *)cuda_scratch(c, SCRATCH_WIDE, parts.n * 2 * most * dim * sizeof(float));
-        if (!parts.sums)
-            return;
-    }
-    attention_launch(c, keys_backward<DIM>, a->pairs * parts.n * tiles, THREADS, shared, s, tiles, parts, g);
-    if (parts.n == 1 || c->be.err.rc != RC_OK)
-        return;
-    add_parts<<<cuda_blocks(c, 2 * most * dim, 256), 256, 0, c->stream>>>(s, parts, g);
-    cuda_launched(&c->be, "attention_dx");
-}
-
 template <int DIM> static void run_dx(const struct attention_call *a, const gradients<bf16> &g)
 {
     size_t shared = (2 * OWN + 4 * STEP_DX) * tile<DIM>::STRIDE * sizeof(bf16);
     unsigned rows = tiles_of(a->max_rows), keys = tiles_of(a->max_keys);
+    struct shape s = a->shape;
+    struct parts parts;
 
-    if (keys)
-        run_keys<DIM>(a, keys, shared, g);
+    if (keys && attention_parts(a, a->pairs * keys, 4 * (size_t)a->c->sms, &s, &parts)) {
+        attention_launch(a->c, keys_backward<DIM>, a->pairs * parts.n * keys, THREADS, shared, s, keys, parts,
+                         g);
+        attention_add_parts(a, s, parts, g);
+    }
     if (rows && a->c->be.err.rc == RC_OK)
         attention_launch(a->c, rows_backward<DIM>, a->pairs * rows, THREADS, shared, a->shape, rows, g);
-}
-
-/* Rows of 16-byte units, whatever the segment and the head. */
-static bool units(const void *p, size_t stride)
-{
-    return cuda_aligned(p, 16) && stride % 8 == 0;
 }
 
 #define BY_DIM(dim, F, ...)                                                                                  \
@@ -488,22 +372,16 @@ static bool units(const void *p, size_t stride)
 bool attention_mma(const struct attention_call *a, bf16 *o, float *lse, const bf16 *q, const bf16 *k,
                    const bf16 *v)
 {
-    const struct shape *s = &a->shape;
-
-    if (!units(q, s->q_stride) || !units(k, s->k_stride) || !units(v, s->v_stride) || !units(o, s->o_stride))
+    if (!attention_units(a, q, k, v, o))
         return false;
-    BY_DIM(s->dim, run, a, o, lse, q, k, v)
+    BY_DIM(a->shape.dim, run, a, o, lse, q, k, v)
     return true;
 }
 
 bool attention_mma_dx(const struct attention_call *a, const gradients<bf16> &g)
 {
-    const struct shape *s = &a->shape;
-
-    if (!units(g.q, s->q_stride) || !units(g.k, s->k_stride) || !units(g.v, s->v_stride) ||
-        !units(g.d_o, s->o_stride) || !units(g.dq, s->q_stride) || !units(g.dk, s->k_stride) ||
-        !units(g.dv, s->v_stride))
+    if (!attention_units(a, g.q, g.k, g.v, g.d_o) || !attention_units(a, g.dq, g.dk, g.dv, NULL))
         return false;
-    BY_DIM(s->dim, run_dx, a, g)
+    BY_DIM(a->shape.dim, run_dx, a, g)
     return true;
 }

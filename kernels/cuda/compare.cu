@@ -1,24 +1,24 @@
-/* compare.cu - rows of logits of two models side by side, a block a row; see kernels/cpu/compare.c for the formulas */
+/* compare.cu - rows of logits of two models side by side, a block a row; see kernels/cpu/compare.c for the
+ * formulas */
 #include "kernels/cuda/order.cuh"
 
-enum { THREADS = 1024 };
+enum { THREADS = 512 };
 
 static __device__ double sum_of_block(double x)
 {
     return block_reduce(x, add_values(), 0.0);
 }
 
-/* Tokens that both orders have in common at their start; kp, kq: the first of each, which are out already. */
-static __device__ int32_t common_start(const float *p, const float *q, size_t n, int64_t *own_p, int64_t *own_q, int64_t kp,
-                                       int64_t kq)
+/* Tokens that both orders have in common at their start; kp, kq: the first of each. */
+static __device__ int32_t common_start(const float *p, const float *q, size_t n, int64_t kp, int64_t kq)
 {
     int32_t limit = n < ROW_TOP ? (int32_t)n : ROW_TOP, same = 0;
 
     while (same < limit && order_index(kp) == order_index(kq)) {
         if (++same == limit)
             break;
-        kp = order_pop(own_p, p, n);
-        kq = order_pop(own_q, q, n);
+        kp = order_next(p, n, kp);
+        kq = order_next(q, n, kq);
     }
     return same;
 }
@@ -42,89 +42,103 @@ static __device__ double cosine(double pq, double pp, double qq, double dd)
     return pp == 0 || qq == 0 ? 0 : pq / (sqrt(pp) * sqrt(qq));
 }
 
-/* What one look at a pair of rows gives. */
-struct first_look {
-    int64_t own_p, own_q; /* of order_pop() */
-    double sum_p, sum_q, pp, qq, pq, dd, largest;
-    long long before_p, before_q; /* tokens that come before the label */
+/* The tokens of one row that may be among its first: those from a key on. */
+enum { CANDIDATES = 2048 };
+struct candidates {
+    int64_t from, key[CANDIDATES];
+    int32_t first[ROW_TOP];
+    int n; /* may pass CANDIDATES: then they are not all here */
 };
 
-static __device__ struct first_look look(const float *p, const float *q, size_t n, int32_t label)
+/*
+ * From each thread's largest key: the row's, and where candidates begin.  As many threads as there are places
+ * have a key from there on, so all of the first are candidates, and others are only from those threads.
+ */
+static __device__ int64_t begin_candidates(struct candidates *c, int64_t largest)
 {
-    int64_t at_p = label < 0 ? INT64_MAX : order_key(p[label], (size_t)label);
-    int64_t at_q = label < 0 ? INT64_MAX : order_key(q[label], (size_t)label);
-    struct first_look l = {};
+    int64_t first = 0, limit = INT64_MAX;
 
-    l.own_p = l.own_q = INT64_MIN;
-    for (size_t i = threadIdx.x; i < n; i += THREADS) {
-        int64_t kp = order_key(p[i], i), kq = order_key(q[i], i);
-        double x = p[i], y = q[i], d = y - x;
-
-        l.own_p = kp > l.own_p ? kp : l.own_p;
-        l.own_q = kq > l.own_q ? kq : l.own_q;
-        l.before_p += kp > at_p;
-        l.before_q += kq > at_q;
-        l.sum_p += x;
-        l.sum_q += y;
-        l.pp += x * x;
-        l.qq += y * y;
-        l.pq += x * y;
-        l.dd += d * d;
-        l.largest = fmax(l.largest, fabs(d));
+    for (int i = 0; i < ROW_TOP; i++) {
+        limit = block_reduce((long long)(largest < limit ? largest : INT64_MIN), larger_value(),
+                             (long long)INT64_MIN);
+        first = i == 0 ? limit : first;
     }
-    l.sum_p = sum_of_block(l.sum_p);
-    l.sum_q = sum_of_block(l.sum_q);
-    l.pp = sum_of_block(l.pp);
-    l.qq = sum_of_block(l.qq);
-    l.pq = sum_of_block(l.pq);
-    l.dd = sum_of_block(l.dd);
-    l.largest = block_reduce(l.largest, larger_value(), 0.0);
-    l.before_p = block_reduce(l.before_p, add_values(), 0LL);
-    l.before_q = block_reduce(l.before_q, add_values(), 0LL);
-    return l;
+    if (threadIdx.x == 0) {
+        c->from = limit;
+        c->n = 0;
+    }
+    return first;
 }
 
-/* Sums of exponentials, for the divergences, and moments about the means. */
-struct second_look {
-    double exp_p, exp_q, cross_p, cross_q, pp, qq, pq, dd;
-};
-
-static __device__ struct second_look look_again(const float *p, const float *q, size_t n, double max_p, double max_q,
-                                                double mean_p, double mean_q)
+static __device__ void offer(struct candidates *c, int64_t key)
 {
-    struct second_look l = {};
+    int at;
 
-    for (size_t i = threadIdx.x; i < n; i += THREADS) {
-        double a = exp(p[i] - max_p), b = exp(q[i] - max_q), d = (double)p[i] - q[i];
-        double x = p[i] - mean_p, y = q[i] - mean_q, c = (double)q[i] - p[i] - (mean_q - mean_p);
-
-        l.exp_p += a;
-        l.exp_q += b;
-        l.cross_p += a * d;
-        l.cross_q += b * d;
-        l.pp += x * x;
-        l.qq += y * y;
-        l.pq += x * y;
-        l.dd += c * c;
-    }
-    l.exp_p = sum_of_block(l.exp_p);
-    l.exp_q = sum_of_block(l.exp_q);
-    l.cross_p = sum_of_block(l.cross_p);
-    l.cross_q = sum_of_block(l.cross_q);
-    l.pp = sum_of_block(l.pp);
-    l.qq = sum_of_block(l.qq);
-    l.pq = sum_of_block(l.pq);
-    l.dd = sum_of_block(l.dd);
-    return l;
+    if (key < c->from)
+        return;
+    at = atomicAdd(&c->n, 1); /* in any order: they are put in theirs afterwards */
+    if (at < CANDIDATES)
+        c->key[at] = key;
 }
 
-static __device__ double jensen_shannon(const float *p, const float *q, size_t n, double max_p, double max_q, double exp_p,
-                                        double exp_q)
+/* Each candidate's place is the number of larger ones. */
+static __device__ void order_candidates(struct candidates *c)
 {
-    double js = 0;
+    int n = c->n < CANDIDATES ? c->n : CANDIDATES;
+
+    for (int i = threadIdx.x; i < n; i += THREADS) {
+        int before = 0;
+
+        for (int k = 0; k < n && before < ROW_TOP; k++)
+            before += c->key[k] > c->key[i];
+        if (before < ROW_TOP)
+            c->first[before] = order_index(c->key[i]);
+    }
+}
+
+/*
+ * Sums over a row, of this thread at first: exponentials, and those times p - q; second moments of p, q and
+ * q - p; the same after subtracting the means.
+ */
+enum { EXP_P, EXP_Q, CROSS_P, CROSS_Q, PP, QQ, PQ, DD, CPP, CQQ, CPQ, CDD, SUMS };
+
+static __device__ void add_all(double *sum)
+{
+#pragma unroll
+    for (int i = 0; i < SUMS; i++)
+        sum[i] = sum_of_block(sum[i]);
+}
+
+/* Largest keys, means and the largest difference. */
+static __device__ void first_look(struct row_stats *s, const float *p, const float *q, size_t n, int64_t *kp,
+                                  int64_t *kq, double *mean_p, double *mean_q)
+{
+    double sum_p = 0, sum_q = 0, largest = 0;
+    int64_t p_most = INT64_MIN, q_most = INT64_MIN;
 
     for (size_t i = threadIdx.x; i < n; i += THREADS) {
-        double a = exp(p[i] - max_p) / exp_p, b = exp(q[i] - max_q) / exp_q;
+        int64_t a = order_key(p[i], i), b = order_key(q[i], i);
+
+        p_most = a > p_most ? a : p_most;
+        q_most = b > q_most ? b : q_most;
+        sum_p += p[i];
+        sum_q += q[i];
+        largest = fmax(largest, fabs((double)q[i] - p[i]));
+    }
+    *kp = p_most;
+    *kq = q_most;
+    *mean_p = sum_of_block(sum_p) / (double)n;
+    *mean_q = sum_of_block(sum_q) / (double)n;
+    s->max_abs = block_reduce(largest, larger_value(), 0.0);
+}
+
+static __device__ double shannon(const float *p, const float *q, size_t n, double max_p, double max_q,
+                                 const double *sum)
+{
+    double js = 0, inverse_p = 1 / sum[EXP_P], inverse_q = 1 / sum[EXP_Q];
+
+    for (size_t i = threadIdx.x; i < n; i += THREADS) {
+        double a = exp(p[i] - max_p) * inverse_p, b = exp(q[i] - max_q) * inverse_q;
 
         if (a + b > 0)
             js += (a + b) * mix((a - b) / (a + b));
@@ -132,46 +146,93 @@ static __device__ double jensen_shannon(const float *p, const float *q, size_t n
     return sum_of_block(js) / 4;
 }
 
-/* Three looks at each pair of rows: they come from memory each time. */
+/* What follows from the sums. */
+static __device__ void conclude(struct row_stats *s, const float *p, const float *q, double max_p,
+                                double max_q, const double *sum)
+{
+    double shift = max_p - max_q + (log(sum[EXP_P]) - log(sum[EXP_Q]));
+
+    s->top_p = 1 / sum[EXP_P];
+    s->kl = sum[CROSS_P] / sum[EXP_P] - shift;
+    s->kl_back = shift - sum[CROSS_Q] / sum[EXP_Q];
+    s->kl = s->kl < 0 ? 0 : s->kl;
+    s->kl_back = s->kl_back < 0 ? 0 : s->kl_back;
+    s->sq = sum[DD];
+    s->sq_centred = sum[CDD];
+    s->cos = cosine(sum[PQ], sum[PP], sum[QQ], sum[DD]);
+    s->cos_centred = cosine(sum[CPQ], sum[CPP], sum[CQQ], sum[CDD]);
+    if (s->label < 0)
+        return;
+    s->nll_p = max_p - p[s->label] + log(sum[EXP_P]);
+    s->nll_q = max_q - q[s->label] + log(sum[EXP_Q]);
+}
+
+/* Three times over the row: for its largest logits, for the sums below them, and for what needs those. */
 static __global__ void __launch_bounds__(THREADS)
     comparison(struct row_stats *out, const float *p_rows, const float *q_rows, size_t vocab)
 {
+    __shared__ struct candidates of_p, of_q;
     const float *p = p_rows + blockIdx.x * vocab, *q = q_rows + blockIdx.x * vocab;
     struct row_stats s = {};
+    double sum[SUMS] = {};
+    int32_t before_p = 0, before_q = 0;
+    int64_t kp, kq, label_p = INT64_MAX, label_q = INT64_MAX;
+    double mean_p, mean_q, max_p, max_q;
+    int32_t limit = vocab < ROW_TOP ? (int32_t)vocab : ROW_TOP;
 
     s.label = out[blockIdx.x].label;
-
-    struct first_look one = look(p, q, vocab, s.label);
-    int64_t kp = order_pop(&one.own_p, p, vocab), kq = order_pop(&one.own_q, q, vocab);
-    double max_p = order_value(kp), max_q = order_value(kq);
-    struct second_look two =
-        look_again(p, q, vocab, max_p, max_q, one.sum_p / (double)vocab, one.sum_q / (double)vocab);
-    double shift = max_p - max_q + (log(two.exp_p) - log(two.exp_q));
-
-    s.agree = common_start(p, q, vocab, &one.own_p, &one.own_q, kp, kq);
-    s.js = jensen_shannon(p, q, vocab, max_p, max_q, two.exp_p, two.exp_q);
-    s.kl = two.cross_p / two.exp_p - shift;
-    s.kl_back = shift - two.cross_q / two.exp_q;
-    s.kl = s.kl < 0 ? 0 : s.kl;
-    s.kl_back = s.kl_back < 0 ? 0 : s.kl_back;
-    s.sq = one.dd;
-    s.sq_centred = two.dd;
-    s.max_abs = one.largest;
-    s.cos = cosine(one.pq, one.pp, one.qq, one.dd);
-    s.cos_centred = cosine(two.pq, two.pp, two.qq, two.dd);
-    s.top_p = 1 / two.exp_p;
+    first_look(&s, p, q, vocab, &kp, &kq, &mean_p, &mean_q);
+    kp = begin_candidates(&of_p, kp);
+    kq = begin_candidates(&of_q, kq);
+    max_p = order_value(kp);
+    max_q = order_value(kq);
     if (s.label >= 0) {
-        s.rank_p = (int32_t)one.before_p;
-        s.rank_q = (int32_t)one.before_q;
-        s.nll_p = max_p - p[s.label] + log(two.exp_p);
-        s.nll_q = max_q - q[s.label] + log(two.exp_q);
+        label_p = order_key(p[s.label], s.label);
+        label_q = order_key(q[s.label], s.label);
     }
-    __syncthreads(); /* every thread has read the label */
+    __syncthreads();
+    for (size_t i = threadIdx.x; i < vocab; i += THREADS) {
+        double x = p[i], y = q[i], d = x - y, a = exp(x - max_p), b = exp(y - max_q);
+        double cx = x - mean_p, cy = y - mean_q, cd = y - x - (mean_q - mean_p);
+        int64_t key_p = order_key(p[i], i), key_q = order_key(q[i], i);
+
+        sum[EXP_P] += a;
+        sum[EXP_Q] += b;
+        sum[CROSS_P] += a * d;
+        sum[CROSS_Q] += b * d;
+        sum[PP] += x * x;
+        sum[QQ] += y * y;
+        sum[PQ] += x * y;
+        sum[DD] += d * d;
+        sum[CPP] += cx * cx;
+        sum[CQQ] += cy * cy;
+        sum[CPQ] += cx * cy;
+        sum[CDD] += cd * cd;
+        before_p += key_p > label_p;
+        before_q += key_q > label_q;
+        offer(&of_p, key_p);
+        offer(&of_q, key_q);
+    }
+    add_all(sum);
+    s.rank_p = block_reduce(before_p, add_values(), 0);
+    s.rank_q = block_reduce(before_q, add_values(), 0);
+    __syncthreads();
+    order_candidates(&of_p);
+    order_candidates(&of_q);
+    __syncthreads();
+    if (of_p.n > CANDIDATES || of_q.n > CANDIDATES)
+        s.agree = common_start(p, q, vocab, kp, kq);
+    else
+        while (s.agree < limit && of_p.first[s.agree] == of_q.first[s.agree])
+            s.agree++;
+    s.js = shannon(p, q, vocab, max_p, max_q, sum);
+    conclude(&s, p, q, max_p, max_q, sum);
     if (threadIdx.x == 0)
         out[blockIdx.x] = s;
 }
 
-void cuda_compare(struct backend *be, struct row_stats *out, const float *p, const float *q, size_t rows, size_t vocab)
+void cuda_compare(struct backend *be, struct row_stats *out, const float *p, const float *q, size_t rows,
+                  size_t vocab)
 {
     struct cuda *c = cuda_of(be);
 

@@ -73,6 +73,7 @@ static void fill_table(struct backend *be)
     be->weight_quantize_int8 = cuda_weight_quantize_int8;
     be->weight_free = cuda_weight_free;
     be->linear = cuda_linear;
+    be->linear_again = cuda_linear_again;
     be->linear_dx = cuda_linear_dx;
     be->linear_f32 = cuda_linear_f32;
     be->rmsnorm = cuda_rmsnorm;
@@ -180,6 +181,7 @@ struct backend *be_open_cuda(int index, enum cuda_math math, struct err *e)
     c->bf16_act = math != CUDA_FP32;
     c->be.act_bytes = c->bf16_act ? sizeof(bf16) : sizeof(float);
     c->fp8 = math == CUDA_BF16 && 10 * major + minor >= 89;
+    c->wgmma = attention_wgmma_here();
     c->pool = keep_pool(c);
     choose_sizes(c);
     fill_table(&c->be);

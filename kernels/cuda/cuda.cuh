@@ -30,14 +30,23 @@ enum { PINNED_BYTES = 32 << 20 };
 /* Scratch by purpose: an operation may use several at once. */
 enum cuda_scratch_kind { SCRATCH_CODES, SCRATCH_WIDE, SCRATCH_SUMS, SCRATCH_STAGE, SCRATCH_KINDS };
 
+/* Whose codes are in SCRATCH_CODES. */
+struct coded {
+    const void *x; /* NULL: nobody's */
+    size_t rows, in;
+    float scale;
+};
+
 struct lt; /* cuBLASLt and what is known about each product's shape */
 
 struct cuda {
     struct backend be; /* first: a struct backend * is a struct cuda * */
     int device, sms;
     bool bf16_act, fp8, pool; /* pool: the driver has stream-ordered memory */
+    bool wgmma;               /* warpgroup products: the GPU has them, and so has this build */
     cudaStream_t stream;
     struct lt *lt;
+    struct coded coded;
     void *scratch[SCRATCH_KINDS];
     size_t scratch_bytes[SCRATCH_KINDS];
     void *pinned[2]; /* host buffers that weights and large downloads pass through */
@@ -232,6 +241,7 @@ void cuda_weight_quantize_int8(struct backend *be, struct weight *q, const struc
 void cuda_weight_free(struct backend *be, struct weight *w);
 
 void cuda_linear(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w);
+void cuda_linear_again(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w);
 void cuda_linear_f32(struct backend *be, float *y, const void *x, size_t rows, const struct weight *w);
 void cuda_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, const struct weight *w,
                     bool accumulate);
@@ -243,6 +253,7 @@ void cuda_rmsnorm_dx(struct backend *be, void *dx, const void *dy, const void *x
 void cuda_rope(struct backend *be, void *y, size_t y_stride, const void *x, size_t x_stride, const float *c,
                const float *s, size_t rows, size_t heads, size_t head_dim, bool inverse);
 
+bool attention_wgmma_here(void); /* on the device in use */
 void cuda_attention(struct backend *be, const struct attention *a, void *o, float *lse, const void *q,
                     const void *k, const void *v);
 void cuda_attention_dx(struct backend *be, const struct attention *a, void *dq, void *dk, void *dv,

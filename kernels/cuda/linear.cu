@@ -2,26 +2,78 @@
 #include "kernels/cuda/linear.cuh"
 #include "kernels/cuda/lt.cuh"
 
-/* x [rows, in] -> E4M3 codes [rows, in_padded] of x / scale, the padding 0. */
+/* What elements are divided by; inverse: 0 where it would not do. */
+struct divisor {
+    float scale, inverse;
+};
+
+/* 2^-60 .. 2^60: then no residual below underflows for a quotient that matters. */
+static struct divisor divisor_of(float scale)
+{
+    return divisor{scale, scale >= 0x1p-60f && scale <= 0x1p60f ? 1 / scale : 0};
+}
+
+/*
+ * What has the code of x / scale, for a bf16 x.  Between 2^-20 and 2^20 it is the quotient itself: that by
+ * the inverse, corrected once by its residual, as division is done, without division's care for other ranges.
+ * Beyond, the code is 0 or the largest whatever the last bit.
+ */
+static __device__ float quotient(float x, const struct divisor &d)
+{
+    float q = __fmul_rn(x, d.inverse), magnitude = fabsf(q);
+
+    if (d.inverse == 0)
+        return x / d.scale;
+    return magnitude >= 0x1p-20f && magnitude <= 0x1p20f ? __fmaf_rn(__fmaf_rn(-q, d.scale, x), d.inverse, q)
+                                                         : q;
+}
+
+/* Two codes, the first in the low byte; a NaN's may differ from the CPU's in its sign. */
+static __device__ uint16_t two_codes(float first, float second)
+{
+#if __CUDA_ARCH__ >= 890
+    uint16_t codes;
+
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(second), "f"(first));
+    return codes;
+#else
+    return (uint16_t)(e4m3_from_f32(first) | e4m3_from_f32(second) << 8);
+#endif
+}
+
+/* x [rows, in] -> E4M3 codes [rows, in_padded] of x / scale, the padding 0; without padding all is one row.
+ */
 template <int N>
 static __global__ void encode(uint8_t *code, const bf16 *x, size_t rows, size_t in, size_t in_padded,
-                              float scale)
+                              struct divisor d)
 {
     size_t units = in_padded / N;
 
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < rows * units;
          i += (size_t)gridDim.x * blockDim.x) {
-        size_t row = i / units, at = i % units * N;
-        pack<uint8_t, N> y = {};
+        size_t row = in == in_padded ? 0 : i / units, at = (i - row * units) * N;
+        pack<uint16_t, N / 2> y = {};
 
-        if (at < in) {
+        if (at < in || in == in_padded) {
             pack<bf16, N> p = *(const pack<bf16, N> *)(x + row * in + at);
 
 #pragma unroll
-            for (int j = 0; j < N; j++)
-                y.v[j] = e4m3_from_f32(to_f32(p.v[j]) / scale);
+            for (int j = 0; j < N / 2; j++)
+                y.v[j] = two_codes(quotient(to_f32(p.v[2 * j]), d), quotient(to_f32(p.v[2 * j + 1]), d));
         }
-        *(pack<uint8_t, N> *)(code + row * in_padded + at) = y;
+        *(pack<uint16_t, N / 2> *)(code + row * in_padded + at) = y;
+    }
+}
+
+/* The same for rows of any width and alignment. */
+static __global__ void encode_one(uint8_t *code, const bf16 *x, size_t rows, size_t in, size_t in_padded,
+                                  struct divisor d)
+{
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < rows * in_padded;
+         i += (size_t)gridDim.x * blockDim.x) {
+        size_t row = i / in_padded, at = i % in_padded;
+
+        code[i] = at < in ? (uint8_t)two_codes(quotient(to_f32(x[row * in + at]), d), 0) : 0;
     }
 }
 
@@ -161,23 +213,27 @@ static void multiply_to(struct cuda *c, struct product *p, const struct target *
         finish_to(c, t, sum, p->out, left);
 }
 
-/* Codes of x for the tensor cores. */
-static const void *encode_rows(struct cuda *c, const void *x, size_t rows, size_t in, float scale)
+/* Codes of x for the tensor cores; again: those of the last time will do if they are x's. */
+static const void *encode_rows(struct cuda *c, const void *x, size_t rows, size_t in, float scale, bool again)
 {
     size_t padded = fp8_padded(in);
+    const struct coded *last = &c->coded;
     uint8_t *code = (uint8_t *)cuda_scratch(c, SCRATCH_CODES, rows * padded);
+    struct divisor d = divisor_of(scale);
+    bool same = again && last->x == x && last->rows == rows && last->in == in && last->scale == scale;
 
-    if (!code)
-        return NULL;
+    if (!code || same)
+        return code;
+    c->coded = {x, rows, in, scale};
     if (in % 8 == 0 && cuda_aligned(x, 16))
         encode<8><<<cuda_blocks(c, rows * padded / 8, 256), 256, 0, c->stream>>>(code, (const bf16 *)x, rows,
-                                                                                 in, padded, scale);
+                                                                                 in, padded, d);
     else if (in % 4 == 0 && cuda_aligned(x, 8))
         encode<4><<<cuda_blocks(c, rows * padded / 4, 256), 256, 0, c->stream>>>(code, (const bf16 *)x, rows,
-                                                                                 in, padded, scale);
+                                                                                 in, padded, d);
     else
-        encode<1><<<cuda_blocks(c, rows * padded, 256), 256, 0, c->stream>>>(code, (const bf16 *)x, rows, in,
-                                                                             padded, scale);
+        encode_one<<<cuda_blocks(c, rows * padded, 256), 256, 0, c->stream>>>(code, (const bf16 *)x, rows, in,
+                                                                              padded, d);
     return cuda_launched(&c->be, "quantizing an input") ? code : NULL;
 }
 
@@ -203,6 +259,7 @@ static const void *arrange_rows(struct cuda *c, const void *x, size_t rows, size
         return x;
     if (w && !c->bf16_act)
         a.factor = w->input_scale;
+    c->coded.x = NULL;
     y = cuda_scratch(c, SCRATCH_CODES, rows * a.padded * c->be.act_bytes);
     if (y)
         CUDA_ACT(c, run_arrange, c, y, x, rows, a);
@@ -221,7 +278,7 @@ static void bias_alone(struct cuda *c, const struct target *t)
 }
 
 static void linear_to(struct cuda *c, void *y, cudaDataType_t type, const void *x, size_t rows,
-                      const struct weight *w)
+                      const struct weight *w, bool again)
 {
     bool fp8 = w->format == weight::WEIGHT_FP8, codes = fp8 && c->fp8;
     size_t k = codes ? fp8_padded(w->in) : dense_padded(c, w->in);
@@ -241,7 +298,7 @@ static void linear_to(struct cuda *c, void *y, cudaDataType_t type, const void *
     p.a = cuda_matrix_of(w)->data;
     p.in = codes ? CUDA_R_8F_E4M3 : act_type(c);
     p.alpha = fp8 && c->bf16_act ? w->scale * w->input_scale : 1;
-    p.b = codes ? encode_rows(c, x, rows, w->in, w->input_scale)
+    p.b = codes ? encode_rows(c, x, rows, w->in, w->input_scale, again)
                 : arrange_rows(c, x, rows, w->in, fp8 ? w : NULL);
     if (p.b)
         multiply_to(c, &p, &t);
@@ -250,13 +307,19 @@ static void linear_to(struct cuda *c, void *y, cudaDataType_t type, const void *
 void cuda_linear(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w)
 {
     if (!cuda_idle(be, rows * w->out))
-        linear_to(cuda_of(be), y, act_type(cuda_of(be)), x, rows, w);
+        linear_to(cuda_of(be), y, act_type(cuda_of(be)), x, rows, w, false);
+}
+
+void cuda_linear_again(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w)
+{
+    if (!cuda_idle(be, rows * w->out))
+        linear_to(cuda_of(be), y, act_type(cuda_of(be)), x, rows, w, true);
 }
 
 void cuda_linear_f32(struct backend *be, float *y, const void *x, size_t rows, const struct weight *w)
 {
     if (!cuda_idle(be, rows * w->out))
-        linear_to(cuda_of(be), y, CUDA_R_32F, x, rows, w);
+        linear_to(cuda_of(be), y, CUDA_R_32F, x, rows, w, false);
 }
 
 void cuda_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, const struct weight *w,

@@ -161,6 +161,7 @@ void cuda_linear_int8(struct cuda *c, void *y, bool f32, const void *x, size_t r
         (int32_t *)cuda_scratch(c, SCRATCH_WIDE, (slice < rows ? slice : rows) * padded * sizeof *sum);
     float *row_scale = (float *)(void *)(code + code_bytes);
 
+    c->coded.x = NULL;
     if (cuda_idle(&c->be, rows))
         return;
     CUDA_ACT(c, run_code, c, code, row_scale, x, rows, w);

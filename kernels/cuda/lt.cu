@@ -1,9 +1,10 @@
 /*
  * lt.cu - matrix products through cuBLASLt
  *
- * An algorithm is the first that cuBLASLt's heuristic names, asked once per shape and kept.  Algorithms are
- * not timed against each other: the fastest of several that are nearly equal changes from run to run, and
- * with it the order of the sums and the result's last bits.
+ * An algorithm is the first that cuBLASLt's heuristic names, asked once per shape and kept.  For a large
+ * product that comes often, the heuristic's other algorithms are timed against it, and the fastest takes its
+ * place: of those only that give the same result, bit for bit, since which of several is the fastest changes
+ * from run to run.  Most do: they differ in tiles and clusters, but add along k in the same order.
  */
 #include "kernels/cuda/lt.cuh"
 
@@ -20,6 +21,7 @@ extern "C" {
     F(Destroy)                                                                                               \
     F(GetStatusString)                                                                                       \
     F(Matmul)                                                                                                \
+    F(MatmulAlgoCheck)                                                                                       \
     F(MatmulAlgoGetHeuristic)                                                                                \
     F(MatmulDescCreate)                                                                                      \
     F(MatmulDescDestroy)                                                                                     \
@@ -37,15 +39,31 @@ struct key {
     unsigned align_a, align_b, align_d;
 };
 
+/* The fastest algorithm of products that differ in their rows a little, or in adding to what is there. */
+struct choice {
+    struct key key;
+    size_t uses; /* until it is made */
+    bool used, made;
+    cublasLtMatmulAlgo_t algo;
+};
+
 struct plan {
     struct key key;
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t a, b, d;
     cublasLtMatmulAlgo_t algo;
-    bool used;
+    bool used, final; /* final: the algorithm stays */
 };
 
-enum { PLANS = 4096, WORKSPACE_BYTES = 32 << 20 };
+enum { PLANS = 4096, CHOICES = 1024, WORKSPACE_BYTES = 32 << 20 };
+
+/*
+ * When to choose: it costs some 30 products.  Smaller ones wait for their launch more than for their sums.
+ * Less than CHOICE_GAIN is within the noise.
+ */
+enum { CHOICE_USES = 128, CHOICE_ROWS = 256, CHOICE_TIMES = 3, ALGORITHMS = 16 };
+static const float CHOICE_GAIN = 0.98f;
+static const double CHOICE_SIZE = 1e9; /* m n k */
 
 struct lt {
     void *library;
@@ -55,7 +73,9 @@ struct lt {
     cublasLtHandle_t handle;
     struct backend *be;
     void *workspace;
+    bool search;             /* see cuda_search_products() */
     struct plan plan[PLANS]; /* by hash; a later shape takes the place of an earlier one */
+    struct choice choice[CHOICES];
 };
 
 static bool lt_ok(struct lt *lt, cublasStatus_t status, const char *what)
@@ -166,14 +186,14 @@ static struct key key_of(const struct product *p)
     return k;
 }
 
-static size_t slot_of(const struct key *k)
+static size_t slot_of(const struct key *k, size_t slots)
 {
     const unsigned char *byte = (const unsigned char *)k;
     uint64_t h = 1469598103934665603u; /* FNV-1a */
 
     for (size_t i = 0; i < sizeof *k; i++)
         h = (h ^ byte[i]) * 1099511628211u;
-    return (size_t)(h >> 32) % PLANS;
+    return (size_t)(h >> 32) % slots;
 }
 
 #define SET(desc, name, value)                                                                               \
@@ -197,11 +217,11 @@ static bool describe(struct lt *lt, struct plan *p)
            lt_ok(lt, lt->MatrixLayoutCreate(&p->d, out, k->m, k->n, (int64_t)k->d_stride), "a matrix");
 }
 
-static bool choose(struct lt *lt, struct plan *p)
+/* The heuristic's algorithms, best first: how many, or 0. */
+static int algorithms(struct lt *lt, struct plan *p, cublasLtMatmulHeuristicResult_t *result, int most)
 {
     const struct key *k = &p->key;
     cublasLtMatmulPreference_t pref = NULL;
-    cublasLtMatmulHeuristicResult_t result;
     size_t workspace = WORKSPACE_BYTES;
     uint32_t align[4] = {k->align_a, k->align_b, k->align_d, k->align_d};
     const cublasLtMatmulPreferenceAttributes_t which[4] = {
@@ -219,35 +239,193 @@ static bool choose(struct lt *lt, struct plan *p)
         ok = lt_ok(lt, lt->MatmulPreferenceSetAttribute(pref, which[i], &align[i], sizeof align[i]),
                    "a preference");
     if (ok) {
-        status =
-            lt->MatmulAlgoGetHeuristic(lt->handle, p->desc, p->a, p->b, p->d, p->d, pref, 1, &result, &found);
+        status = lt->MatmulAlgoGetHeuristic(lt->handle, p->desc, p->a, p->b, p->d, p->d, pref, most, result,
+                                            &found);
         if (status != CUBLAS_STATUS_SUCCESS || found == 0) {
             err_set(&lt->be->err, RC_SYS,
                     "CUDA: cuBLASLt has no algorithm for a product of %zu x %zu x %zu: %s", k->m, k->n, k->k,
                     lt->GetStatusString(status));
-            ok = false;
-        } else {
-            p->algo = result.algo;
+            found = 0;
         }
     }
     if (pref)
         lt->MatmulPreferenceDestroy(pref);
-    return ok;
+    return found;
+}
+
+static bool multiply(struct lt *lt, const struct plan *p, const cublasLtMatmulAlgo_t *algo,
+                     const struct product *product)
+{
+    const int32_t one = 1, none = 0;
+    float beta = product->accumulate ? 1 : 0;
+    bool integers = product->in == CUDA_R_8I;
+
+    return lt_ok(lt,
+                 lt->Matmul(lt->handle, p->desc, integers ? (const void *)&one : &product->alpha, product->a, p->a,
+                            product->b, p->b, integers ? (const void *)&none : &beta, product->d, p->d, product->d,
+                            p->d, algo, lt->workspace, WORKSPACE_BYTES, cuda_of(lt->be)->stream),
+                 "a product");
+}
+
+/* A result told apart from others: a sum over its words and their places, and how many are not 0. */
+struct digest {
+    unsigned long long sum, filled;
+};
+
+static __global__ void take_digest(struct digest *out, const uint32_t *d, size_t n)
+{
+    unsigned long long sum = 0, filled = 0;
+
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n;
+         i += (size_t)gridDim.x * blockDim.x) {
+        unsigned long long h = (d[i] ^ (unsigned long long)i << 32) * 0x9e3779b97f4a7c15u;
+
+        sum += (h ^ h >> 29) * 0xbf58476d1ce4e5b9u;
+        filled += d[i] != 0;
+    }
+    sum = block_reduce(sum, add_values(), 0ULL);
+    filled = block_reduce(filled, add_values(), 0ULL);
+    if (threadIdx.x == 0) { /* integers: the order does not matter */
+        atomicAdd(&out->sum, sum);
+        atomicAdd(&out->filled, filled);
+    }
+}
+
+static size_t bytes_of_result(const struct plan *p)
+{
+    return p->key.n * p->key.d_stride * (p->key.out == CUDA_R_16BF ? sizeof(bf16) : sizeof(float));
+}
+
+static bool digest_of(struct lt *lt, const struct plan *p, const struct product *product,
+                      struct digest *digest)
+{
+    struct cuda *c = cuda_of(lt->be);
+    size_t bytes = bytes_of_result(p);
+    struct digest *out = (struct digest *)cuda_scratch(c, SCRATCH_STAGE, sizeof *out);
+
+    cuda_zero(lt->be, out, sizeof *out);
+    if (cuda_idle(lt->be, 1))
+        return false;
+    take_digest<<<cuda_blocks(c, bytes / 4, 256), 256, 0, c->stream>>>(out, (const uint32_t *)product->d,
+                                                                       bytes / 4);
+    cuda_launched(lt->be, "comparing products");
+    cuda_download(lt->be, digest, out, sizeof *digest);
+    return lt->be->err.rc == RC_OK;
+}
+
+/* Milliseconds of some products by one algorithm. */
+static float time_of(struct lt *lt, const struct plan *p, const cublasLtMatmulAlgo_t *algo,
+                     const struct product *product, cudaEvent_t *event, int times)
+{
+    cudaStream_t stream = cuda_of(lt->be)->stream;
+    float ms = INFINITY;
+    bool ok = cuda_ok(lt->be, cudaEventRecord(event[0], stream), "an event");
+
+    for (int i = 0; i < times && ok; i++)
+        ok = multiply(lt, p, algo, product);
+    ok = ok && cuda_ok(lt->be, cudaEventRecord(event[1], stream), "an event") &&
+         cuda_ok(lt->be, cudaEventSynchronize(event[1]), "a product") &&
+         cuda_ok(lt->be, cudaEventElapsedTime(&ms, event[0], event[1]), "an event");
+    return ok ? ms : INFINITY;
+}
+
+/* The fastest of the heuristic's algorithms whose result is that of the first; d is left with a result. */
+static bool choose(struct lt *lt, struct plan *p, struct choice *choice, const struct product *product)
+{
+    cublasLtMatmulHeuristicResult_t result[ALGORITHMS];
+    int found = algorithms(lt, p, result, ALGORITHMS), best = 0,
+        times = lt->search ? 4 * CHOICE_TIMES : CHOICE_TIMES;
+    size_t words = bytes_of_result(p) / 4;
+    cudaEvent_t event[2] = {};
+    float least = INFINITY;
+    struct digest digest, first = {};
+    bool ok = cuda_ok(lt->be, cudaEventCreate(&event[0]), "an event") &&
+              cuda_ok(lt->be, cudaEventCreate(&event[1]), "an event");
+
+    for (int i = 0; i < found && ok; i++) {
+        float ms;
+
+        ok = multiply(lt, p, &result[i].algo, product) && digest_of(lt, p, product, &digest);
+        if (!ok)
+            break;
+        if (i == 0)
+            first = digest;
+        if (first.filled < words / 2) /* too little to compare: another time */
+            break;
+        if (digest.sum != first.sum && !lt->search)
+            continue;
+        ms = time_of(lt, p, &result[i].algo, product, event, times);
+        if (ms < least) {
+            least = i == 0 ? ms * CHOICE_GAIN : ms;
+            best = i;
+        }
+    }
+    for (int i = 0; i < 2; i++)
+        if (event[i])
+            cudaEventDestroy(event[i]);
+    choice->uses = 0;
+    if (ok && least < INFINITY) {
+        choice->algo = result[best].algo;
+        choice->made = true;
+    }
+    return ok && found;
+}
+
+static struct choice *choice_of(struct lt *lt, const struct plan *p)
+{
+    struct key k = p->key;
+    struct choice *choice;
+
+    k.n = (k.n + CHOICE_ROWS - 1) / CHOICE_ROWS * CHOICE_ROWS;
+    k.accumulate = 0;
+    choice = &lt->choice[slot_of(&k, CHOICES)];
+    if (!choice->used || memcmp(&choice->key, &k, sizeof k)) {
+        *choice = {};
+        choice->key = k;
+        choice->used = true;
+    }
+    return choice;
+}
+
+/* A better algorithm, if there is one by now. */
+static bool improve(struct lt *lt, struct plan *p, const struct product *product)
+{
+    struct choice *choice;
+    cublasLtMatmulHeuristicResult_t result;
+
+    if ((double)p->key.m * p->key.n * p->key.k < CHOICE_SIZE && !lt->search) {
+        p->final = true;
+        return true;
+    }
+    choice = choice_of(lt, p);
+    if (!choice->made && !product->accumulate && (++choice->uses >= CHOICE_USES || lt->search) &&
+        !choose(lt, p, choice, product))
+        return false;
+    if (!choice->made)
+        return true;
+    if (lt->MatmulAlgoCheck(lt->handle, p->desc, p->a, p->b, p->d, p->d, &choice->algo, &result) ==
+            CUBLAS_STATUS_SUCCESS &&
+        result.workspaceSize <= WORKSPACE_BYTES)
+        p->algo = choice->algo;
+    p->final = true;
+    return true;
 }
 
 static struct plan *plan_of(struct lt *lt, const struct product *product)
 {
     struct key k = key_of(product);
-    struct plan *p = &lt->plan[slot_of(&k)];
+    struct plan *p = &lt->plan[slot_of(&k, PLANS)];
+    cublasLtMatmulHeuristicResult_t result;
 
     if (p->used && !memcmp(&p->key, &k, sizeof k))
         return p;
     plan_release(lt, p);
     p->key = k;
-    if (!describe(lt, p) || !choose(lt, p)) {
+    if (!describe(lt, p) || algorithms(lt, p, &result, 1) == 0) {
         plan_release(lt, p);
         return NULL;
     }
+    p->algo = result.algo;
     p->used = true;
     return p;
 }
@@ -256,15 +434,19 @@ void lt_multiply(struct cuda *c, const struct product *product)
 {
     struct lt *lt = c->lt;
     struct plan *p = plan_of(lt, product);
-    float beta = product->accumulate ? 1 : 0;
-    const int32_t one = 1, none = 0;
-    bool integers = product->in == CUDA_R_8I;
 
     if (!p || (product->bias && !SET(p->desc, BIAS_POINTER, product->bias)))
         return;
-    lt_ok(lt,
-          lt->Matmul(lt->handle, p->desc, integers ? (const void *)&one : &product->alpha, product->a, p->a,
-                     product->b, p->b, integers ? (const void *)&none : &beta, product->d, p->d, product->d, p->d,
-                     &p->algo, lt->workspace, WORKSPACE_BYTES, c->stream),
-          "a product");
+    if (p->final || improve(lt, p, product))
+        multiply(lt, p, &p->algo, product);
+}
+
+void cuda_search_products(struct backend *be)
+{
+    struct lt *lt = cuda_of(be)->lt;
+
+    for (size_t i = 0; i < PLANS; i++)
+        lt->plan[i].final = false;
+    memset(lt->choice, 0, sizeof lt->choice);
+    lt->search = true;
 }

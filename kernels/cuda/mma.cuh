@@ -21,6 +21,13 @@ __device__ inline void copy_async(void *to, const void *from, bool valid)
                  "r"(valid ? 16 : 0));
 }
 
+/* 4 bytes, or zeros. */
+__device__ inline void copy_word(void *to, const void *from, bool valid)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from),
+                 "r"(valid ? 4 : 0));
+}
+
 __device__ inline void copy_commit()
 {
     asm volatile("cp.async.commit_group;" ::: "memory");

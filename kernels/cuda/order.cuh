@@ -24,8 +24,8 @@ __device__ inline float order_value(int64_t key)
     return from_order((int32_t)(key >> 32));
 }
 
-/* The largest key of this thread's logits, z[threadIdx.x] and every blockDim.x-th after it, that is below `limit`. */
-__device__ inline int64_t order_own(const float *z, size_t n, int64_t limit)
+/* The largest key of a row that is below `limit`; INT64_MIN when there is none.  A block asks for one row. */
+__device__ inline int64_t order_next(const float *z, size_t n, int64_t limit)
 {
     int64_t best = INT64_MIN;
 
@@ -34,27 +34,7 @@ __device__ inline int64_t order_own(const float *z, size_t n, int64_t limit)
 
         best = key < limit && key > best ? key : best;
     }
-    return best;
-}
-
-/* The largest key of a row that is below `limit`; INT64_MIN when there is none.  A block asks for one row. */
-__device__ inline int64_t order_next(const float *z, size_t n, int64_t limit)
-{
-    return block_reduce((long long)order_own(z, n, limit), larger_value(), (long long)INT64_MIN);
-}
-
-/*
- * Keys of a row, one after the other: each thread holds in *best the largest of its own that is still to come, at first
- * order_own() of INT64_MAX.  One that comes out costs its thread alone another look at its logits, not the block one at the
- * row.
- */
-__device__ inline int64_t order_pop(int64_t *best, const float *z, size_t n)
-{
-    int64_t key = block_reduce((long long)*best, larger_value(), (long long)INT64_MIN);
-
-    if (*best == key)
-        *best = order_own(z, n, key);
-    return key;
+    return block_reduce((long long)best, larger_value(), (long long)INT64_MIN);
 }
 
 #endif

@@ -5,44 +5,53 @@ enum { THREADS = 256 };
 
 static const float LIMIT = 1e10f; /* of a product: ModelOpt's */
 
-/* sum[row] = {clamped products' squares, products}; products are fp32, sums fp64. */
-template <typename T, int N>
-static __global__ void __launch_bounds__(THREADS)
-    rows_of(double2 *sum, const T *g, const T *y, const T *yq, size_t dim)
+/*
+ * sum[block] = {clamped products' squares, halves of rows' weighted sums squared}, over the block's rows;
+ * products are fp32, sums fp64.  A row is a warp's, or the block's when WHOLE.
+ */
+template <typename T, int N, bool WHOLE>
+static __global__ void __launch_bounds__(THREADS) blocks_of(double2 *sum, const T *g, const T *y, const T *yq,
+                                                            const float *row_weight, size_t rows, size_t dim)
 {
-    size_t base = blockIdx.x * dim;
-    double squares = 0, plain = 0;
+    const unsigned team = WHOLE ? THREADS : WARP, teams = THREADS / team, me = threadIdx.x % team;
+    double squares = 0, kl = 0;
 
-    for (size_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
-        pack<T, N> a = *(const pack<T, N> *)(g + base + i), b = *(const pack<T, N> *)(y + base + i),
-                   q = *(const pack<T, N> *)(yq + base + i);
+    for (size_t r = blockIdx.x * teams + threadIdx.x / team; r < rows; r += gridDim.x * teams) {
+        size_t base = r * dim;
+        double plain = 0;
+
+#pragma unroll 4
+        for (size_t i = me * N; i < dim; i += team * N) {
+            pack<T, N> a = *(const pack<T, N> *)(g + base + i), b = *(const pack<T, N> *)(y + base + i),
+                       q = *(const pack<T, N> *)(yq + base + i);
 
 #pragma unroll
-        for (int j = 0; j < N; j++) {
-            float p = to_f32(a.v[j]) * (to_f32(q.v[j]) - to_f32(b.v[j]));
-            float clamped = p > LIMIT ? LIMIT : p < -LIMIT ? -LIMIT : p; /* a NaN is neither: it stays */
+            for (int j = 0; j < N; j++) {
+                float p = to_f32(a.v[j]) * (to_f32(q.v[j]) - to_f32(b.v[j]));
+                float clamped = p > LIMIT ? LIMIT : p < -LIMIT ? -LIMIT : p; /* a NaN is neither: it stays */
 
-            squares += (double)clamped * clamped;
-            plain += p;
+                squares += (double)clamped * clamped;
+                plain += p;
+            }
         }
+        plain = WHOLE ? block_reduce(plain, add_values(), 0.0) : warp_reduce(plain, add_values());
+        plain *= row_weight[r];
+        kl += me == 0 ? 0.5 * plain * plain : 0;
     }
     squares = block_reduce(squares, add_values(), 0.0);
-    plain = block_reduce(plain, add_values(), 0.0);
+    kl = block_reduce(kl, add_values(), 0.0);
     if (threadIdx.x == 0)
-        sum[blockIdx.x] = make_double2(squares, plain);
+        sum[blockIdx.x] = make_double2(squares, kl);
 }
 
-/* One block, so that rows are added in one order. */
-static __global__ void __launch_bounds__(1024)
-    total(double *out, const double2 *sum, const float *row_weight, size_t rows)
+/* One block, so that the others' sums are added in one order. */
+static __global__ void __launch_bounds__(THREADS) total(double *out, const double2 *sum, unsigned blocks)
 {
     double squares = 0, kl = 0;
 
-    for (size_t r = threadIdx.x; r < rows; r += blockDim.x) {
-        double first = row_weight[r] * sum[r].y;
-
-        squares += sum[r].x;
-        kl += 0.5 * first * first;
+    for (unsigned i = threadIdx.x; i < blocks; i += THREADS) {
+        squares += sum[i].x;
+        kl += sum[i].y;
     }
     squares = block_reduce(squares, add_values(), 0.0);
     kl = block_reduce(kl, add_values(), 0.0);
@@ -52,18 +61,37 @@ static __global__ void __launch_bounds__(1024)
     }
 }
 
+template <typename T, int N>
+static void run_blocks(struct cuda *c, double2 *sum, unsigned blocks, bool whole, const void *g,
+                       const void *y, const void *yq, const float *row_weight, size_t rows, size_t dim)
+{
+    if (whole)
+        blocks_of<T, N, true><<<blocks, THREADS, 0, c->stream>>>(sum, (const T *)g, (const T *)y,
+                                                                 (const T *)yq, row_weight, rows, dim);
+    else
+        blocks_of<T, N, false><<<blocks, THREADS, 0, c->stream>>>(sum, (const T *)g, (const T *)y,
+                                                                  (const T *)yq, row_weight, rows, dim);
+    cuda_launched(&c->be, "score");
+}
+
+/* With few rows a warp each would leave most of the chip idle. */
 template <typename T>
-static void run(struct cuda *c, double2 *sum, const void *g, const void *y, const void *yq, size_t rows,
-                size_t dim)
+static void run(struct cuda *c, double *out, const void *g, const void *y, const void *yq,
+                const float *row_weight, size_t rows, size_t dim)
 {
     const int N = wide<T>::N;
+    bool whole = rows < 16 * (size_t)c->sms;
+    size_t needed = whole ? rows : (rows + THREADS / WARP - 1) / (THREADS / WARP);
+    unsigned blocks = (unsigned)(needed < 8 * (size_t)c->sms ? needed : 8 * (size_t)c->sms);
+    double2 *sum = (double2 *)cuda_scratch(c, SCRATCH_SUMS, blocks * sizeof *sum);
 
+    if (!sum)
+        return;
     if (dim % N == 0 && cuda_aligned(g, 16) && cuda_aligned(y, 16) && cuda_aligned(yq, 16))
-        rows_of<T, N>
-            <<<(unsigned)rows, THREADS, 0, c->stream>>>(sum, (const T *)g, (const T *)y, (const T *)yq, dim);
+        run_blocks<T, N>(c, sum, blocks, whole, g, y, yq, row_weight, rows, dim);
     else
-        rows_of<T, 1>
-            <<<(unsigned)rows, THREADS, 0, c->stream>>>(sum, (const T *)g, (const T *)y, (const T *)yq, dim);
+        run_blocks<T, 1>(c, sum, blocks, whole, g, y, yq, row_weight, rows, dim);
+    total<<<1, THREADS, 0, c->stream>>>(out, sum, blocks);
     cuda_launched(&c->be, "score");
 }
 
@@ -71,11 +99,7 @@ void cuda_score(struct backend *be, double *out, const void *g, const void *y, c
                 const float *row_weight, size_t rows, size_t dim)
 {
     struct cuda *c = cuda_of(be);
-    double2 *sum;
 
-    if (cuda_idle(be, rows) || !(sum = (double2 *)cuda_scratch(c, SCRATCH_SUMS, rows * sizeof *sum)))
-        return;
-    CUDA_ACT(c, run, c, sum, g, y, yq, rows, dim);
-    total<<<1, 1024, 0, c->stream>>>(out, sum, row_weight, rows);
-    cuda_launched(be, "score");
+    if (!cuda_idle(be, rows))
+        CUDA_ACT(c, run, c, out, g, y, yq, row_weight, rows, dim);
 }

@@ -101,15 +101,15 @@ static void compare(const struct shape *c)
     done();
 }
 
-static void not_a_number(size_t dim)
+static void not_a_number(size_t dim, size_t rows)
 {
-    size_t n = 45 * 2 * dim, bad = 0;
+    size_t n = (5 + rows) * 2 * dim, bad = 0;
     struct twin q = randoms(n, 1), k = randoms(n / 2, 1), v = randoms(n / 2, 1), o = blank(n), cu;
-    int32_t offset[] = {0, 5, 45};
+    int32_t offset[] = {0, 5, 5 + (int32_t)rows};
     float *host = host_room(n), nan = NAN;
     struct attention a = {.segments = 2,
-                          .max_q = 40,
-                          .max_k = 40,
+                          .max_q = rows,
+                          .max_k = rows,
                           .heads = 2,
                           .kv_heads = 1,
                           .head_dim = dim,
@@ -126,7 +126,7 @@ static void not_a_number(size_t dim)
     gpu->download_act(gpu, host, o.gpu, n);
     for (size_t i = 0; i < n; i++)
         bad += isnan(host[i]) != (i / (2 * dim) >= 5);
-    CHECK(bad == 0, "a NaN in a key of %zu reaches its segment's outputs, and no other's", dim);
+    CHECK(bad == 0, "a NaN in a key of %zu reaches its segment's %zu outputs, and no other's", dim, rows);
     free(host);
     done();
 }
@@ -157,6 +157,22 @@ static void everything(void)
         {"more queries than keys, 7", 2, {50, 9}, {3, 0}, 4, 2, 7, true, 2},
         {"heads of 112", 2, {70, 9}, {70, 9}, 4, 2, 112, true, 0},
         {"heads of 64", 2, {130, 9}, {130, 9}, 4, 2, 64, true, 0},
+        /* Whole and part tiles of 128 rows and keys, under every number of heads that divides a tile or does
+           not. */
+        {"127, 128 and 129 rows, 128", 3, {127, 128, 129}, {127, 128, 129}, 2, 2, 128, true, 8},
+        {"255 and 257 rows, not causal, 80", 2, {255, 257}, {255, 257}, 1, 1, 80, false, 16},
+        {"three heads of 128 to a kv head", 3, {130, 1, 70}, {130, 1, 70}, 6, 2, 128, true, 0},
+        {"more keys than queries, 128", 3, {1, 5, 97}, {150, 9, 300}, 16, 2, 128, true, 0},
+        {"more queries than keys, 80", 3, {200, 9, 70}, {3, 0, 129}, 5, 1, 80, true, 8},
+        {"segments without queries or without keys, 64",
+         4,
+         {0, 3, 2, 140},
+         {5, 0, 2, 140},
+         8,
+         1,
+         64,
+         false,
+         8},
     };
     static const struct shape large[] = {
         {"one long segment", 1, {1000}, {1000}, 2, 1, 80, true, 0},
@@ -169,8 +185,10 @@ static void everything(void)
         compare(&shapes[i]);
     for (size_t i = 0; i < sizeof large / sizeof *large && !getenv("TEST_SMALL"); i++)
         compare(&large[i]);
-    not_a_number(8);
-    not_a_number(64);
+    not_a_number(8, 40);
+    not_a_number(64, 40);
+    not_a_number(64, 200);
+    not_a_number(80, 200);
     gpu->attention(gpu,
                    &(struct attention){
                        .segments = 1, .max_q = 1, .max_k = 1, .heads = 1, .kv_heads = 1, .head_dim = 256},

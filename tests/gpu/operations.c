@@ -286,11 +286,11 @@ static bool same_figure(double a, double b)
 static bool same_row(const struct row_stats *a, const struct row_stats *b)
 {
     return a->label == b->label && a->agree == b->agree && a->rank_p == b->rank_p && a->rank_q == b->rank_q &&
-           same_figure(a->nll_p, b->nll_p) && same_figure(a->nll_q, b->nll_q) && same_figure(a->top_p, b->top_p) &&
-           same_figure(a->kl, b->kl) && same_figure(a->kl_back, b->kl_back) && same_figure(a->js, b->js) &&
-           same_figure(a->sq, b->sq) && same_figure(a->sq_centred, b->sq_centred) &&
-           same_figure(a->max_abs, b->max_abs) && same_figure(a->cos, b->cos) &&
-           same_figure(a->cos_centred, b->cos_centred);
+           same_figure(a->nll_p, b->nll_p) && same_figure(a->nll_q, b->nll_q) &&
+           same_figure(a->top_p, b->top_p) && same_figure(a->kl, b->kl) &&
+           same_figure(a->kl_back, b->kl_back) && same_figure(a->js, b->js) && same_figure(a->sq, b->sq) &&
+           same_figure(a->sq_centred, b->sq_centred) && same_figure(a->max_abs, b->max_abs) &&
+           same_figure(a->cos, b->cos) && same_figure(a->cos_centred, b->cos_centred);
 }
 
 static void comparison(size_t rows, size_t vocab, double noise)
@@ -321,7 +321,8 @@ static void comparison(size_t rows, size_t vocab, double noise)
     gpu->compare(gpu, out.gpu, tp.gpu, tp.gpu, rows, vocab);
     gpu->download(gpu, b, out.gpu, rows * sizeof *b);
     for (size_t r = bad = 0; r < rows; r++)
-        bad += b[r].kl != 0 || b[r].sq != 0 || b[r].agree != (int32_t)(vocab < ROW_TOP ? vocab : ROW_TOP) || b[r].cos != 1;
+        bad += b[r].kl != 0 || b[r].sq != 0 || b[r].agree != (int32_t)(vocab < ROW_TOP ? vocab : ROW_TOP) ||
+               b[r].cos != 1;
     CHECK(bad == 0, "a row equals itself exactly");
     free(p);
     free(q);
@@ -482,10 +483,15 @@ static void everything(void)
     likelihood_edges();
     comparison(2, 151936, 0.1);
     comparison(3, 1, 1);
+    comparison(5, 9, 0.01);
+    comparison(300, 700, 0.01);
     scores(500, 11008);
     for (size_t i = 0; i < COUNTS; i++)
         narrowing(counts[i]);
     column_ranges(500, 11008);
+    scores(2500, 256); /* a warp a row: blocks have several */
+    scores(9000, 72);
+    scores(9000, 31);
     if (math != CUDA_BF16_DECODE && !getenv("TEST_SMALL"))
         beyond_32_bits();
 }

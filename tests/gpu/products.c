@@ -124,6 +124,78 @@ static void codes(void)
     done();
 }
 
+/* Every bf16 number but NaN as an input, seen through a unit matrix of codes. */
+static void input_codes(void)
+{
+    enum { SIDE = 256, N = SIDE * SIDE };
+    static const float scales[] = {1 / 448.0f, 0.0131f, 1, 3.7f, 0x1.fffffep-70f, 0x1.8p90f};
+    float *host = host_room(N), *got = host_room(N), *want = host_room(N);
+    uint8_t *raw = calloc(N, 1);
+    struct weight a = {0}, b = {0};
+    struct twin x, y = random_f32(N, 1);
+
+    for (uint32_t i = 0; i < N; i++) {
+        host[i] = bf16_to_f32((uint16_t)i);
+        host[i] = isnan(host[i]) ? 0.37f : host[i];
+        raw[i] = i % (SIDE + 1) == 0 ? 0x38 : 0; /* 1 */
+    }
+    x = twin_from(host, N);
+    for (size_t k = 0; k < sizeof scales / sizeof *scales; k++) {
+        size_t bad = 0;
+
+        cpu->weight_load_fp8(cpu, &a, SIDE, SIDE, raw, 1, scales[k]);
+        gpu->weight_load_fp8(gpu, &b, SIDE, SIDE, raw, 1, scales[k]);
+        cpu->linear_f32(cpu, y.cpu, x.cpu, SIDE, &a);
+        gpu->linear_f32(gpu, y.gpu, x.gpu, SIDE, &b);
+        cpu->download(cpu, want, y.cpu, N * sizeof *want);
+        gpu->download(gpu, got, y.gpu, N * sizeof *got);
+        for (size_t i = 0; i < N; i++)
+            bad += !(got[i] == want[i]);
+        CHECK(bad == 0, "codes of every bf16 input, scale %g", scales[k]);
+    }
+    cpu->weight_free(cpu, &a);
+    gpu->weight_free(gpu, &b);
+    free(host);
+    free(got);
+    free(want);
+    free(raw);
+    done();
+}
+
+/* A product that comes often gets the fastest algorithm with the bits of the first. */
+static void often(size_t rows, size_t in, size_t out)
+{
+    float *host = host_room(out * in);
+    struct twin x = randoms(rows * in, 1), y = blank(rows * out), dx = blank(rows * in),
+                twice = blank(rows * in);
+    struct weight w = {0};
+    uint64_t first[3] = {0};
+    size_t bad = 0;
+
+    for (size_t i = 0; i < out * in; i++)
+        host[i] = (float)uniform();
+    gpu->weight_load(gpu, &w, out, in, host, DT_F32);
+    for (int i = 0; i < 300; i++) {
+        gpu->linear(gpu, y.gpu, x.gpu, rows, &w);
+        gpu->linear_dx(gpu, dx.gpu, y.gpu, rows, &w, false);
+        gpu->copy(gpu, twice.gpu, dx.gpu, rows * in * gpu->act_bytes);
+        gpu->linear_dx(gpu, twice.gpu, y.gpu, rows, &w, true);
+        if (i % 20 == 0) {
+            uint64_t now[3] = {bits_of(y.gpu, rows * out * gpu->act_bytes),
+                               bits_of(dx.gpu, rows * in * gpu->act_bytes),
+                               bits_of(twice.gpu, rows * in * gpu->act_bytes)};
+
+            if (i == 0)
+                memcpy(first, now, sizeof first);
+            bad += memcmp(first, now, sizeof first) != 0;
+        }
+    }
+    CHECK(bad == 0, "300 times the same bits, [%zu, %zu] -> %zu", rows, in, out);
+    gpu->weight_free(gpu, &w);
+    free(host);
+    done();
+}
+
 /* fp16 and unaligned bf16 and fp32 hosts, by way of the embedding. */
 static void loading(void)
 {
@@ -160,8 +232,10 @@ static void linear_fp8(size_t rows, size_t in, size_t out)
 {
     float *host = host_room(out * in);
     struct twin x = randoms(rows * in, 2), bias = randoms(out, 1), y = blank(rows * out),
-                f = random_f32(rows * out, 1);
+                f = random_f32(rows * out, 1), other = blank(rows * in), other_y = blank(rows * out),
+                again_y = blank(rows * out);
     struct weight a = {0}, b = {0}, qa = {0}, qb = {0};
+    uint64_t first;
     double d, e;
 
     for (size_t i = 0; i < out * in; i++)
@@ -176,6 +250,14 @@ static void linear_fp8(size_t rows, size_t in, size_t out)
     gpu->linear(gpu, y.gpu, x.gpu, rows, &qb);
     cpu->linear_f32(cpu, f.cpu, x.cpu, rows, &qa);
     gpu->linear_f32(gpu, f.gpu, x.gpu, rows, &qb);
+    gpu->add(gpu, other.gpu, x.gpu, x.gpu, rows * in);
+    first = bits_of(y.gpu, rows * out * gpu->act_bytes);
+    gpu->linear_again(gpu, y.gpu, x.gpu, rows, &qb);
+    gpu->linear(gpu, other_y.gpu, other.gpu, rows, &qb);
+    gpu->linear_again(gpu, again_y.gpu, x.gpu, rows, &qb);
+    CHECK(bits_of(y.gpu, rows * out * gpu->act_bytes) == first &&
+              bits_of(again_y.gpu, rows * out * gpu->act_bytes) == first,
+          "again, and again after another input: the same bits");
     d = apart(y);
     e = apart_f32(f, rows * out);
     /* FP8 tensor cores align a step's products to the largest and keep 13 bits below it or more. */
@@ -205,6 +287,11 @@ static void everything(void)
         linear(shapes[i][0], shapes[i][1], shapes[i][2]);
         if (shapes[i][1])
             linear_fp8(shapes[i][0], shapes[i][1], shapes[i][2]);
+    }
+    input_codes();
+    if (!getenv("TEST_SMALL")) {
+        often(700, 2048, 1024);
+        often(701, 1280, 3420);
     }
 }
 

@@ -3,7 +3,7 @@
  *
  *   speed DEVICE [MODEL [text | pictures | evaluation]]
  *
- * Each figure is the median of at least five measurements after one that is not counted; a measurement ends
+ * Each figure is the median of at least five measurements after some that are not counted; a measurement ends
  * when the device has finished.  Numbers are random.  With text or pictures nothing but scoring passes run,
  * for a profiler, and with evaluation nothing but that.  Without MODEL only the operations are measured, at
  * the 3B model's shapes.
@@ -21,8 +21,10 @@
 #include "common/model/score.h"
 #include "common/model/states.h"
 #include "common/model/walk.h"
+#include "kernels/cuda.h"
 
 static struct backend *be;
+static const char *by = ""; /* which algorithms of products */
 
 static double now(void)
 {
@@ -156,13 +158,13 @@ static void products(size_t rows, size_t in, size_t out)
     be->weight_load(be, &j.w, out, in, host, DT_F32);
     free(host);
     j.run = linear;
-    printf("linear %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out, flop / seconds(&j));
+    printf("linear %zux%zu->%zu%s,%.0f,TFLOP/s\n", rows, in, out, by, flop / seconds(&j));
     j.run = linear_dx;
-    printf("linear_dx %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out, flop / seconds(&j));
+    printf("linear_dx %zux%zu->%zu%s,%.0f,TFLOP/s\n", rows, in, out, by, flop / seconds(&j));
     if (out < 100000) {
         be->weight_quantize(be, &j.fp8, &j.w, DT_BF16, 1 / 448.0f, 1 / 448.0f, ROUND_EXACT);
         j.run = linear_fp8;
-        printf("linear, FP8 with its quantizing %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out,
+        printf("linear, FP8 with its quantizing %zux%zu->%zu%s,%.0f,TFLOP/s\n", rows, in, out, by,
                flop / seconds(&j));
         j.run = linear_int8;
         be->weight_quantize_int8(be, &j.int8, &j.w, DT_BF16, NULL, 1 / 127.0f, ROUND_EXACT);
@@ -172,7 +174,7 @@ static void products(size_t rows, size_t in, size_t out)
     } else {
         j.f = device_room(rows * out * sizeof *j.f);
         j.run = linear_f32;
-        printf("linear, fp32 out %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out, flop / seconds(&j));
+        printf("linear, fp32 out %zux%zu->%zu%s,%.0f,TFLOP/s\n", rows, in, out, by, flop / seconds(&j));
         be->free(be, j.f);
     }
     be->weight_free(be, &j.int8);
@@ -286,20 +288,27 @@ static void round_fp8(const struct job *j)
 
 static void compare(const struct job *j)
 {
-    be->compare(be, j->g, j->f, j->f, 220, 151936);
+    be->compare(be, j->o, j->f, j->f, 220, 151936);
 }
 
-/* Not numbers(): fp32 whatever the activations are, and no two alike, which the order of a row would stumble over. */
-static void upload_logits(float *to, size_t n)
+/* Logits, and rows for compare() that have labels. */
+static void fill_logits(const struct job *j)
 {
+    size_t n = (size_t)220 * 151936;
     float *host = malloc(n * sizeof *host);
-    uint64_t random = 1;
+    struct row_stats rows[220] = {0};
+    uint64_t seed = 1;
 
+    if (!host)
+        fail("out of memory");
     for (size_t i = 0; i < n; i++) {
-        random = random * 6364136223846793005u + 1442695040888963407u;
-        host[i] = (float)((double)(int64_t)random * 0x1p-61);
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        host[i] = (float)((double)(int64_t)seed * 0x1p-60);
     }
-    be->upload(be, to, host, n * sizeof *host);
+    for (int i = 0; i < 220; i++)
+        rows[i].label = 31 * i;
+    be->upload(be, j->f, host, n * sizeof *host);
+    be->upload(be, j->o, rows, sizeof rows);
     free(host);
 }
 
@@ -314,7 +323,7 @@ static void loops(void)
                     .lse = device_room(4 * 65536),
                     .sum = device_room(16),
                     .target = device_room(4 * 65536),
-                    .g = device_room(220 * sizeof(struct row_stats))};
+                    .o = device_room(220 * sizeof(struct row_stats))};
     const struct {
         const char *name;
         void (*run)(const struct job *);
@@ -331,15 +340,14 @@ static void loops(void)
                 {"nll_dx", nll_dx, (4.0 + (double)act) * 220 * 151936},
                 {"compare", compare, 8.0 * 220 * 151936}};
 
-    upload_logits(j.f, 220 * 151936);
     be->zero(be, j.lse, 4 * 65536);
     be->zero(be, j.target, 4 * 65536);
-    be->zero(be, j.g, 220 * sizeof(struct row_stats));
+    fill_logits(&j);
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         j.run = runs[i].run;
         printf("%s,%.0f,GB/s\n", runs[i].name, 1e-9 * runs[i].bytes / seconds(&j));
     }
-    void *all[] = {j.x, j.y, j.z, j.f, j.lse, j.sum, j.target, j.g};
+    void *all[] = {j.x, j.y, j.z, j.f, j.lse, j.sum, j.target, j.o};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         be->free(be, all[i]);
 }
@@ -388,7 +396,8 @@ static void free_samples(struct sample *s, size_t n)
     free(s);
 }
 
-/* Median seconds of five passes after one: gradient scores, or the loss alone. */
+/* Median seconds of five passes after those in which algorithms are chosen: gradient scores, or the loss
+ * alone. */
 static double passes(struct model *m, const struct sample *s, size_t n, size_t rows, bool scores)
 {
     struct score_form *form = calloc(m->linears, sizeof *form);
@@ -396,11 +405,12 @@ static double passes(struct model *m, const struct sample *s, size_t n, size_t r
     struct eval_sample *out = calloc(n, sizeof *out);
     struct progress p = {0};
     struct err e = {0};
-    double t[6], nll;
+    enum { FIRST = 5, COUNTED = 5 };
+    double t[FIRST + COUNTED], nll;
 
     for (size_t i = 0; i < m->linears; i++)
         form[i].form = (struct linear_form){.format = FORMAT_FP8, .amax = 0.1f, .input_amax = 6};
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < FIRST + COUNTED; i++) {
         t[i] = now();
         if (scores ? score_gradient(m, form, 1, s, n, rows, result, &nll, NULL, &p, &e)
                    : eval_nll(m, s, n, rows, out, NULL, &p, &e))
@@ -411,8 +421,8 @@ static double passes(struct model *m, const struct sample *s, size_t n, size_t r
     free(form);
     free(result);
     free(out);
-    qsort(t + 1, 5, sizeof *t, ascending);
-    return t[3];
+    qsort(t + FIRST, COUNTED, sizeof *t, ascending);
+    return t[FIRST + COUNTED / 2];
 }
 
 /* Every linear of the language model's layers in a form from here on. */
@@ -630,6 +640,18 @@ static void model(const char *dir)
     model_close(&m);
 }
 
+static void all_products(void)
+{
+    products(4096, 2048, 2048);
+    products(4096, 2048, 256);
+    products(4096, 2048, 11008);
+    products(4096, 11008, 2048);
+    products(220, 2048, 151936);
+    products(6256, 1280, 3840);
+    products(6256, 1280, 3420);
+    products(6256, 3420, 1280);
+}
+
 int main(int argc, char **argv)
 {
     struct err e = {0};
@@ -647,14 +669,7 @@ int main(int argc, char **argv)
         return 0;
     }
     printf("benchmark,value,unit\n");
-    products(4096, 2048, 2048);
-    products(4096, 2048, 256);
-    products(4096, 2048, 11008);
-    products(4096, 11008, 2048);
-    products(220, 2048, 151936);
-    products(6256, 1280, 3840);
-    products(6256, 1280, 3420);
-    products(6256, 3420, 1280);
+    all_products();
     attention("8x512 16:2x128 causal", 8, 512, 16, 2, 128, true);
     attention("8x2048 16:2x128 causal", 8, 2048, 16, 2, 128, true);
     attention("195x21 16:2x128 causal", 195, 21, 16, 2, 128, true);
@@ -663,5 +678,12 @@ int main(int argc, char **argv)
     loops();
     if (argc > 2)
         model(argv[2]);
+#ifdef WITH_CUDA
+    if (!strcmp(be->name, "cuda")) {
+        by = " by the fastest algorithm";
+        cuda_search_products(be);
+        all_products();
+    }
+#endif
     return 0;
 }
