@@ -169,20 +169,17 @@ static int check_candidate(const struct eval *ev, const struct model *m, struct 
 }
 
 /* The head that turns the reference's states into logits: the candidate's own when it is the same tensor. */
-static int reference_head(struct eval *ev, const struct model *m, const struct weight **head, struct err *e)
+static int reference_head(struct eval *ev, struct model *m, const struct weight **head, struct err *e)
 {
     struct stage *s = &ev->r.m.stage[ev->r.m.head];
-    char hex[SHA256_HEX];
 
     *head = NULL;
-    states_head_digest(m, hex);
-    if (!strcmp(hex, ev->ref.head) && !m->stage[m->head].head->quantized)
+    if (!strcmp(states_head_digest(m), ev->ref.head) && !m->stage[m->head].head->quantized)
         return 0;
     if (!ev->r.has_model)
         return err_set(e, RC_DATA, "the head of '%s' is not the reference's: give the reference's model as --ref or --base",
                        m->weights.ckpt.dir);
-    states_head_digest(&ev->r.m, hex);
-    if (strcmp(hex, ev->ref.head))
+    if (strcmp(states_head_digest(&ev->r.m), ev->ref.head))
         return err_set(e, RC_DATA, "the head of '%s' is not the one that the reference was made with",
                        ev->r.m.weights.ckpt.dir);
     if (model_enter(&ev->r.m, s, e))

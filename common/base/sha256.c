@@ -3,7 +3,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#if defined __SHA__ && defined __SSE4_1__
+#ifdef __x86_64__
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -18,10 +19,12 @@ static const uint32_t k[64] = {
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
 
-#if defined __SHA__ && defined __SSE4_1__
+bool sha256_portable;
+
+#ifdef __x86_64__
 
 /* With the CPU's own instructions, five times as fast: two rounds each, the state in halves ABEF and CDGH. */
-static void compress(uint32_t h[8], const uint8_t *p, size_t blocks)
+__attribute__((target("sha,sse4.1"))) static void compress_sha(uint32_t h[8], const uint8_t *p, size_t blocks)
 {
     const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
     const __m128i cdab = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)h), 0xb1);
@@ -52,7 +55,21 @@ static void compress(uint32_t h[8], const uint8_t *p, size_t blocks)
     _mm_storeu_si128((__m128i *)(h + 4), _mm_alignr_epi8(dchg, feba, 8));
 }
 
-#else
+/* Whether this CPU has them, whatever the build was for. */
+static bool has_sha(void)
+{
+    static _Atomic int known; /* 1: no, 2: yes */
+    unsigned a, b = 0, c = 0, d;
+
+    if (!known)
+        known = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_1) && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+                        (b & bit_SHA)
+                    ? 2
+                    : 1;
+    return known == 2;
+}
+
+#endif
 
 static uint32_t rotr(uint32_t x, unsigned n)
 {
@@ -70,7 +87,7 @@ static void step(uint32_t v[8], int i, uint32_t kw)
     v[(7 - i) & 7] = t + (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
 }
 
-static void compress(uint32_t h[8], const uint8_t *p, size_t blocks)
+static void compress_plain(uint32_t h[8], const uint8_t *p, size_t blocks)
 {
     for (; blocks; blocks--) {
         uint32_t w[64], v[8];
@@ -91,7 +108,16 @@ static void compress(uint32_t h[8], const uint8_t *p, size_t blocks)
     }
 }
 
+static void compress(uint32_t h[8], const uint8_t *p, size_t blocks)
+{
+#ifdef __x86_64__
+    if (!sha256_portable && has_sha()) {
+        compress_sha(h, p, blocks);
+        return;
+    }
 #endif
+    compress_plain(h, p, blocks);
+}
 
 void sha256_init(struct sha256 *s)
 {

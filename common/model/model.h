@@ -64,6 +64,7 @@ struct model {
     struct kv_scale *kv;    /* [config->layers]; NULL: keys and values stay as they are */
     size_t max_bytes, bytes; /* budget for weights on the device (0: none) and what they take now */
     char digest[SHA256_HEX];
+    char head_digest[SHA256_HEX]; /* see states_head_digest(); "" until someone asks */
 };
 
 /* Open a directory and lay out its stages.  Weights are checked now and loaded when a walk enters their stage. */

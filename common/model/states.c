@@ -8,14 +8,17 @@
 #include "common/model/states_file.h"
 #include "common/model/visit.h"
 
-void states_head_digest(const struct model *m, char hex[SHA256_HEX])
+const char *states_head_digest(struct model *m)
 {
     const struct st_tensor *t = m->stage[m->head].head->info->weight;
     struct sha256 s;
 
-    sha256_init(&s);
-    sha256_add(&s, t->data, t->bytes);
-    sha256_hex(&s, hex);
+    if (!*m->head_digest) {
+        sha256_init(&s);
+        sha256_add(&s, t->data, t->bytes);
+        sha256_hex(&s, m->head_digest);
+    }
+    return m->head_digest;
 }
 
 void states_samples_digest(const struct samples *samples, char hex[SHA256_HEX])
@@ -30,7 +33,7 @@ void states_samples_digest(const struct samples *samples, char hex[SHA256_HEX])
     sha256_hex(&s, hex);
 }
 
-int states_describe(struct states *s, const struct model *m, const struct samples *samples, struct err *e)
+int states_describe(struct states *s, struct model *m, const struct samples *samples, struct err *e)
 {
     struct origin made;
 
@@ -39,7 +42,7 @@ int states_describe(struct states *s, const struct model *m, const struct sample
         s->tokens += samples->sample[i].tokens;
     strcpy(s->model, m->digest);
     states_samples_digest(samples, s->samples);
-    states_head_digest(m, s->head);
+    strcpy(s->head, states_head_digest(m));
     if (origin_of_model(&s->origin, m, e))
         return -1;
     origin_of_samples(&made, samples);

@@ -59,6 +59,6 @@ void states_release(struct states *s);
 void states_rows(const struct states *s, size_t first, size_t n, float *out, float *lse, int32_t *argmax);
 
 /* SHA-256 of the bytes of the tensor that m's head multiplies by. */
-void states_head_digest(const struct model *m, char hex[SHA256_HEX]);
+const char *states_head_digest(struct model *m);
 
 #endif

@@ -9,7 +9,7 @@ enum { STATES_ROWS = 2 }; /* kind of a chunk: states [rows, hidden], lse [rows],
 extern const struct chunks_type states_type;
 
 /* All of s but the states: what model and samples say. */
-int states_describe(struct states *s, const struct model *m, const struct samples *samples, struct err *e);
+int states_describe(struct states *s, struct model *m, const struct samples *samples, struct err *e);
 
 int states_read_head(struct states *s, const json_t *head, const char *path, struct err *e);
 size_t states_row_bytes(const struct states *s);
