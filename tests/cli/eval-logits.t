@@ -176,6 +176,25 @@ is 'eval-logits: texts have no vision blocks' 'language_model.layers.0' \
 is 'eval-logits: --table has the blocks' "$(jq -r '.candidates[0].blocks[] | "\(.name) \(.rows)"' "$W/blocks.json")" \
     "$(eval-logits --ref $M -m "$W/quarter" --blocks --table $S | sed '1,/^====== Hidden states/d' | awk '$2 ~ /^[0-9]+$/ { print $1, $2 }')"
 
+# ---- from files to figures, against transformers ----
+# 64 weights of a layer are 0.25, in three models.  No rounding is involved: 2 % or 1e-9, as asked of figures that are.
+changed() { # changed NAME MODEL SAMPLES FILE 0.25: eval-logits of the change has the reference's figures
+    local file=$W/changed/$4
+    copy changed "$2"
+    for _ in {1..64}; do printf "$5"; done | dd of="$file" bs=1 seek="$(tensor_at "$file" $L.mlp.down_proj.weight)" \
+        conv=notrunc status=none
+    run "eval-logits -q --ref $2 -m $W/changed $3"
+    is "eval-logits: $1, changed, is as far from itself as transformers says" '0 []' "$status $(jq -c --slurpfile want \
+        "tests/golden/eval/$1.kl.json" '.candidates[0] as $got | [$want[0] | to_entries[] |
+         select(($got[.key] - .value | fabs) > 0.02 * .value + 1e-9) | [.key, .value, $got[.key]]]' "$W/.out")"
+    rm -r "$W/changed"
+}
+changed nested4-gqa8 $M $S model.safetensors '\0\0\200\076'
+changed nested5-sharded tests/golden/models/nested5-sharded tests/golden/models/nested5-sharded.samples.msgpack \
+    model-00004-of-00004.safetensors '\200\076'
+L=model.layers.1
+changed tiny-describe $TINY tests/golden/tiny-describe.samples.msgpack model.safetensors '\200\076'
+
 # ---- reference states ----
 save="eval-logits --ref $M --ref-dtype fp32 --save-ref"
 ok 'eval-logits: --save-ref alone writes no document' "$save $W/states $S && test -s $W/states"

@@ -85,6 +85,14 @@ logits "$work/int8-token" bfloat16
 "$PEERS_PYTHON" $here/perplexity.py tests/golden nested4-gqa8 nested5-sharded tiny-describe \
     --check tests/golden/eval/torchmetrics.json 2>"$work/talk" || { failed=1; tail -n 20 "$work/talk"; }
 
+# From files to figures: goldens of KL and perplexity that the tests hold eval-logits to.
+for golden in models/nested4-gqa8 models/nested5-sharded tiny-describe; do
+    dir=tests/golden/$golden
+    [ $golden = tiny-describe ] && dir=$model
+    "$PEERS_PYTHON" $here/eval_kl.py $dir tests/golden/$golden.samples.msgpack --check \
+        <(jq '{candidates: [.]}' "tests/golden/eval/${golden#models/}.kl.json") 2>"$work/talk" || { failed=1; tail -n 20 "$work/talk"; }
+done
+
 # Hidden states of every block, of a copy with 64 weights of a vision block and of a language layer changed.
 copy=$work/quarter
 golden=tests/golden/models/nested4-gqa8
