@@ -37,7 +37,7 @@ is 'every include is written from the root and exists' '' \
 
 # ---- libraries: what is not in this list of folders is libc's ----
 libc='(assert|ctype|dirent|errno|fcntl|fenv|fnmatch|float|getopt|inttypes|libgen|limits|locale|math|pthread|setjmp|signal'
-libc+='|stdarg|stdbool|stddef|stdint|stdio|stdlib|string|strings|sys/[a-z]+|time|unistd|immintrin|linux/fs)\.h'
+libc+='|stdarg|stdbool|stddef|stdint|stdio|stdlib|string|strings|sys/[a-z]+|time|unistd|immintrin|cpuid|linux/fs)\.h'
 library() { # library HEADER FOLDERS
     awk -v h="<$1>" -v where="^($2|tests/)" '$2 ~ "^" h "$" && $1 !~ where { print $1 " includes " $2 }' "$W/system"
 }
@@ -47,10 +47,10 @@ is 'libraries are used where they belong' '' "$(
     library 'sqlite3[.]h' 'common/io/'
     library '(png|jpeglib|jerror)[.]h' 'common/image/'
     library '(pcre2|utf8proc)[.]h' 'common/text/|common/quant/pattern[.]c'
-    library '(cblas|immintrin)[.]h' 'kernels/cpu/|common/base/sha256[.]c'
+    library '(cblas|(immintrin|cpuid))[.]h' 'kernels/cpu/|common/base/sha256[.]c'
     library 'omp[.]h' 'kernels/cpu/|common/image/|tools/'
     library '(cuda|cublas|mma)[^>]*' 'kernels/cuda/')"
-known='jansson|msgpack|sqlite3|png|jpeglib|jerror|pcre2|utf8proc|cblas|immintrin|omp'
+known='jansson|msgpack|sqlite3|png|jpeglib|jerror|pcre2|utf8proc|cblas|immintrin|cpuid|omp'
 is 'no other library' '' \
     "$(grep -vE " <($libc|($known)\.h)>$" "$W/system" | grep -v '^kernels/cuda/')"
 is 'base needs libc alone' '' "$(grep '^common/base/' "$W/system" | grep -vE " <$libc>$")"
