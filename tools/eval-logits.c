@@ -10,7 +10,7 @@
 #include "common/io/doc.h"
 #include "common/model/blocks.h"
 #include "common/model/metrics.h"
-#include "common/model/options.h"
+#include "common/model/run.h"
 #include "common/model/persample.h"
 #include "common/model/resume.h"
 #include "common/model/table.h"
@@ -68,7 +68,6 @@ static const struct cli tool = {
 struct eval {
     struct run r; /* its model: the reference, or --base; may have none */
     struct states ref;
-    struct partial part;
     struct eval_sample *out;
     struct row_stats *row;   /* of the tokens with loss */
     struct candidate *done;
@@ -125,7 +124,7 @@ static int save_reference(struct eval *ev, struct err *e)
     int ret;
 
     progress_begin(&p, "reference", "samples", ev->r.s.n);
-    ret = states_save(save_path, dtype, &ev->r.m, &ev->r.s, run_rows(&ro, ev->r.be), &p, remark, e);
+    ret = states_save(save_path, dtype, &ev->r.m, &ev->r.s, run_rows(&ev->r), &p, remark, e);
     progress_end(&p);
     if (*remark)
         cli_note("%s", remark);
@@ -143,7 +142,7 @@ static int make_reference(struct eval *ev, struct err *e)
     if (save_path)
         return save_reference(ev, e) || (candidates.n && open_states(ev, save_path, e)) ? -1 : 0;
     progress_begin(&p, "reference", "samples", ev->r.s.n);
-    ret = states_make(&ev->ref, &ev->r.m, &ev->r.s, run_rows(&ro, ev->r.be), &p, e);
+    ret = states_make(&ev->ref, &ev->r.m, &ev->r.s, run_rows(&ev->r), &p, e);
     progress_end(&p);
     return ret;
 }
@@ -152,7 +151,7 @@ static int open_partial(struct eval *ev, struct err *e)
 {
     const char *text[] = {ev->ref.model, ev->ref.digest};
 
-    return run_partial(&ev->part, candidates.n ? output : NULL, ev->r.be, &ev->r.s, text, sizeof text / sizeof *text, e);
+    return run_partial(&ev->r, candidates.n ? output : NULL, text, sizeof text / sizeof *text, e);
 }
 
 /* A candidate is a form of the reference: the same ids mean the same tokens. */
@@ -209,7 +208,7 @@ static int add_blocks(struct eval *ev, struct model *m, json_t *o, struct err *e
     int ret;
 
     progress_begin(&p, "blocks", "samples", ev->r.s.n);
-    ret = blocks_compare(b, &ev->plain, m, ev->r.s.sample, ev->r.s.n, run_rows(&ro, ev->r.be), &p, e);
+    ret = blocks_compare(b, &ev->plain, m, ev->r.s.sample, ev->r.s.n, run_rows(&ev->r), &p, e);
     progress_end(&p);
     return ret ? -1 : blocks_put(o, b, e);
 }
@@ -247,12 +246,12 @@ static int compare(struct eval *ev, struct model *m, const char *name, const str
 
     partial_identity(identity, ev->r.be, text, sizeof text / sizeof *text);
     if (reference_head(ev, m, &head, e) ||
-        resume_candidate(&ev->part, identity, s->sample, s->n, ev->out, ev->row, &done, e))
+        resume_candidate(&ev->r.part, identity, s->sample, s->n, ev->out, ev->row, &done, e))
         return -1;
-    if (*ev->part.remark)
-        cli_note("%s", ev->part.remark);
+    if (*ev->r.part.remark)
+        cli_note("%s", ev->r.part.remark);
     progress_begin(&p, name, "samples", s->n);
-    ret = resume_compare(&ev->part, done, m, &ev->ref, head, s->sample, s->n, run_rows(&ro, ev->r.be), ev->out, ev->row, &p, e);
+    ret = resume_compare(&ev->r.part, done, m, &ev->ref, head, s->sample, s->n, run_rows(&ev->r), ev->out, ev->row, &p, e);
     progress_end(&p);
     return ret ? -1 : record(ev, m, name, scheme, e);
 }
@@ -378,7 +377,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     struct eval ev = {0};
     int ret = -1;
 
-    if (check_options(e) || open_base(&ev, e) || run_load(&ev.r, &ro, operand, n, e) || make_reference(&ev, e) ||
+    if (check_options(e) || open_base(&ev, e) || run_load(&ev.r, operand, n, e) || make_reference(&ev, e) ||
         open_partial(&ev, e) || make_room(&ev, e))
         goto out;
     for (size_t i = 0; i < candidates.n; i++)
@@ -386,10 +385,9 @@ static int run(char *const *operand, size_t n, struct err *e)
             goto out;
     if (print(&ev, e))
         goto out;
-    partial_close(&ev.part, true);
+    partial_close(&ev.r.part, true);
     ret = gate(&ev, e);
 out:
-    partial_close(&ev.part, false);
     json_decref(ev.doc);
     for (size_t i = 0; i < ev.n_done; i++) {
         candidate_release(&ev.done[i]);
