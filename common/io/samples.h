@@ -37,6 +37,10 @@ struct sample {
 /* Frees what s owns and clears it; safe on a zeroed struct. */
 void sample_release(struct sample *s);
 
+/* What reader and writer refuse.  An id goes into messages and reports: UTF-8 without control characters, n bytes. */
+bool sample_id_is_good(const char *id, size_t n);
+int sample_check(const struct sample *s, struct err *e); /* its tokens and their loss */
+
 /* ---- reading ---- */
 
 struct samples_reader {
