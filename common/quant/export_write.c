@@ -1,6 +1,4 @@
 /* export_write.c - the planned checkpoint: written, looked at again, and moved into place */
-#include <libgen.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -439,93 +437,6 @@ out:
     return ret;
 }
 
-/* The path that a name will have, whether it is there or only its parent. */
-static int resolve(const char *path, char out[PATH_MAX], struct err *e)
-{
-    char *copy, *last;
-    size_t n;
-    int ret = -1;
-
-    if (realpath(path, out))
-        return 0;
-    copy = mem_strdup(path, e);
-    if (!copy)
-        return -1;
-    for (n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
-        copy[n - 1] = '\0';
-    last = strrchr(path, '/') && n ? strrchr(copy, '/') : NULL;
-    last = mem_strdup(last ? last + 1 : copy, e);
-    if (!last)
-        goto out;
-    if (!realpath(dirname(copy), out)) {
-        err_sys(e, "cannot create '%s'", path);
-        goto out;
-    }
-    n = strlen(out);
-    if ((size_t)snprintf(out + n, PATH_MAX - n, "/%s", last) >= PATH_MAX - n) {
-        err_set(e, RC_USAGE, "'%s' is too long a path", path);
-        goto out;
-    }
-    ret = 0;
-out:
-    free(last);
-    free(copy);
-    return ret;
-}
-
-/* -1 when dir is `of` or in it. */
-static int check_apart(const char *dir, const char *of, const char *what, struct err *e)
-{
-    char in[PATH_MAX], out[PATH_MAX];
-    size_t n;
-
-    if (resolve(of, out, e) || resolve(dir, in, e))
-        return -1;
-    n = strlen(out);
-    if (!strncmp(in, out, n) && (in[n] == '/' || !in[n]))
-        return err_set(e, RC_USAGE, "'%s' is the %s own directory or in it: choose a place outside '%s'", dir,
-                       what, of);
-    return 0;
-}
-
-/*
- * A checkpoint in the model's directory would change the model, a pool in the checkpoint's would go with it.
- * The pool may hold checkpoints.
- */
-static int check_places(const struct export_plan *p, const struct export_target *to, struct err *e)
-{
-    if (check_apart(to->dir, p->model->dir, "model's", e))
-        return -1;
-    if (!to->pool)
-        return 0;
-    return check_apart(to->pool, p->model->dir, "model's", e) ||
-                   check_apart(to->pool, to->dir, "checkpoint's", e)
-               ? -1
-               : 0;
-}
-
-/* What -f replaces is a quantized checkpoint, not the model that one was made from. */
-static int check_replaced(const char *dir, struct err *e)
-{
-    char *path = file_join(dir, "config.json", e);
-    struct err unreadable = {0};
-    json_t *config;
-    int ret = path ? file_exists(path, e) : -1;
-
-    if (ret > 0) {
-        config = json_read(path, NULL, &unreadable);
-        ret = json_is_object(json_object_get(config, "quantization_config"))
-                  ? 0
-                  : err_set(e, RC_USAGE,
-                            "'%s' does not look like an earlier result (its config.json has no "
-                            "quantization_config): remove it yourself or choose another name",
-                            dir);
-        json_decref(config);
-    }
-    free(path);
-    return ret;
-}
-
 size_t export_steps(const struct export_plan *p, const struct export_target *to)
 {
     return to->pool ? 2 * p->items : p->items; /* the pool wants digests first */
@@ -537,8 +448,7 @@ int export_write(const struct export_plan *p, const struct export_target *to, st
     struct outdir o = {0};
     int ret = -1;
 
-    if (check_places(p, to, e) || (to->force && check_replaced(to->dir, e)) ||
-        outdir_create(&o, to->dir, to->force, "config.json", e))
+    if (export_check_places(p, to, e) || outdir_create(&o, to->dir, to->force, "config.json", e))
         return -1;
     if (!to->pool && outdir_room(&o, p->bytes, e))
         goto out;
