@@ -20,6 +20,7 @@ extern const char *facts_layout_text(enum facts_layout l);
 enum facts_held { HELD_NOT, HELD_16_BITS, HELD_FP8, HELD_INT8, HELD_OTHER, HELD_MIXED };
 
 extern const char *facts_held_text(enum facts_held h);
+bool facts_is_codes(enum facts_held h); /* FP8 or INT8 */
 
 /* Modules that share one way to be quantized: one of config_groups, or ModelOpt's "quant_algo". */
 struct facts_group {

@@ -9,6 +9,9 @@
 
 #include "common/quant/engine.h"
 
+/* What a condition says about its subject. */
+#define WHEN_SAY(s, ...) snprintf((s)->detail, DETAIL_BYTES, __VA_ARGS__)
+
 /* RULE_CONFIG and RULE_FILES */
 bool when_no_algorithm(struct subject *s);     /* quant_algo is missing */
 bool when_not_fp8(struct subject *s);          /* quant_algo is not FP8 */
@@ -62,8 +65,7 @@ bool when_row_scale_1d(struct subject *s);   /* scales per row of shape [out] wh
 
 /* RULE_TENSOR */
 bool when_unknown(struct subject *s); /* the model has no such tensor */
-bool when_unknown_shard(
-    struct subject *s); /* the same, and its name holds q_proj, k_proj, ... of the language model */
+bool when_unknown_shard(struct subject *s); /* the same, of the language model, with q_proj, k_proj, ... in its name */
 bool when_scale_of_plain(struct subject *s);    /* a scale beside 16-bit weights */
 bool when_scale_of_excluded(struct subject *s); /* the same, of a layer that is taken as 16 bits */
 bool when_scale_type(struct subject *s);        /* a scale of the wrong element type */
