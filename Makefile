@@ -44,6 +44,7 @@ BENCHES   := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
 FUZZERS   := $(patsubst %.c,$B/%,$(filter-out %/driver.c,$(wildcard tests/fuzz/*.c)))
 GPU_TESTS := $(if $(WITH_CUDA),$(patsubst %.c,$B/%,$(wildcard tests/gpu/*.c)))
 GPU_BENCH := $(patsubst %.c,$B/%,$(wildcard tests/bench/gpu/*.c))
+SPEED     := $(patsubst %.c,$B/%.c.o,$(wildcard tests/bench/gpu/parts/*.c))
 OBJ       := $(patsubst %,$B/%.o,$(wildcard common/*/*.c kernels/*.c kernels/cpu/*.c) \
              $(if $(WITH_CUDA),$(wildcard kernels/cuda/*.cu)))
 MAN       := $(wildcard man/*.[157])
@@ -113,7 +114,8 @@ help:                                ## this list
 $B/liboctet.a: $(OBJ)
 	@rm -f $@; ar rcs $@ $^
 $(TOOLS:%=$B/tools/%) $(UNITS) $(BENCHES) $(GPU_TESTS) $(GPU_BENCH): $B/%: $B/%.c.o $B/liboctet.a
-	@echo '  LD   $@'; $(LD_ALL) -o $@ $< $B/liboctet.a $(LIBS)
+	@echo '  LD   $@'; $(LD_ALL) -o $@ $(filter %.o,$^) $B/liboctet.a $(LIBS)
+$B/tests/bench/gpu/speed: $(SPEED)
 $(FUZZERS): $B/%: $B/%.c.o $B/tests/fuzz/driver.c.o $B/liboctet.a
 	@echo '  LD   $@'; $(LD_ALL) -o $@ $^ $(LIBS)
 $(FUZZERS:=.fuzz): $B/%.fuzz: $B/%.c.o $B/liboctet.a
@@ -128,5 +130,5 @@ $B/version.h: FORCE ; $(call stamp,'#define VERSION "$(VERSION)"' '#define BACKE
 # FORCE must be phony: .SECONDARY alone would skip the stamps.
 .PHONY: all check check-gpu check-peers deps sweep report quantize results bench bench-gpu fuzz fuzz-run install uninstall clean help FORCE
 .SECONDARY:
--include $(OBJ:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%) \
+-include $(OBJ:.o=.d) $(SPEED:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%) \
     $(FUZZERS:$B/%=%) $(GPU_TESTS:$B/%=%) $(GPU_BENCH:$B/%=%) tests/fuzz/driver)
