@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/mem.h"
+#include "common/model/faults.h"
 #include "common/model/stats.h"
 
 /* ---- comparison ---- */

@@ -6,6 +6,7 @@
 
 #include "common/base/cli.h"
 #include "common/base/mem.h"
+#include "common/model/faults.h"
 #include "common/model/states_file.h"
 #include "common/model/visit.h"
 

@@ -19,27 +19,4 @@ struct visit {
 int visit_batches(struct model *m, const struct sample *sample, size_t n, size_t rows, struct visit *v, struct progress *p,
                   struct err *e);
 
-/* Where a number that is not finite first appears on the way of a sample. */
-struct visit_fault {
-    const char *module; /* canonical name; NULL: nowhere */
-    const char *side;   /* "input" or "output" */
-    size_t row;
-};
-
-/* Walk one sample and look at the input and the output of every linear module, the head's last.  -1: the walk failed. */
-int visit_fault(struct model *m, const struct sample *s, struct visit_fault *f, struct err *e);
-
-/* Positions whose figures are not finite, and the first of them. */
-struct faults {
-    size_t count, sample, position;
-};
-
-void faults_add(struct faults *f, size_t sample, size_t position);
-
-/*
- * 0 when there are none.  Else -1, with how many there are, where the first one is and in which module it begins: no figure is
- * better than a wrong one.  against: m was compared with a reference, which may be at fault.
- */
-int faults_report(const struct faults *f, struct model *m, const struct sample *sample, bool against, struct err *e);
-
 #endif
