@@ -138,13 +138,6 @@ static void put(FILE *f, const json_t *v, int depth)
     }
 }
 
-int json_write(FILE *f, const char *name, const json_t *v, struct err *e)
-{
-    put(f, v, 0);
-    fputc('\n', f);
-    return ferror(f) ? err_sys(e, "cannot write %s", name) : 0;
-}
-
 json_t *json_f32(float v)
 {
     char s[32];
@@ -158,12 +151,13 @@ json_t *json_f32(float v)
 int json_save(const char *path, const json_t *v, struct err *e)
 {
     struct file_out o;
-    int ret = -1;
+    int ret;
 
     if (file_create(&o, path, cli_force, false, e))
         return -1;
-    if (json_write(o.f, file_out_label(&o), v, e) == 0)
-        ret = file_commit(&o, e);
+    put(o.f, v, 0);
+    fputc('\n', o.f);
+    ret = ferror(o.f) ? err_sys(e, "cannot write %s", file_out_label(&o)) : file_commit(&o, e);
     file_discard(&o);
     return ret;
 }

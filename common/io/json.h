@@ -22,19 +22,13 @@
 json_t *json_read(const char *path, char hex[SHA256_HEX], struct err *e);
 json_t *json_parse(const char *text, size_t n, const char *name, struct err *e);
 
-/*
- * Write with two-space indentation, keys in their order, arrays of scalars on one line, and the shortest decimal form
- * that reads back as the same double; ends with a newline.  0, or -1 with e set when f cannot take it,
- * which the message calls name.
- */
-int json_write(FILE *f, const char *name, const json_t *v, struct err *e);
-
 /* A number with 9 significant digits: what an fp32 value needs and no more.  NULL when v is not finite. */
 json_t *json_f32(float v);
 
 /*
  * Whole document to PATH (NULL or "-": stdout), which appears whole or not at all; an existing file is replaced under -f
- * and an error otherwise.
+ * and an error otherwise.  Two-space indentation, keys in their order, arrays of scalars on one line, and the shortest
+ * decimal form that reads back as the same double.
  */
 int json_save(const char *path, const json_t *v, struct err *e);
 

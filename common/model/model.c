@@ -8,14 +8,15 @@
 
 #include "common/base/mem.h"
 
-struct linear *model_linear(const struct model *m, const char *canonical)
+/* NULL: no such module. */
+static struct linear *find_linear(const struct model *m, const char *canonical)
 {
     const struct linear_info *info = weights_linear(&m->weights, canonical);
 
     return info ? &m->linear[info - m->weights.linear] : NULL;
 }
 
-/* The linears of a stage in the order of the arithmetic; up to 8, NULL where absent. */
+/* The linears of a stage in the order of the arithmetic; returns how many. */
 static size_t members(const struct stage *s, struct linear *out[12])
 {
     struct linear *all[] = {s->patch, s->qkv, s->q, s->k, s->v, s->o, s->gate, s->up, s->down, s->merger0, s->merger2,
@@ -48,7 +49,7 @@ static struct linear *named(const struct model *m, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(name, sizeof name, fmt, ap);
     va_end(ap);
-    return model_linear(m, name);
+    return find_linear(m, name);
 }
 
 static const struct st_tensor *norm(const struct model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -414,7 +415,7 @@ void model_evict(struct model *m)
 
 static int apply_module(struct model *m, const struct scheme *s, const struct scheme_module *sm, struct err *e)
 {
-    struct linear *l = model_linear(m, sm->name);
+    struct linear *l = find_linear(m, sm->name);
     struct linear_form form = {
         .format = sm->format, .amax = sm->weight_amax, .input_amax = sm->input_amax, .dynamic = sm->dynamic,
         .smooth = {.pre = sm->pre_scale, .own = sm->own_scale, .folded = sm->pre_scale && sm->folded}};

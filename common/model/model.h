@@ -101,7 +101,6 @@ int model_apply(struct model *m, const struct scheme *s, struct err *e);
 
 bool model_is_quantized(const struct model *m); /* a weight in its files is FP8 or INT8 */
 
-struct linear *model_linear(const struct model *m, const char *canonical); /* NULL: no such module */
 struct stage *model_stage_of(const struct model *m, const struct linear *l);
 
 /* The weight that a linear runs with. */

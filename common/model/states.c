@@ -82,7 +82,7 @@ int states_make(struct states *s, struct model *m, const struct samples *samples
 
 const struct chunks_type states_type = {"OCTSTATE", 2, "reference states", "make it again with --save-ref"};
 
-size_t states_row_bytes(const struct states *s)
+static size_t row_bytes(const struct states *s)
 {
     return s->hidden * dtype_bytes(s->dtype) + sizeof(float) + sizeof(int32_t);
 }
@@ -102,7 +102,7 @@ static int get_digest(const json_t *head, const char *key, bool required, char h
     return 0;
 }
 
-int states_read_head(struct states *s, const json_t *head, const char *path, struct err *e)
+static int read_head(struct states *s, const json_t *head, const char *path, struct err *e)
 {
     const char *dtype;
 
@@ -126,8 +126,8 @@ int states_read_head(struct states *s, const json_t *head, const char *path, str
 int states_chunk_tokens(const struct states *s, const struct chunk *c, size_t number, const char *path, size_t *tokens,
                         struct err *e)
 {
-    *tokens = c->bytes / states_row_bytes(s);
-    if (c->kind == STATES_ROWS && c->bytes && c->bytes % states_row_bytes(s) == 0)
+    *tokens = c->bytes / row_bytes(s);
+    if (c->kind == STATES_ROWS && c->bytes && c->bytes % row_bytes(s) == 0)
         return 0;
     return err_set(e, RC_DATA, "'%s': chunk %zu, of kind %u, is not a whole number of rows; %s", path, number, c->kind,
                    states_type.remedy);
@@ -141,7 +141,7 @@ int states_open(struct states *s, const char *path, struct err *e)
     *s = (struct states){0};
     if (chunks_read(&file, &states_type, path, true, e))
         return err_prefix(e, "reference states");
-    if (states_read_head(s, file.head, path, e)) {
+    if (read_head(s, file.head, path, e)) {
         chunks_release(&file);
         return -1;
     }
