@@ -15,7 +15,8 @@ static const struct cli_opt opts[] = {
     RUN_MODEL(model_dir, "the model (required)"),
     {.kind = OPT_FLAG, .name = "per-channel", .to = &per_channel,
      .help = "also the range of every input channel and weight column,\nwhich SmoothQuant needs"},
-    {.kind = OPT_FLAG, .name = "kv", .to = &kv, .help = "also the ranges of keys and values, for an FP8 KV cache"},
+    {.kind = OPT_FLAG, .name = "kv", .to = &kv,
+     .help = "also the ranges of keys and values, for an FP8 KV cache"},
     {.kind = OPT_CHOICE, .name = "alpha", .to = &alpha, .choices = searches,
      .help = "find the alpha of SmoothQuant that serves each group best,\nin a second pass (with --per-channel)"},
     {.kind = OPT_CHOICE, .name = "activations", .to = &activations, .choices = activation_kinds,
@@ -36,7 +37,8 @@ static const struct cli tool = {
 
 static int open_partial(struct run *r, struct err *e)
 {
-    const char *text[] = {r->m.digest, per_channel ? "channels" : "", kv ? "kv" : "", alpha ? alpha : "", activations};
+    const char *text[] = {r->m.digest, per_channel ? "channels" : "", kv ? "kv" : "", alpha ? alpha : "",
+                          activations};
 
     return run_partial(r, output, text, sizeof text / sizeof *text, e);
 }
@@ -58,7 +60,8 @@ static int run(char *const *operand, size_t n, struct err *e)
         document_make(&l, &r.m, run_id(model_dir), &r.s, &ranges, e) ||
         (alpha && run_alphas(&r, &l, !strcmp(activations, "dynamic"), e)))
         goto out;
-    ret = layers_write(&l, (const struct layers_from[]){{"model", r.m.digest}, {"samples", r.s.digest}}, 2, output, e);
+    ret = layers_write(&l, (const struct layers_from[]){{"model", r.m.digest}, {"samples", r.s.digest}}, 2,
+                       output, e);
 out:
     partial_close(&r.part, ret == 0);
     layers_release(&l);

@@ -111,7 +111,8 @@ static int open_states(struct eval *ev, const char *path, struct err *e)
         return -1;
     states_samples_digest(&ev->r.s, hex);
     if (strcmp(ev->ref.samples, hex))
-        return err_set(e, RC_DATA, "'%s' was made of other samples, or of another shard of them: make it again with "
+        return err_set(e, RC_DATA,
+                       "'%s' was made of other samples, or of another shard of them: make it again with "
                        "--save-ref", path);
     return 0;
 }
@@ -131,7 +132,10 @@ static int save_reference(struct eval *ev, struct err *e)
     return ret;
 }
 
-/* A reference that is kept is the file, also for those that were just computed: its figures are the same whoever asks. */
+/*
+ * A reference that is kept is the file, also for those that were just computed: its figures are the same
+ * whoever asks.
+ */
 static int make_reference(struct eval *ev, struct err *e)
 {
     struct progress p = {0};
@@ -178,8 +182,8 @@ static int reference_head(struct eval *ev, const struct model *m, const struct w
     if (!strcmp(hex, ev->ref.head) && !m->stage[m->head].head->quantized)
         return 0;
     if (!ev->r.has_model)
-        return err_set(e, RC_DATA, "the head of '%s' is not the reference's: give the reference's model as --ref or --base",
-                       m->weights.ckpt.dir);
+        return err_set(e, RC_DATA,
+                       "the head of '%s' is not the reference's: give the reference's model as --ref or --base", m->weights.ckpt.dir);
     states_head_digest(&ev->r.m, hex);
     if (strcmp(hex, ev->ref.head))
         return err_set(e, RC_DATA, "the head of '%s' is not the one that the reference was made with",
@@ -195,7 +199,8 @@ static int begin_document(struct eval *ev, const struct candidate *c, struct err
     ev->doc = metrics_new(&ev->r.s, &c->total, e);
     return !ev->doc || doc_from(ev->doc, "reference", ev->ref.model, e) ||
                    metrics_kept(ev->doc, &ev->ref, ev->out, ev->r.s.n, e) ||
-                   persample_put_samples(json_object_get(ev->doc, "samples"), ev->r.s.sample, c->sample, ev->r.s.n, e)
+                   persample_put_samples(json_object_get(ev->doc, "samples"), ev->r.s.sample, c->sample,
+                                         ev->r.s.n, e)
                ? -1
                : 0;
 }
@@ -214,7 +219,8 @@ static int add_blocks(struct eval *ev, struct model *m, json_t *o, struct err *e
 }
 
 /* What was measured goes into the document. */
-static int record(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme, struct err *e)
+static int record(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme,
+                  struct err *e)
 {
     struct candidate *c = &ev->done[ev->n_done++];
     double kl, mse;
@@ -234,7 +240,8 @@ static int record(struct eval *ev, struct model *m, const char *name, const stru
     return metrics_origin(o, kl, mse, (size_t)batch, e);
 }
 
-static int compare(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme, struct err *e)
+static int compare(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme,
+                   struct err *e)
 {
     const char *text[] = {m->digest, scheme ? scheme->hex : ""};
     const struct samples *s = &ev->r.s;
@@ -251,7 +258,8 @@ static int compare(struct eval *ev, struct model *m, const char *name, const str
     if (*ev->r.part.remark)
         cli_note("%s", ev->r.part.remark);
     progress_begin(&p, name, "samples", s->n);
-    ret = resume_compare(&ev->r.part, done, m, &ev->ref, head, s->sample, s->n, run_rows(&ev->r), ev->out, ev->row, &p, e);
+    ret = resume_compare(&ev->r.part, done, m, &ev->ref, head, s->sample, s->n, run_rows(&ev->r), ev->out,
+                         ev->row, &p, e);
     progress_end(&p);
     return ret ? -1 : record(ev, m, name, scheme, e);
 }
@@ -336,10 +344,11 @@ static int gate(const struct eval *ev, struct err *e)
         const char *name = ev->done[i].name;
 
         if (t->kl_answer > max_kl)
-            return err_set(e, RC_NO, "'%s': kl_answer is %g, more than --max-kl %g", name, t->kl_answer, max_kl);
+            return err_set(e, RC_NO, "'%s': kl_answer is %g, more than --max-kl %g", name, t->kl_answer,
+                           max_kl);
         if (t->ppl / t->ppl_ref > max_ppl_ratio)
-            return err_set(e, RC_NO, "'%s': ppl_ratio is %g, more than --max-ppl-ratio %g", name, t->ppl / t->ppl_ref,
-                           max_ppl_ratio);
+            return err_set(e, RC_NO, "'%s': ppl_ratio is %g, more than --max-ppl-ratio %g", name,
+                           t->ppl / t->ppl_ref, max_ppl_ratio);
         if (t->top1 < min_top1)
             return err_set(e, RC_NO, "'%s': top1 is %g, less than --min-top1 %g", name, t->top1, min_top1);
     }
@@ -361,10 +370,12 @@ static int check_options(struct err *e)
     if (candidates.n == 0 && !save_path)
         return err_set(e, RC_USAGE, "there is no candidate: give -m CHECKPOINT or --scheme SCHEME");
     if (with_blocks && !is_dir(ref_path))
-        return err_set(e, RC_USAGE, "--blocks needs the reference's blocks, which a file of states does not hold: give --ref "
+        return err_set(e, RC_USAGE,
+                       "--blocks needs the reference's blocks, which a file of states does not hold: give --ref "
                        "MODEL");
     if (table && output && !strcmp(output, "-"))
-        return err_set(e, RC_USAGE, "--table goes to standard output: give -o a file for the METRICS document");
+        return err_set(e, RC_USAGE,
+                       "--table goes to standard output: give -o a file for the METRICS document");
     if (save_dtype && !save_path)
         return err_set(e, RC_USAGE, "--ref-dtype goes with --save-ref");
     if (save_path && !strcmp(save_path, "-"))

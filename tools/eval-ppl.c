@@ -64,7 +64,8 @@ static int count_bytes(size_t *bytes, const struct samples *s, struct err *e)
 }
 
 /* One sample's line; bytes: NULL when they were not counted. */
-static int put_sample(FILE *f, const struct sample *s, const struct eval_sample *out, const size_t *bytes, struct err *e)
+static int put_sample(FILE *f, const struct sample *s, const struct eval_sample *out, const size_t *bytes,
+                      struct err *e)
 {
     json_t *o = json_object();
     int ret = json_put(o, "id", json_string(s->id), e) ||
@@ -79,7 +80,8 @@ static int put_sample(FILE *f, const struct sample *s, const struct eval_sample 
     return ret ? -1 : 0;
 }
 
-static int save_samples(const struct samples *s, const struct eval_sample *out, const size_t *bytes, struct err *e)
+static int save_samples(const struct samples *s, const struct eval_sample *out, const size_t *bytes,
+                        struct err *e)
 {
     struct file_out o;
     int ret = 0;
@@ -166,8 +168,9 @@ static int check_options(struct err *e)
     if (stride && !window)
         return err_set(e, RC_USAGE, "--stride needs --window");
     if (stride > window)
-        return err_set(e, RC_USAGE, "--stride %ld is longer than --window %ld: tokens between windows would not count", stride,
-                       window);
+        return err_set(e, RC_USAGE,
+                       "--stride %ld is longer than --window %ld: tokens between windows would not count",
+                       stride, window);
     return run_output(output, e) || (per_sample && run_output(per_sample, e)) ? -1 : 0;
 }
 
@@ -187,7 +190,8 @@ static int run(char *const *operand, size_t n, struct err *e)
     size_t *bytes = NULL;
     int ret = -1;
 
-    if (check_options(e) || run_open(&r, &ro, model_dir, true, scheme_path, e) || run_load(&r, operand, n, e) ||
+    if (check_options(e) || run_open(&r, &ro, model_dir, true, scheme_path, e) ||
+        run_load(&r, operand, n, e) ||
         (bits_per_byte && (!(bytes = mem_zalloc(r.s.n, sizeof *bytes, e)) || count_bytes(bytes, &r.s, e))) ||
         open_partial(&r, e) || !(out = evaluate(&r, e)))
         goto out;

@@ -78,18 +78,23 @@ static int parse_smooth(struct err *e)
         return 0;
     smooth_alpha = !strcmp(smooth_text, "auto") ? -1 : strtod(smooth_text, &end);
     if (smooth_alpha != -1 && (end == smooth_text || *end || !(smooth_alpha >= 0 && smooth_alpha <= 1)))
-        return err_set(e, RC_USAGE, "--smooth-quant: '%s' is neither auto nor a number within 0 and 1", smooth_text);
+        return err_set(e, RC_USAGE, "--smooth-quant: '%s' is neither auto nor a number within 0 and 1",
+                       smooth_text);
     return 0;
 }
 
 /* The document with ranges, alphas, and how its scores will be made. */
-static int make_document(struct layers *l, struct ranges *ranges, struct run *r, const struct layers *from, struct err *e)
+static int make_document(struct layers *l, struct ranges *ranges, struct run *r, const struct layers *from,
+                         struct err *e)
 {
     unsigned what = isnan(smooth_alpha) ? 0 : RANGES_CHANNELS;
 
-    if ((ranges_path ? document_ranges(ranges, &r->m, &r->s, from, ranges_path, e) : run_ranges(r, ranges, what, e)) ||
-        document_make(l, &r->m, run_id(model_dir), &r->s, ranges, e) || layers_set_quantization(l, rounding, fused, e) ||
-        (has_int8() && layers_set_int8(l, activations, smooth_alpha, smooth_at && !strcmp(smooth_at, "input"), e)))
+    if ((ranges_path ? document_ranges(ranges, &r->m, &r->s, from, ranges_path, e)
+         : run_ranges(r, ranges, what, e)) ||
+        document_make(l, &r->m, run_id(model_dir), &r->s, ranges, e) ||
+        layers_set_quantization(l, rounding, fused, e) ||
+        (has_int8() && layers_set_int8(l, activations, smooth_alpha, smooth_at && !strcmp(smooth_at, "input"),
+                                       e)))
         return -1;
     if (ranges_path)
         return document_alphas(l, from, e);
@@ -98,7 +103,10 @@ static int make_document(struct layers *l, struct ranges *ranges, struct run *r,
 
 /* ---- forms ---- */
 
-/* Scales of every group that is smoothed and that samples reach; one that no alpha was found for stays without. */
+/*
+ * Scales of every group that is smoothed and that samples reach; one that no alpha was found for stays
+ * without.
+ */
 static int make_smooth(struct smooth_group *smooth, const struct layers *l, enum rounding r, struct err *e)
 {
     size_t found = 0;
@@ -113,12 +121,13 @@ static int make_smooth(struct smooth_group *smooth, const struct layers *l, enum
         found++;
     }
     if (found == 0 && smooth_alpha == -1 && ranges_path)
-        return err_set(e, RC_DATA, "'%s' has no alphas: make it with calib-amax --per-channel --alpha auto", ranges_path);
+        return err_set(e, RC_DATA, "'%s' has no alphas: make it with calib-amax --per-channel --alpha auto",
+                       ranges_path);
     return 0;
 }
 
-static struct linear_form int8_form(const struct layers *l, const struct ranges *r, const struct smooth_group *smooth,
-                                    size_t module)
+static struct linear_form int8_form(const struct layers *l, const struct ranges *r,
+                                    const struct smooth_group *smooth, size_t module)
 {
     const struct layer_group *g = &l->group[l->module[module].group];
     const struct smooth_group *s = &smooth[l->module[module].group];
@@ -137,8 +146,8 @@ static struct linear_form int8_form(const struct layers *l, const struct ranges 
 }
 
 /* What each module is quantized with: [formats, modules]. */
-static struct score_form *make_forms(const struct layers *l, const struct ranges *r, const struct smooth_group *smooth,
-                                     struct err *e)
+static struct score_form *make_forms(const struct layers *l, const struct ranges *r,
+                                     const struct smooth_group *smooth, struct err *e)
 {
     struct score_form *form = mem_zalloc(2 * l->n_modules, sizeof *form, e), *to = form;
 
@@ -167,8 +176,8 @@ static size_t format_names(const char *name[2])
 
 /* ---- scores ---- */
 
-static int score_by_gradient(struct layers *l, struct run *r, const struct score_form *form, struct snapshot *keep,
-                             struct progress *p, struct err *e)
+static int score_by_gradient(struct layers *l, struct run *r, const struct score_form *form,
+                             struct snapshot *keep, struct progress *p, struct err *e)
 {
     const char *name[2];
     size_t forms = format_names(name), linears = r->m.linears;
@@ -176,7 +185,8 @@ static int score_by_gradient(struct layers *l, struct run *r, const struct score
     double nll;
     int ret = -1;
 
-    if (!score || score_gradient(&r->m, form, forms, r->s.sample, r->s.n, run_rows(r), score, &nll, keep, p, e))
+    if (!score || score_gradient(&r->m, form, forms, r->s.sample, r->s.n, run_rows(r), score, &nll, keep, p,
+                                 e))
         goto out;
     for (size_t f = 0; f < forms; f++)
         for (size_t g = 0; g < l->n_groups; g++) {
@@ -251,7 +261,8 @@ out:
 static int open_partial(struct run *r, const struct layers *from, struct err *e)
 {
     const char *text[] = {r->m.digest, method, formats, fused, rounding, activations ? activations : "",
-                          smooth_text ? smooth_text : "", smooth_at ? smooth_at : "", ranges_path ? from->hex : ""};
+                          smooth_text ? smooth_text : "", smooth_at ? smooth_at : "", ranges_path ? from->hex
+                              : ""};
 
     return run_partial(r, output, text, sizeof text / sizeof *text, e);
 }
@@ -267,14 +278,16 @@ static int run(char *const *operand, size_t n, struct err *e)
         rounding_parse(rounding, &r.m.rounding, e))
         goto out;
     if (model_is_quantized(&r.m)) {
-        err_set(e, RC_DATA, "'%s' is quantized already: layers are scored on the unquantized model", model_dir);
+        err_set(e, RC_DATA, "'%s' is quantized already: layers are scored on the unquantized model",
+                model_dir);
         goto out;
     }
-    if (run_load(&r, operand, n, e) || (ranges_path && layers_read(&from, ranges_path, e)) || open_partial(&r, &from, e) ||
-        make_document(&l, &ranges, &r, &from, e) || score(&l, &r, &ranges, e))
+    if (run_load(&r, operand, n, e) || (ranges_path && layers_read(&from, ranges_path, e)) ||
+        open_partial(&r, &from, e) || make_document(&l, &ranges, &r, &from, e) || score(&l, &r, &ranges, e))
         goto out;
     ret = layers_write(&l,
-                       (const struct layers_from[]){{"model", r.m.digest}, {"samples", r.s.digest}, {"ranges", from.hex}},
+                       (const struct layers_from[]){{"model", r.m.digest}, {"samples", r.s.digest},
+                                                    {"ranges", from.hex}},
                        ranges_path ? 3 : 2, output, e);
 out:
     partial_close(&r.part, ret == 0);

@@ -14,7 +14,8 @@ json_t *json_parse(const char *text, size_t n, const char *name, struct err *e)
     json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
 
     if (!v)
-        err_set(e, RC_DATA, "'%s' is not valid JSON: line %d, column %d: %s", name, je.line, je.column, je.text);
+        err_set(e, RC_DATA, "'%s' is not valid JSON: line %d, column %d: %s", name, je.line, je.column,
+                je.text);
     return v;
 }
 
@@ -40,7 +41,10 @@ json_t *json_read(const char *path, char hex[SHA256_HEX], struct err *e)
     return v;
 }
 
-/* The shortest of %.1g .. %.17g that reads back as v; always with a point or an exponent, so that it stays a real. */
+/*
+ * The shortest of %.1g .. %.17g that reads back as v; always with a point or an exponent, so that it stays a
+ * real.
+ */
 static void put_real(FILE *f, double v)
 {
     char s[40];
@@ -181,7 +185,8 @@ int json_push(json_t *array, json_t *v, struct err *e)
 }
 
 /* obj[key]; absent or null: 0 and *v NULL, or an error when it is required. */
-static int find(const json_t *obj, const char *key, bool required, json_t **v, const char *where, struct err *e)
+static int find(const json_t *obj, const char *key, bool required, json_t **v, const char *where,
+                struct err *e)
 {
     *v = json_object_get(obj, key);
     if (json_is_null(*v))
@@ -196,7 +201,8 @@ static int wrong(const char *key, const char *want, const char *where, struct er
     return err_set(e, RC_DATA, "%s: the key '%s' is not %s", where, key, want);
 }
 
-static int get_str(const json_t *o, const char *k, bool req, const char **out, const char *where, struct err *e)
+static int get_str(const json_t *o, const char *k, bool req, const char **out, const char *where,
+                   struct err *e)
 {
     json_t *v;
 

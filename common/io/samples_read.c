@@ -31,7 +31,10 @@ static const msgpack_object *get(const msgpack_object *map, const char *key)
     return NULL;
 }
 
-/* A copy of the map as JSON; NULL: something in it has no JSON form (bytes, text that is not UTF-8, a key twice). */
+/*
+ * A copy of the map as JSON; NULL: something in it has no JSON form (bytes, text that is not UTF-8, a key
+ * twice).
+ */
 static json_t *to_json(const msgpack_object *o)
 {
     json_t *v, *item;
@@ -141,15 +144,15 @@ static int get_image(struct sample_image *im, const msgpack_object *map, struct 
     for (size_t p = 1; p <= MAX_PATCH && !im->patch; p++) {
         size_t bytes;
 
-        if (__builtin_mul_overflow(im->h * p, im->w * p, &bytes) || __builtin_mul_overflow(bytes, 3, &bytes) ||
-            bytes > rgb->size)
+        if (__builtin_mul_overflow(im->h * p, im->w * p, &bytes) ||
+            __builtin_mul_overflow(bytes, 3, &bytes) || bytes > rgb->size)
             break;
         if (bytes == rgb->size)
             im->patch = p;
     }
     if (!im->patch)
-        return err_set(e, RC_DATA, "rgb has %u bytes, which is not a grid of %zu x %zu square patches", rgb->size,
-                       im->h, im->w);
+        return err_set(e, RC_DATA, "rgb has %u bytes, which is not a grid of %zu x %zu square patches",
+                       rgb->size, im->h, im->w);
     im->rgb = mem_zalloc(rgb->size, 1, e);
     if (!im->rgb)
         return -1;
@@ -175,7 +178,8 @@ static int get_images(struct sample *s, const msgpack_object *map, struct err *e
     return 0;
 }
 
-static int get_sample(const struct samples_reader *r, struct sample *s, const msgpack_object *map, struct err *e)
+static int get_sample(const struct samples_reader *r, struct sample *s, const msgpack_object *map,
+                      struct err *e)
 {
     *s = (struct sample){.index = r->done};
     if (get_id(s, map, e) == 0 && get_tokens(s, map, e) == 0 && get_images(s, map, e) == 0)
@@ -198,8 +202,8 @@ static int next_map(struct samples_reader *r, msgpack_unpacked *u, struct err *e
 }
 
 /*
- * Samples of one stream must come from one tokenizer, one picture processor and one resampler, as far as the headers say;
- * what the first one leaves open a later one settles.
+ * Samples of one stream must come from one tokenizer, one picture processor and one resampler, as far as the
+ * headers say; what the first one leaves open a later one settles.
  */
 static int join_origin(struct samples_reader *r, const json_t *head, struct err *e)
 {
@@ -212,7 +216,8 @@ static int join_origin(struct samples_reader *r, const json_t *head, struct err 
         if (!json_is_string(is))
             continue;
         if (json_is_string(was) && !json_equal(was, is))
-            return err_set(e, RC_DATA, "'%s' was made with another %s than the files before it: make all from one model",
+            return err_set(e, RC_DATA,
+                           "'%s' was made with another %s than the files before it: make all from one model",
                            label(r), key[i]);
         if (!json_is_string(was) && json_put(r->head, key[i], json_incref(is), e))
             return -1;
@@ -307,7 +312,8 @@ void samples_close(struct samples_reader *r)
 static int check_end(const struct samples_reader *r, const msgpack_object *end, struct err *e)
 {
     if (end->type != MSGPACK_OBJECT_POSITIVE_INTEGER || end->via.u64 != r->in_file)
-        return err_set(e, RC_DATA, "'%s' has %zu samples, but its end record does not say so: samples were lost",
+        return err_set(e, RC_DATA,
+                       "'%s' has %zu samples, but its end record does not say so: samples were lost",
                        label(r), r->in_file);
     if (r->expected != SIZE_MAX && r->expected != r->in_file)
         return err_set(e, RC_DATA, "'%s' has %zu samples, but its header promises %zu", label(r), r->in_file,

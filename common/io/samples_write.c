@@ -81,7 +81,8 @@ static int pack_ids(msgpack_packer *pk, const struct sample *s)
 static int pack_image(msgpack_packer *pk, const struct sample_image *im)
 {
     return msgpack_pack_map(pk, 2) || pack_str(pk, "grid") || msgpack_pack_array(pk, 3) ||
-                   msgpack_pack_uint64(pk, 1) || msgpack_pack_uint64(pk, im->h) || msgpack_pack_uint64(pk, im->w) ||
+                   msgpack_pack_uint64(pk, 1) || msgpack_pack_uint64(pk, im->h) ||
+                   msgpack_pack_uint64(pk, im->w) ||
                    pack_key_bin(pk, "rgb", im->rgb, 3 * im->h * im->w * im->patch * im->patch)
                ? -1
                : 0;

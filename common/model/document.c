@@ -32,7 +32,8 @@ int document_make(struct layers *l, const struct model *m, const char *id, const
         const struct linear_info *info = m->linear[i].info;
 
         if (layers_add(l, info->name, info->out, info->in, &at, e) ||
-            layers_set_ranges(l, at, r->weight[i], r->input[i], r->tokens[i], e) || add_channels(l, at, r, i, e))
+            layers_set_ranges(l, at, r->weight[i], r->input[i], r->tokens[i], e) ||
+            add_channels(l, at, r, i, e))
             return -1;
     }
     return 0;
@@ -59,15 +60,17 @@ static unsigned what_it_has(const struct layers *from)
     unsigned what = 0;
 
     for (size_t i = 0; i < from->n_modules; i++)
-        what |= (from->module[i].weight_channels ? RANGES_CHANNELS : 0) | (from->module[i].kv_amax >= 0 ? RANGES_KV : 0);
+        what |= (from->module[i].weight_channels ? RANGES_CHANNELS : 0) | (from->module[i].kv_amax >= 0
+                                                                           ? RANGES_KV : 0);
     return what;
 }
 
-int document_ranges(struct ranges *r, const struct model *m, const struct samples *s, const struct layers *from,
-                    const char *path, struct err *e)
+int document_ranges(struct ranges *r, const struct model *m, const struct samples *s,
+                    const struct layers *from, const char *path, struct err *e)
 {
     if (from->model_digest && strcmp(from->model_digest, m->digest))
-        return err_set(e, RC_DATA, "the ranges in '%s' were measured on another model (digest %.12s, this one has %.12s)",
+        return err_set(e, RC_DATA,
+                       "the ranges in '%s' were measured on another model (digest %.12s, this one has %.12s)",
                        path, from->model_digest, m->digest);
     if (ranges_init(r, m, what_it_has(from), e))
         return -1;
@@ -78,14 +81,16 @@ int document_ranges(struct ranges *r, const struct model *m, const struct sample
         const struct layer_module *of = k < 0 ? NULL : &from->module[k];
 
         if (!of || of->weight_amax < 0)
-            return err_set(e, RC_DATA, "'%s' has no ranges of module '%s': make it with calib-amax on this model",
-                           path, info->name);
+            return err_set(e, RC_DATA,
+                           "'%s' has no ranges of module '%s': make it with calib-amax on this model", path,
+                           info->name);
         if (r->tokens[i] && of->input_amax < 0)
             return err_set(e, RC_DATA,
                            "no data reached module '%s' when the ranges in '%s' were measured, and these samples do",
                            info->name, path);
         if (of->rows != info->out || of->cols != info->in)
-            return err_set(e, RC_DATA, "'%s' has ranges of a '%s' of other shape: make it with calib-amax on this model",
+            return err_set(e, RC_DATA,
+                           "'%s' has ranges of a '%s' of other shape: make it with calib-amax on this model",
                            path, info->name);
         r->weight[i] = of->weight_amax;
         r->input[i] = r->tokens[i] ? of->input_amax : 0;

@@ -21,7 +21,8 @@ struct fault_tap {
 };
 
 /* True when x [rows, dim] has such a number; *row says where. */
-static int look(const struct fault_tap *t, const void *x, size_t rows, size_t dim, bool *found, size_t *row, struct err *e)
+static int look(const struct fault_tap *t, const void *x, size_t rows, size_t dim, bool *found, size_t *row,
+                struct err *e)
 {
     struct backend *be = t->m->be;
     float *host = mem_zalloc(rows * dim, sizeof *host, e);
@@ -38,7 +39,8 @@ static int look(const struct fault_tap *t, const void *x, size_t rows, size_t di
     return be_check(be, e);
 }
 
-static int look_at_linear(struct tap *tap, struct linear *l, const void *x, const void *y, size_t rows, struct err *e)
+static int look_at_linear(struct tap *tap, struct linear *l, const void *x, const void *y, size_t rows,
+                          struct err *e)
 {
     struct fault_tap *t = (struct fault_tap *)tap;
     const struct weight *w = linear_weight(l);
@@ -84,7 +86,10 @@ static int look_at_head(struct fault_tap *t, struct walk *w, struct err *e)
     return ret;
 }
 
-/* Walk one sample and look at the input and the output of every linear module, the head's last.  -1: the walk failed. */
+/*
+ * Walk one sample and look at the input and the output of every linear module, the head's last.  -1: the walk
+ * failed.
+ */
 static int find_fault(struct model *m, const struct sample *s, struct fault *f, struct err *e)
 {
     struct fault_tap t = {.tap.forward = look_at_linear, .m = m, .fault = f};
@@ -93,7 +98,8 @@ static int find_fault(struct model *m, const struct sample *s, struct fault *f, 
     int ret = -1;
 
     *f = (struct fault){0};
-    if (batch_build(&b, m->be, m->config, &m->processor, s, 1, e) == 0 && walk_init(&w, m, &b, false, e) == 0) {
+    if (batch_build(&b, m->be, m->config, &m->processor, s, 1, e) == 0 &&
+        walk_init(&w, m, &b, false, e) == 0) {
         w.tap = &t.tap;
         ret = walk_forward(&w, 0, e) || (!f->module && look_at_head(&t, &w, e)) ? -1 : 0;
     }
@@ -110,7 +116,8 @@ void faults_add(struct faults *f, size_t sample, size_t position)
     }
 }
 
-int faults_report(const struct faults *f, struct model *m, const struct sample *sample, bool against, struct err *e)
+int faults_report(const struct faults *f, struct model *m, const struct sample *sample, bool against,
+                  struct err *e)
 {
     const struct sample *s = &sample[f->sample];
     struct fault fault;
@@ -123,8 +130,10 @@ int faults_report(const struct faults *f, struct model *m, const struct sample *
     if (f->count > 1)
         snprintf(more, sizeof more, ", and of %zu more positions", f->count - 1);
     if (fault.module)
-        return err_set(e, RC_DATA, "the logits of '%s' are not finite: sample '%s', position %zu%s; it begins in the %s of %s, "
-                       "row %zu", m->weights.ckpt.dir, s->id, f->position, more, fault.side, fault.module, fault.row);
+        return err_set(e, RC_DATA,
+                       "the logits of '%s' are not finite: sample '%s', position %zu%s; it begins in the %s of %s, "
+                       "row %zu", m->weights.ckpt.dir, s->id, f->position, more, fault.side, fault.module,
+                           fault.row);
     return err_set(e, RC_DATA, "the logits of %s are not finite: sample '%s', position %zu%s",
                    against ? "the reference" : m->weights.ckpt.dir, s->id, f->position, more);
 }

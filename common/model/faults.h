@@ -13,9 +13,11 @@ struct faults {
 void faults_add(struct faults *f, size_t sample, size_t position);
 
 /*
- * 0 when there are none.  Else -1, with how many there are, where the first one is and in which module it begins: no figure is
- * better than a wrong one.  against: m was compared with a reference, which may be at fault.
+ * 0 when there are none.  Else -1, with how many there are, where the first one is and in which module it
+ * begins: no figure is better than a wrong one.  against: m was compared with a reference, which may be at
+ * fault.
  */
-int faults_report(const struct faults *f, struct model *m, const struct sample *sample, bool against, struct err *e);
+int faults_report(const struct faults *f, struct model *m, const struct sample *sample, bool against,
+                  struct err *e);
 
 #endif

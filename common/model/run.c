@@ -29,7 +29,8 @@ const char *run_id(const char *dir)
     return slash[1] ? slash + 1 : "model";
 }
 
-int run_open(struct run *r, const struct run_options *o, const char *dir, bool required, const char *scheme, struct err *e)
+int run_open(struct run *r, const struct run_options *o, const char *dir, bool required, const char *scheme,
+             struct err *e)
 {
     r->options = o;
     if (!dir && required)

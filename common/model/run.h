@@ -1,9 +1,9 @@
 /*
  * run.h - the frame of every tool that runs a model: its options, and what it holds
  *
- *   static struct run_options ro = RUN_DEFAULTS;         in the option table RUN_MODEL(dir, ...), RUN_OPTIONS(ro)
- *   struct run r = {0};                                  run_open(), run_load(), run_partial(), as far as they are needed
- *   partial_close(&r.part, done); run_release(&r);       also after a failure
+ *   static struct run_options ro = RUN_DEFAULTS;      in the option table RUN_MODEL(dir, ...), RUN_OPTIONS(ro)
+ *   struct run r = {0};                               run_open(), run_load(), run_partial(), as far as needed
+ *   partial_close(&r.part, done); run_release(&r);    also after a failure
  */
 #ifndef COMMON_MODEL_RUN_H
 #define COMMON_MODEL_RUN_H
@@ -80,7 +80,10 @@ extern const char *const run_dtypes[];
          .to = &(o).foreign,                                                                                 \
          .help = "take samples that were made for another tokenizer or\nother picture settings"}
 
-/* Before hours of work: -1 now when what comes of it could not be written to path (NULL or "-": standard output). */
+/*
+ * Before hours of work: -1 now when what comes of it could not be written to path (NULL or "-": standard
+ * output).
+ */
 int run_output(const char *path, struct err *e);
 
 /* The last part of a path, for documents that name no directories; "model" when there is none. */
@@ -100,20 +103,21 @@ struct run {
 };
 
 /*
- * The backend and the model in dir, and scheme (a path, or NULL) applied to it.  dir NULL where -m is not required
- * (`required` false): the backend alone; else a usage report.
+ * The backend and the model in dir, and scheme (a path, or NULL) applied to it.  dir NULL where -m is not
+ * required (`required` false): the backend alone; else a usage report.
  */
-int run_open(struct run *r, const struct run_options *o, const char *dir, bool required, const char *scheme, struct err *e);
+int run_open(struct run *r, const struct run_options *o, const char *dir, bool required, const char *scheme,
+             struct err *e);
 
 /*
- * The samples of the operands (none: standard input), this shard's only.  -1 when their headers say that they were not made
- * for this model, if there is one.
+ * The samples of the operands (none: standard input), this shard's only.  -1 when their headers say that they
+ * were not made for this model, if there is one.
  */
 int run_load(struct run *r, char *const *operand, size_t n, struct err *e);
 
 /*
- * Look beside the output for what an earlier run left, which the inputs and options of the n texts decide, and tell a person
- * about it.  The backend and samples count, too.
+ * Look beside the output for what an earlier run left, which the inputs and options of the n texts decide,
+ * and tell a person about it.  The backend and samples count, too.
  */
 int run_partial(struct run *r, const char *output, const char *const *text, size_t n, struct err *e);
 
@@ -124,7 +128,8 @@ void run_release(struct run *r);
 
 /* ---- passes that more than one tool makes, on the model and samples held, with progress ---- */
 
-enum { RUN_RANGES = 2, RUN_ALPHAS, RUN_SCORES }; /* kinds of snapshots in r->part, in the order of the passes */
+/* kinds of snapshots in r->part, in the order of the passes */
+enum { RUN_RANGES = 2, RUN_ALPHAS, RUN_SCORES };
 
 int run_ranges(struct run *r, struct ranges *ranges, unsigned what, struct err *e); /* ranges_measure() */
 int run_alphas(struct run *r, struct layers *l, bool dynamic, struct err *e);       /* alpha_search() */

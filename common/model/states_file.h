@@ -12,7 +12,7 @@ extern const struct chunks_type states_type;
 int states_describe(struct states *s, const struct model *m, const struct samples *samples, struct err *e);
 
 /* The rows of a chunk, the number-th of its file; -1 when it does not hold rows of this width. */
-int states_chunk_tokens(const struct states *s, const struct chunk *c, size_t number, const char *path, size_t *tokens,
-                        struct err *e);
+int states_chunk_tokens(const struct states *s, const struct chunk *c, size_t number, const char *path,
+                        size_t *tokens, struct err *e);
 
 #endif

@@ -3,8 +3,8 @@
 
 #include "common/model/feed.h"
 
-int visit_batches(struct model *m, const struct sample *sample, size_t n, size_t rows, struct visit *v, struct progress *p,
-                  struct err *e)
+int visit_batches(struct model *m, const struct sample *sample, size_t n, size_t rows, struct visit *v,
+                  struct progress *p, struct err *e)
 {
     struct feed *f = feed_open(m, sample, n, rows, e);
     int more = f ? 1 : -1;

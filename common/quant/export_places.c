@@ -84,7 +84,8 @@ int export_check_places(const struct export_plan *p, const struct export_target 
 {
     if (check_apart(to->dir, p->model->dir, "model's", e))
         return -1;
-    if (to->pool && (check_apart(to->pool, p->model->dir, "model's", e) || check_apart(to->pool, to->dir, "checkpoint's", e)))
+    if (to->pool && (check_apart(to->pool, p->model->dir, "model's", e) ||
+                     check_apart(to->pool, to->dir, "checkpoint's", e)))
         return -1;
     return to->force ? check_replaced(to->dir, e) : 0;
 }

@@ -62,7 +62,8 @@ static int write_words(const struct sink *to, const float *x, size_t n, struct e
 {
     for (size_t i = 0; i < n; i++) {
         const uint32_t bits = f32_bits(x[i]);
-        const uint8_t le[] = {(uint8_t)bits, (uint8_t)(bits >> 8), (uint8_t)(bits >> 16), (uint8_t)(bits >> 24)};
+        const uint8_t le[] = {(uint8_t)bits, (uint8_t)(bits >> 8), (uint8_t)(bits >> 16),
+                              (uint8_t)(bits >> 24)};
 
         if (write_bytes(to, le, sizeof le, e))
             return -1;
@@ -107,7 +108,8 @@ static int write_int8(const struct export_plan *p, const struct export_item *it,
     for (size_t i = 0; i < t.rows && ret == 0 && it->kind == EXPORT_CODES; i += most) {
         const size_t n = t.rows - i < most ? t.rows - i : most;
 
-        ret = tensor_encode_rows(&t, scale, i, n, (int8_t *)to->code, e) || write_bytes(to, to->code, n * t.cols, e)
+        ret = tensor_encode_rows(&t, scale, i, n, (int8_t *)to->code, e) ||
+              write_bytes(to, to->code, n * t.cols, e)
                   ? -1
                   : 0;
     }
@@ -141,7 +143,8 @@ static int write_item(const struct export_plan *p, const struct export_item *it,
     case EXPORT_PRE_SCALE: return write_floats(to, it->module->pre_scale, it->out.count, it->out.dtype, e);
     case EXPORT_NORM: return write_norm(p, it, to, e);
     case EXPORT_ROW_SCALES: ret = write_int8(p, it, to, e); break;
-    case EXPORT_CODES: ret = (it->module->format == FORMAT_INT8 ? write_int8 : write_fp8)(p, it, to, e); break;
+    case EXPORT_CODES: ret = (it->module->format == FORMAT_INT8 ? write_int8 : write_fp8)(p, it, to,
+                                                                                          e); break;
     }
     return ret && e->rc == RC_DATA ? err_prefix(e, "'%s'", ckpt_file_of(p->model, it->src)) : ret;
 }
@@ -328,8 +331,10 @@ static int check_room(const struct export_plan *p, const struct pool *pool, cons
     return (lacks && outdir_room_at(pool->dir, pool->dir, lacks, e)) || outdir_room(o, own, e) ? -1 : 0;
 }
 
-/* Put a file into the pool unless it is there, and a link to it into the checkpoint.  code: EXPORT_CHUNK bytes of
- * room. */
+/*
+ * Put a file into the pool unless it is there, and a link to it into the checkpoint.  code: EXPORT_CHUNK
+ * bytes of room.
+ */
 static int share(const struct export_plan *p, struct pool *pool, size_t file, const struct shared *s,
                  uint8_t *code, const char *dst, struct progress *progress, struct err *e)
 {
@@ -389,14 +394,16 @@ out:
 }
 
 /* Scales are above 0 and finite; a single one is as planned. */
-static int verify_scale(const struct ckpt *c, const struct export_item *it, const struct st_tensor *t, struct err *e)
+static int verify_scale(const struct ckpt *c, const struct export_item *it, const struct st_tensor *t,
+                        struct err *e)
 {
     for (size_t i = 0; i < t->count; i++) {
         float scale;
 
         if (ckpt_read_f32(c, t, i, 1, &scale, true, e) || !(scale > 0) ||
             (it->kind == EXPORT_NUMBER && scale != it->scale))
-            return err_set(e, RC_DATA, "what was written is not what was planned: scale '%s' differs", it->out.name);
+            return err_set(e, RC_DATA, "what was written is not what was planned: scale '%s' differs",
+                           it->out.name);
     }
     return 0;
 }

@@ -54,7 +54,8 @@ enum facts_part {
     PART_WEIGHT_SCALE,
     PART_INPUT_SCALE,
     PART_PRE_SCALE, /* pre_quant_scale */
-    PART_KV_SCALE,  /* k_scale and v_scale: of k_proj and v_proj, or of the attention; in the vision tower of anything */
+    /* k_scale and v_scale: of k_proj and v_proj, or of the attention; in the vision tower of anything */
+    PART_KV_SCALE,
     PART_UNKNOWN
 };
 
@@ -70,7 +71,8 @@ struct facts_tensor {
 
 struct facts_module {
     const struct parts_module *is;
-    const struct st_tensor *weight, *bias, *weight_scale, *input_scale, *pre_scale; /* NULL: not in the files */
+    /* NULL: not in the files */
+    const struct st_tensor *weight, *bias, *weight_scale, *input_scale, *pre_scale;
     enum facts_held held;
     size_t unit; /* of linear ones */
 };

@@ -3,7 +3,10 @@
 
 #include <stdbool.h>
 
-/* Elements that one thread takes at a time, and that it converts at a time: the latter stay in the first cache. */
+/*
+ * Elements that one thread takes at a time, and that it converts at a time: the latter stay in the first
+ * cache.
+ */
 enum { CHUNK = 1 << 16, BLOCK = 1 << 10 };
 
 static int check_dtype(enum dtype dtype, const char *tensor, struct err *e)
@@ -50,10 +53,11 @@ static uint32_t largest(const float *x, size_t n)
 }
 
 /*
- * Bits of the largest magnitude of n elements, each of which goes to code[] as well unless encode is NULL.  Blocks of a
- * chunk go one after the other while they are in the cache.
+ * Bits of the largest magnitude of n elements, each of which goes to code[] as well unless encode is NULL.
+ * Blocks of a chunk go one after the other while they are in the cache.
  */
-static uint32_t each_block(const void *w, enum dtype dtype, size_t n, void (*encode)(uint8_t *, const float *, size_t, float),
+static uint32_t each_block(const void *w, enum dtype dtype, size_t n, void (*encode)(uint8_t *, const float *,
+                                                                                     size_t, float),
                            uint8_t *code, float scale)
 {
     const size_t chunks = n / CHUNK + (n % CHUNK != 0);
@@ -102,8 +106,8 @@ int tensor_encode(const void *w, enum dtype dtype, size_t n, float scale, enum r
     if (r != ROUND_EXACT && dtype == DT_F16)
         return err_set(e, RC_DATA, "tensor '%s' is F16: rounding %s is for BF16 and F32 weights, use exact",
                        tensor, rounding_text(r));
-    most = each_block(w, dtype, n, !twice ? fp8_encode : r == ROUND_MODELOPT ? fp8_encode_twice : fp8_encode_twice_cpu,
-                      code, scale);
+    most = each_block(w, dtype, n, !twice ? fp8_encode : r == ROUND_MODELOPT ? fp8_encode_twice
+                      : fp8_encode_twice_cpu, code, scale);
     return most >= 0x7f800000 ? not_finite(tensor, e) : 0;
 }
 

@@ -182,7 +182,8 @@ bool when_other_codes(struct subject *s)
     if (!s->module->weight || s->choice->held == HELD_MIXED)
         return false;
     WHEN_SAY(s, "%s, taken as %s", st_dtype_name(s->module->weight->dtype), facts_held_text(s->choice->held));
-    return held == HELD_OTHER || (facts_is_codes(held) && facts_is_codes(s->choice->held) && held != s->choice->held);
+    return held == HELD_OTHER || (facts_is_codes(held) && facts_is_codes(s->choice->held) &&
+                                  held != s->choice->held);
 }
 
 static bool taken_as_codes(const struct subject *s)
@@ -216,7 +217,8 @@ bool when_codes_bare(struct subject *s)
 
     if (!facts_is_codes(m->held) || (!weight && !input))
         return false;
-    WHEN_SAY(s, "%s", weight && input ? "weight_scale and input_scale" : weight ? "weight_scale" : "input_scale");
+    WHEN_SAY(s, "%s", weight && input ? "weight_scale and input_scale" : weight ? "weight_scale"
+             : "input_scale");
     return true;
 }
 

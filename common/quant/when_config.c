@@ -1,4 +1,6 @@
-/* when_config.c - the conditions of the engines' rules about a configuration and about the files as a whole */
+/*
+ * when_config.c - the conditions of the engines' rules about a configuration and about the files as a whole
+ */
 #include "common/quant/when.h"
 
 #include <stdio.h>

@@ -7,8 +7,12 @@
 #include "common/model/states.h"
 #include "tests/bench/gpu/parts/speed.h"
 
-/* The reference's states, and a candidate with every linear but the head in FP8 against them: medians of three. */
-static void compared(struct model *m, const struct sample *s, size_t n, const char *name, const char *unit, double units)
+/*
+ * The reference's states, and a candidate with every linear but the head in FP8 against them: medians of
+ * three.
+ */
+static void compared(struct model *m, const struct sample *s, size_t n, const char *name, const char *unit,
+                     double units)
 {
     struct eval_sample *out = calloc(n, sizeof *out);
     struct progress p = {0};

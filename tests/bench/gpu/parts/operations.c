@@ -108,9 +108,11 @@ static void products(const char *by, size_t rows, size_t in, size_t out)
                flop / seconds(&j));
         j.run = linear_int8;
         be->weight_quantize_int8(be, &j.int8, &j.w, DT_BF16, NULL, 1 / 127.0f, ROUND_EXACT);
-        printf("linear, INT8 with its quantizing %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out, flop / seconds(&j));
+        printf("linear, INT8 with its quantizing %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out,
+               flop / seconds(&j));
         be->weight_quantize_int8(be, &j.int8, &j.w, DT_BF16, NULL, 0, ROUND_EXACT);
-        printf("linear, INT8 of dynamic inputs %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out, flop / seconds(&j));
+        printf("linear, INT8 of dynamic inputs %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out,
+               flop / seconds(&j));
     } else {
         j.f = speed_room(rows * out * sizeof *j.f);
         j.run = linear_f32;

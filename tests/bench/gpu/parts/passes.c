@@ -43,7 +43,8 @@ static void quantize_language(struct model *m, struct linear_form form)
     struct err e = {0};
 
     for (size_t i = 0; i < m->linears; i++)
-        if (model_stage_of(m, &m->linear[i])->kind == STAGE_TEXT && model_quantize(m, &m->linear[i], &form, &e))
+        if (model_stage_of(m, &m->linear[i])->kind == STAGE_TEXT &&
+            model_quantize(m, &m->linear[i], &form, &e))
             speed_fail(e.msg);
 }
 
@@ -53,7 +54,10 @@ static void unquantize(struct model *m)
         model_unquantize(m, &m->linear[i]);
 }
 
-/* Forward passes of 8 samples of 512 tokens over a language model in 16 bits, FP8 and INT8, and over an FP8 KV cache. */
+/*
+ * Forward passes of 8 samples of 512 tokens over a language model in 16 bits, FP8 and INT8, and over an FP8
+ * KV cache.
+ */
 static void quantized_passes(struct model *m, const struct sample *s)
 {
     static const struct {
@@ -70,7 +74,8 @@ static void quantized_passes(struct model *m, const struct sample *s)
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         if (runs[i].form.format != FORMAT_NONE)
             quantize_language(m, runs[i].form);
-        printf("forward and loss 8x512 %s,%.0f,tokens/s\n", runs[i].name, 4096 / passes(m, s, 8, 4096, false));
+        printf("forward and loss 8x512 %s,%.0f,tokens/s\n", runs[i].name,
+               4096 / passes(m, s, 8, 4096, false));
         m->kv = kv;
         printf("forward and loss 8x512 %s over an FP8 KV cache,%.0f,tokens/s\n", runs[i].name,
                4096 / passes(m, s, 8, 4096, false));
@@ -86,7 +91,8 @@ struct tower_tap {
     double end;
 };
 
-static int at_merger(struct tap *tap, struct linear *l, const void *x, const void *y, size_t rows, struct err *e)
+static int at_merger(struct tap *tap, struct linear *l, const void *x, const void *y, size_t rows,
+                     struct err *e)
 {
     (void)x, (void)y, (void)rows, (void)e;
     if (!strcmp(l->info->name, "visual.merger.mlp.2")) {
@@ -174,8 +180,8 @@ void speed_model(const char *dir)
         s = speed_samples(m.config, 32, 448, 34, 46);
         printf("vision tower of 4 pictures 476x644,%.1f,ms\n", 1e3 * tower(&m, s, 4));
         for (size_t n = 8; n <= 32; n += 24) {
-            printf("gradient scores of %zu pictures 476x644 + text in the default batches,%.1f,samples/s\n", n,
-                   (double)n / passes(&m, s, n, be->batch_rows, true));
+            printf("gradient scores of %zu pictures 476x644 + text in the default batches,%.1f,samples/s\n",
+                   n, (double)n / passes(&m, s, n, be->batch_rows, true));
             printf("gradient scores of %zu pictures 476x644 + text in batches of 8,%.1f,samples/s\n", n,
                    (double)n / passes(&m, s, n, 12000, true));
         }
