@@ -1,6 +1,7 @@
 #!/bin/bash
 # quantize.t - make quantize on the bundled model: recipes, resuming, what it refuses
 . tests/lib.sh
+unset MAKEFLAGS # of make -j check, whose job server is not for the make below
 
 # Few samples: this is about the pipeline, not about the numbers.
 quantize() { # quantize OUT [ARG...]
