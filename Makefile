@@ -44,6 +44,7 @@ BENCHES   := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
 FUZZERS   := $(patsubst %.c,$B/%,$(filter-out %/driver.c,$(wildcard tests/fuzz/*.c)))
 GPU_TESTS := $(if $(WITH_CUDA),$(patsubst %.c,$B/%,$(wildcard tests/gpu/*.c)))
 GPU_BENCH := $(patsubst %.c,$B/%,$(wildcard tests/bench/gpu/*.c))
+SPEED     := $(patsubst %.c,$B/%.c.o,$(wildcard tests/bench/gpu/parts/*.c))
 OBJ       := $(patsubst %,$B/%.o,$(wildcard common/*/*.c kernels/*.c kernels/cpu/*.c) \
              $(if $(WITH_CUDA),$(wildcard kernels/cuda/*.cu)))
 MAN       := $(wildcard man/*.[157])
@@ -51,23 +52,22 @@ MAN       := $(wildcard man/*.[157])
 export CONFIG = $(CC_ALL) | $(LD_ALL) | $(PKG_LIBS) | $(if $(WITH_CUDA),$(NVCC_ALL))
 stamp      = @mkdir -p $B; printf '%s\n' $(1) | cmp -s - $@ || printf '%s\n' $(1) >$@
 
-all: $(TOOLS:%=$B/tools/%)           ## build every tool into build/tools
-	@echo "octet $(VERSION): $(words $(TOOLS)) tools in $B/tools, backends: $(BACKENDS)"
-
-check: all $(UNITS) $(FUZZERS)       ## every test: unit, command line, man pages; no GPU, no network
-	B=$B OMP_WAIT_POLICY=passive CUDA_VISIBLE_DEVICES= prove -j2 --timer $(UNITS) $(FUZZERS) $(wildcard tests/*.t tests/cli/*.t)
-
-check-peers: all                     ## transformers and compressed-tensors, from PyPI, load our checkpoints and agree
-	B=$B tests/peers/run.sh
-
-check-gpu: all $(GPU_TESTS) $(GOLDENS) ## every operation against the CPU's, and the golden models, on the GPU
-	$(if $(WITH_CUDA),,$(error check-gpu needs a build with the CUDA backend: nvcc on PATH, no SANITIZE))
-	prove --timer $(GPU_TESTS)
-	TEST_DEVICE=cuda prove --timer $(GOLDENS)
-	B=$B prove --timer $(wildcard tests/gpu/*.t)
+.DEFAULT_GOAL := all
 
 deps:                                ## install what building, running and testing need (Debian, apt)
 	pipelines/deps.sh
+
+all: $(TOOLS:%=$B/tools/%)           ## build every tool into build/tools
+	@echo "octet $(VERSION): $(words $(TOOLS)) tools in $B/tools, backends: $(BACKENDS)"
+
+install: all                         ## install tools and man pages under DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(foreach s,1 5 7,$(DESTDIR)$(PREFIX)/share/man/man$s)
+	install -m 755 $(TOOLS:%=$B/tools/%) $(DESTDIR)$(PREFIX)/bin
+	$(foreach s,1 5 7,install -m 644 $(wildcard man/*.$s) $(DESTDIR)$(PREFIX)/share/man/man$s;)
+
+uninstall:                           ## remove what install put there
+	rm -f $(TOOLS:%=$(DESTDIR)$(PREFIX)/bin/%) \
+	    $(foreach m,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m))
 
 # Points of a small model run side by side; several of a large one might not fit into memory, and a GPU takes one at a
 # time.
@@ -79,8 +79,21 @@ report:                              ## the sweep, and plots of it in OUT (gnupl
 
 quantize: all                        ## one or more recipes: calibrate, export, check, measure: MODEL= PRESET= SAMPLES= OUT= (pipelines/quantize.mk)
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/quantize.mk TOOLS=$B/tools quantize
+
 results: all                         ## every metrics.json below out into out/results.db (RESULTS=)
 	find $(or $(OUT),out) -name metrics.json -exec $B/tools/store-metrics -d $(or $(RESULTS),out/results.db) {} + >$B/stored.txt
+
+check: all $(UNITS) $(FUZZERS)       ## every test: unit, command line, man pages; no GPU, no network
+	B=$B OMP_WAIT_POLICY=passive CUDA_VISIBLE_DEVICES= prove -j2 --timer $(UNITS) $(FUZZERS) $(wildcard tests/*.t tests/cli/*.t)
+
+check-gpu: all $(GPU_TESTS) $(GOLDENS) ## every operation against the CPU's, and the golden models, on the GPU
+	$(if $(WITH_CUDA),,$(error check-gpu needs a build with the CUDA backend: nvcc on PATH, no SANITIZE))
+	prove --timer $(GPU_TESTS)
+	TEST_DEVICE=cuda prove --timer $(GOLDENS)
+	B=$B prove --timer $(wildcard tests/gpu/*.t)
+
+check-peers: all                     ## transformers and compressed-tensors, from PyPI, load our checkpoints and agree
+	B=$B tests/peers/run.sh
 
 bench: all $(BENCHES)                ## measure speed; never passes or fails on time (tests/bench)
 	B=$B tests/bench/run.sh
@@ -95,15 +108,6 @@ fuzz:                                ## made-up input for every reader (clang, l
 fuzz-run: $(FUZZERS:=.fuzz)
 	B=$B tests/fuzz/run.sh $(or $(FUZZ),$(notdir $(FUZZERS)))
 
-install: all                         ## install tools and man pages under DESTDIR/PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(foreach s,1 5 7,$(DESTDIR)$(PREFIX)/share/man/man$s)
-	install -m 755 $(TOOLS:%=$B/tools/%) $(DESTDIR)$(PREFIX)/bin
-	$(foreach s,1 5 7,install -m 644 $(wildcard man/*.$s) $(DESTDIR)$(PREFIX)/share/man/man$s;)
-
-uninstall:                           ## remove what install put there
-	rm -f $(TOOLS:%=$(DESTDIR)$(PREFIX)/bin/%) \
-	    $(foreach m,$(MAN),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m))
-
 clean:                               ## remove the build and what sweep and quantize left in out/
 	rm -rf $B out
 
@@ -113,7 +117,8 @@ help:                                ## this list
 $B/liboctet.a: $(OBJ)
 	@rm -f $@; ar rcs $@ $^
 $(TOOLS:%=$B/tools/%) $(UNITS) $(BENCHES) $(GPU_TESTS) $(GPU_BENCH): $B/%: $B/%.c.o $B/liboctet.a
-	@echo '  LD   $@'; $(LD_ALL) -o $@ $< $B/liboctet.a $(LIBS)
+	@echo '  LD   $@'; $(LD_ALL) -o $@ $(filter %.o,$^) $B/liboctet.a $(LIBS)
+$B/tests/bench/gpu/speed: $(SPEED)
 $(FUZZERS): $B/%: $B/%.c.o $B/tests/fuzz/driver.c.o $B/liboctet.a
 	@echo '  LD   $@'; $(LD_ALL) -o $@ $^ $(LIBS)
 $(FUZZERS:=.fuzz): $B/%.fuzz: $B/%.c.o $B/liboctet.a
@@ -128,5 +133,5 @@ $B/version.h: FORCE ; $(call stamp,'#define VERSION "$(VERSION)"' '#define BACKE
 # FORCE must be phony: .SECONDARY alone would skip the stamps.
 .PHONY: all check check-gpu check-peers deps sweep report quantize results bench bench-gpu fuzz fuzz-run install uninstall clean help FORCE
 .SECONDARY:
--include $(OBJ:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%) \
+-include $(OBJ:.o=.d) $(SPEED:.o=.d) $(patsubst %,$B/%.c.d,$(TOOLS:%=tools/%) $(UNITS:$B/%=%) $(BENCHES:$B/%=%) \
     $(FUZZERS:$B/%=%) $(GPU_TESTS:$B/%=%) $(GPU_BENCH:$B/%=%) tests/fuzz/driver)

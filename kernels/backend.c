@@ -65,7 +65,8 @@ static struct backend *open_cpu(bool bf16, struct err *e)
 {
     if (!bf16)
         return be_open_cpu(e);
-    err_set(e, RC_USAGE, "--dtype bf16: the CPU computes in fp32 alone, the reference that a GPU's bf16 is checked against; "
+    err_set(e, RC_USAGE,
+            "--dtype bf16: the CPU computes in fp32 alone, the reference that a GPU's bf16 is checked against; "
                          "use --dtype fp32, or --device cuda");
     return NULL;
 }

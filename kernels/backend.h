@@ -1,15 +1,15 @@
 /*
  * backend.h - the operations that the model is written against
  *
- * A backend is a table of operations on device memory.  The CPU's is the reference: fp32, plain.  Model code calls
- * be->op(be, ...) and never looks at an element itself.
+ * A backend is a table of operations on device memory.  The CPU's is the reference: fp32, plain.  Model code
+ * calls be->op(be, ...) and never looks at an element itself.
  *
  *   - Device pointers come from be->alloc(); sizes are in elements unless the name says _bytes.
  *   - "act" is the backend's activation type: fp32 on the CPU (be->act_bytes == 4).
  *   - Matrices are row-major and dense, [rows, dim], unless a stride (in elements between rows) is given.
  *   - rows or n of 0 is valid and does nothing.
- *   - Operations return nothing: the first failure stays in the backend and be_check() hands it out.  A walk asks once
- *     per block, not once per call; until then operations do nothing, whatever their operands.
+ *   - Operations return nothing: the first failure stays in the backend and be_check() hands it out.  A walk asks
+ *     once per block, not once per call; until then operations do nothing, whatever their operands.
  *   - Fixed reduction order: the same input gives the same bits, whatever the number of threads.
  *   - NaN goes in, NaN comes out: no operation hides one.
  *   - Outputs may not overlap inputs, except where "in place" is allowed.
@@ -28,55 +28,74 @@
 
 struct backend;
 
-/* W [out, in] and bias of one linear module as a backend holds them; data's representation is the backend's own. */
+/*
+ * W [out, in] and bias of one linear module as a backend holds them; data's representation is the backend's
+ * own.
+ */
 struct weight {
     enum { WEIGHT_NONE, WEIGHT_DENSE, WEIGHT_FP8, WEIGHT_INT8 } format;
     size_t out, in;
     void *data;
     const void *bias;         /* [out] act, borrowed, or NULL */
-    float scale, input_scale; /* FP8: W ~ code * scale, X ~ code * input_scale.  INT8: input_scale 0: every row of X has a
-                                 scale of its own, int8_scale() of its range when it runs */
+    /*
+     * FP8: W ~ code * scale, X ~ code * input_scale.  INT8: input_scale 0: every row of X has a scale of its
+     * own, int8_scale() of its range when it runs
+     */
+    float scale, input_scale;
     float *row_scale;         /* INT8: device fp32 [out], owned: W[o] ~ code * row_scale[o] */
-    float *pre_scale;         /* INT8: device fp32 [in], owned, or NULL: X is multiplied by it before it is rounded */
+    /* INT8: device fp32 [in], owned, or NULL: X is multiplied by it before it is rounded */
+    float *pre_scale;
 };
 
 /* Rows of segments, one after another, each attending only within itself. */
 struct attention {
     size_t segments;
-    const int32_t *cu_q, *cu_k; /* device, [segments + 1]: segment s has query rows cu_q[s] .. cu_q[s+1]; cu_k may be cu_q */
+    /* device, [segments + 1]: segment s has query rows cu_q[s] .. cu_q[s+1]; cu_k may be cu_q */
+    const int32_t *cu_q, *cu_k;
     size_t max_q, max_k;        /* longest segment */
     size_t heads, kv_heads, head_dim; /* query head i reads kv head i / (heads / kv_heads) */
-    size_t q_stride, k_stride, v_stride, o_stride; /* elements from row to row; heads lie side by side in a row */
+    /* elements from row to row; heads lie side by side in a row */
+    size_t q_stride, k_stride, v_stride, o_stride;
     float scale;                /* of q . k, before the softmax */
     bool causal;                /* query i of nq sees keys 0 .. nk - nq + i */
 };
 
-/* A patch of a picture [.., 3] of bytes: where its first pixel is, and how far from line to line, in bytes. */
+/*
+ * A patch of a picture [.., 3] of bytes: where its first pixel is, and how far from line to line, in bytes.
+ */
 struct patch {
     int64_t first, stride;
 };
 
 /*
- * Comparison of two rows of logits, reference p and candidate q: P = softmax(p), Q = softmax(q); natural logarithms, fp64 sums
- * over the vocabulary, fp64 exponentials.  compare() reads `label` and writes all else.  A NaN or an infinity in a row makes
- * its kl and sq NaN (or infinite); its other figures then mean nothing.
+ * Comparison of two rows of logits, reference p and candidate q: P = softmax(p), Q = softmax(q); natural
+ * logarithms, fp64 sums over the vocabulary, fp64 exponentials.  compare() reads `label` and writes all else.
+ * A NaN or an infinity in a row makes its kl and sq NaN (or infinite); its other figures then mean nothing.
  *
  * The order of a row is by logit, largest first, and of equal logits the first index first.
  */
 enum { ROW_TOP = 10 }; /* how far orders are compared */
 struct row_stats {
-    int32_t label;          /* in: the token that follows, less than vocab; negative: none, and its figures are 0 */
-    int32_t agree;          /* tokens that the orders of p and q have in common at their start, up to ROW_TOP (and vocab);
-                               top-k agreement is agree >= k, the same argmax agree >= 1 */
+    /* in: the token that follows, less than vocab; negative: none, and its figures are 0 */
+    int32_t label;
+    /*
+     * tokens that the orders of p and q have in common at their start, up to ROW_TOP (and vocab); top-k
+     * agreement is agree >= k, the same argmax agree >= 1
+     */
+    int32_t agree;
     int32_t rank_p, rank_q; /* of the label in either order, from 0: it is in the top k when rank < k */
     double nll_p, nll_q;    /* -log P(label), -log Q(label) */
     double top_p;           /* the largest probability of P */
     double kl, kl_back;     /* KL(P || Q), KL(Q || P); not below 0 */
-    double js;              /* Jensen-Shannon: KL(P || M) / 2 + KL(Q || M) / 2, M = (P + Q) / 2; at most log 2 */
+    /* Jensen-Shannon: KL(P || M) / 2 + KL(Q || M) / 2, M = (P + Q) / 2; at most log 2 */
+    double js;
     double sq, sq_centred;  /* sum of (q - p)^2; the same after subtracting its mean from either row */
     double max_abs;         /* max |q - p| */
-    double cos, cos_centred; /* cosine of p and q; after subtracting its mean from either.  1 for equal rows, otherwise 0
-                                when one has no length */
+    /*
+     * cosine of p and q; after subtracting its mean from either.  1 for equal rows, otherwise 0 when one has
+     * no length
+     */
+    double cos, cos_centred;
 };
 
 struct backend {
@@ -92,7 +111,8 @@ struct backend {
     void *(*alloc)(struct backend *, size_t bytes);
     void (*free)(struct backend *, void *);
     /*
-     * Bytes that a caller may take to save time: what a GPU has free, or on the CPU, whose memory others use too, 1 GiB.
+     * Bytes that a caller may take to save time: what a GPU has free, or on the CPU, whose memory others use
+     * too, 1 GiB.
      */
     size_t (*spare)(struct backend *);
     void (*upload)(struct backend *, void *dst, const void *host, size_t bytes);
@@ -104,89 +124,112 @@ struct backend {
 
     /*
      * Weights.  weight_load(): from host memory of type F32, BF16 or F16 (which may be unaligned), [out, in].
-     * weight_load_fp8(): from E4M3 codes.  weight_quantize(): q = W of a dense weight in FP8; `from` is the type W had in
-     * its file, which ROUND_MODELOPT depends on; q shares W's bias.  The struct is zeroed, or from an earlier load: data is
-     * allocated on first use and used again for a matrix of the same size.  Loading leaves w->bias as it is, freeing too.
+     * weight_load_fp8(): from E4M3 codes.  weight_quantize(): q = W of a dense weight in FP8; `from` is the
+     * type W had in its file, which ROUND_MODELOPT depends on; q shares W's bias.  The struct is zeroed, or
+     * from an earlier load: data is allocated on first use and used again for a matrix of the same size.
+     * Loading leaves w->bias as it is, freeing too.
      */
-    void (*weight_load)(struct backend *, struct weight *w, size_t out, size_t in, const void *host, enum dtype from);
-    void (*weight_load_fp8)(struct backend *, struct weight *w, size_t out, size_t in, const uint8_t *codes, float scale,
-                            float input_scale);
-    void (*weight_quantize)(struct backend *, struct weight *q, const struct weight *w, enum dtype from, float scale,
-                            float input_scale, enum rounding r);
+    void (*weight_load)(struct backend *, struct weight *w, size_t out, size_t in, const void *host,
+                        enum dtype from);
+    void (*weight_load_fp8)(struct backend *, struct weight *w, size_t out, size_t in, const uint8_t *codes,
+                            float scale, float input_scale);
+    void (*weight_quantize)(struct backend *, struct weight *q, const struct weight *w, enum dtype from,
+                            float scale, float input_scale, enum rounding r);
     void (*weight_free)(struct backend *, struct weight *w);
 
     /*
-     * The same for INT8, whose codes are those of common/base/int8.h; all arrays but w are host memory.  row_scale [out],
-     * pre_scale [in] or NULL.  weight_quantize_int8(): columns of W are first divided by smooth->pre (int8_smooth(); NULL:
-     * none), then every row gets the scale of its own range; the input is multiplied by smooth->pre unless smooth->folded
-     * says that it comes so from the norm before.
+     * The same for INT8, whose codes are those of common/base/int8.h; all arrays but w are host memory.
+     * row_scale [out], pre_scale [in] or NULL.  weight_quantize_int8(): columns of W are first divided by
+     * smooth->pre (int8_smooth(); NULL: none), then every row gets the scale of its own range; the input is
+     * multiplied by smooth->pre unless smooth->folded says that it comes so from the norm before.
      */
     void (*weight_load_int8)(struct backend *, struct weight *w, size_t out, size_t in, const int8_t *codes,
                              const float *row_scale, float input_scale, const float *pre_scale);
     void (*weight_quantize_int8)(struct backend *, struct weight *q, const struct weight *w, enum dtype from,
                                  const struct smooth *smooth, float input_scale, enum rounding r);
 
-    /* y [rows, out] = x [rows, in] W^T + bias.  An FP8 weight takes x rounded to FP8 by its input_scale, an INT8 weight x
-       (times pre_scale) rounded to INT8; the products of INT8 codes are summed exactly, in 32 bits. */
+    /*
+     * y [rows, out] = x [rows, in] W^T + bias.  An FP8 weight takes x rounded to FP8 by its input_scale, an
+     * INT8 weight x (times pre_scale) rounded to INT8; the products of INT8 codes are summed exactly, in 32
+     * bits.
+     */
     void (*linear)(struct backend *, void *y, const void *x, size_t rows, const struct weight *w);
     /* linear() of an x that a linear() before had, unchanged since: what that made of x may serve again. */
     void (*linear_again)(struct backend *, void *y, const void *x, size_t rows, const struct weight *w);
     /* dx [rows, in] = dy [rows, out] W, or += when accumulate.  Dense weights only. */
-    void (*linear_dx)(struct backend *, void *dx, const void *dy, size_t rows, const struct weight *w, bool accumulate);
+    void (*linear_dx)(struct backend *, void *dx, const void *dy, size_t rows, const struct weight *w,
+                      bool accumulate);
     /* The same as linear(), with fp32 output whatever act is: logits. */
     void (*linear_f32)(struct backend *, float *y, const void *x, size_t rows, const struct weight *w);
 
     /* y[r] = w * x[r] / sqrt(mean(x[r]^2) + eps), and dx += its transposed Jacobian times dy.  w is act. */
-    void (*rmsnorm)(struct backend *, void *y, const void *x, const void *w, size_t rows, size_t dim, float eps);
-    void (*rmsnorm_dx)(struct backend *, void *dx, const void *dy, const void *x, const void *w, size_t rows, size_t dim,
-                       float eps);
+    void (*rmsnorm)(struct backend *, void *y, const void *x, const void *w, size_t rows, size_t dim,
+                    float eps);
+    void (*rmsnorm_dx)(struct backend *, void *dx, const void *dy, const void *x, const void *w, size_t rows,
+                       size_t dim, float eps);
 
     /*
-     * Half-split rotation of `heads` heads side by side: y[j] = x[j] c[j] - x[j+h] s[j], y[j+h] = x[j+h] c[j] + x[j] s[j],
-     * h = head_dim / 2, c and s fp32 [rows, h].  inverse: with -s.  In place is allowed.
+     * Half-split rotation of `heads` heads side by side: y[j] = x[j] c[j] - x[j+h] s[j], y[j+h] = x[j+h] c[j]
+     * + x[j] s[j], h = head_dim / 2, c and s fp32 [rows, h].  inverse: with -s.  In place is allowed.
      */
-    void (*rope)(struct backend *, void *y, size_t y_stride, const void *x, size_t x_stride, const float *c, const float *s,
-                 size_t rows, size_t heads, size_t head_dim, bool inverse);
+    void (*rope)(struct backend *, void *y, size_t y_stride, const void *x, size_t x_stride, const float *c,
+                 const float *s, size_t rows, size_t heads, size_t head_dim, bool inverse);
 
-    /* o = softmax(scale q k^T + mask) v; lse fp32 [heads, query rows], or NULL when no backward follows.  A row that
-       sees no key has o = 0 and lse = -infinity. */
-    void (*attention)(struct backend *, const struct attention *a, void *o, float *lse, const void *q, const void *k,
-                      const void *v);
-    /* dq, dk, dv (strides of q, k, v) from d_o (stride of o); dk and dv of a kv head sum over its query heads. */
-    void (*attention_dx)(struct backend *, const struct attention *a, void *dq, void *dk, void *dv, const void *d_o,
-                         const void *q, const void *k, const void *v, const void *o, const float *lse);
+    /*
+     * o = softmax(scale q k^T + mask) v; lse fp32 [heads, query rows], or NULL when no backward follows.  A
+     * row that sees no key has o = 0 and lse = -infinity.
+     */
+    void (*attention)(struct backend *, const struct attention *a, void *o, float *lse, const void *q,
+                      const void *k, const void *v);
+    /*
+     * dq, dk, dv (strides of q, k, v) from d_o (stride of o); dk and dv of a kv head sum over its query
+     * heads.
+     */
+    void (*attention_dx)(struct backend *, const struct attention *a, void *dq, void *dk, void *dv,
+                         const void *d_o, const void *q, const void *k, const void *v, const void *o,
+                         const float *lse);
 
-    /* Elementwise.  add: in place allowed.  swiglu: s = silu(g) u.  gelu: the erf form.  *_dx overwrite their outputs. */
+    /*
+     * Elementwise.  add: in place allowed.  swiglu: s = silu(g) u.  gelu: the erf form.  *_dx overwrite their
+     * outputs.
+     */
     void (*add)(struct backend *, void *y, const void *a, const void *b, size_t n);
     void (*swiglu)(struct backend *, void *s, const void *g, const void *u, size_t n);
-    void (*swiglu_dx)(struct backend *, void *dg, void *du, const void *ds, const void *g, const void *u, size_t n);
+    void (*swiglu_dx)(struct backend *, void *dg, void *du, const void *ds, const void *g, const void *u,
+                      size_t n);
     void (*gelu)(struct backend *, void *y, const void *x, size_t n);
     void (*gelu_dx)(struct backend *, void *dx, const void *dy, const void *x, size_t n); /* dx may be dy */
 
-    /* y[r] = x[index[r]] and y[index[r]] = x[r]; index is device memory, in range (the caller has checked); scatter's differ. */
+    /*
+     * y[r] = x[index[r]] and y[index[r]] = x[r]; index is device memory, in range (the caller has checked);
+     * scatter's differ.
+     */
     void (*gather)(struct backend *, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
     void (*scatter)(struct backend *, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
     /*
-     * y [patches, 3 * frames * side * side] act: patch[r], cut out of rgb and normalised by table fp32 [3][256], one row per
-     * channel.  Columns: ((channel * frames + frame) * side + line) * side + pixel; all frames are the same.  All are device
-     * memory.
+     * y [patches, 3 * frames * side * side] act: patch[r], cut out of rgb and normalised by table fp32
+     * [3][256], one row per channel.  Columns: ((channel * frames + frame) * side + line) * side + pixel; all
+     * frames are the same.  All are device memory.
      */
-    void (*patches)(struct backend *, void *y, const uint8_t *rgb, const struct patch *patch, const float *table,
-                    size_t patches, size_t side, size_t frames);
+    void (*patches)(struct backend *, void *y, const uint8_t *rgb, const struct patch *patch,
+                    const float *table, size_t patches, size_t side, size_t frames);
     /* y[r] = row ids[r] of a dense weight [vocab, dim]: the embedding, which may also be the tied head. */
     void (*embed)(struct backend *, void *y, const struct weight *table, const int32_t *ids, size_t rows);
 
     /* y [n] act = x [n] fp32, rounded. */
     void (*narrow)(struct backend *, void *y, const float *x, size_t n);
-    /* Per row of fp32 logits: lse, first argmax, and -log softmax at target (0 when target < 0); outputs may be NULL,
-       target too when nll is.  In argmax a NaN is the largest. */
-    void (*nll)(struct backend *, float *nll, float *lse, int32_t *argmax, const float *logits, const int32_t *target,
-                size_t rows, size_t vocab);
+    /*
+     * Per row of fp32 logits: lse, first argmax, and -log softmax at target (0 when target < 0); outputs may
+     * be NULL, target too when nll is.  In argmax a NaN is the largest.
+     */
+    void (*nll)(struct backend *, float *nll, float *lse, int32_t *argmax, const float *logits,
+                const int32_t *target, size_t rows, size_t vocab);
     /* dlogits [rows, vocab] act = weight[r] (softmax - onehot(target)); rows with target < 0 are 0. */
-    void (*nll_dx)(struct backend *, void *dlogits, const float *logits, const float *lse, const int32_t *target,
-                   const float *weight, size_t rows, size_t vocab);
+    void (*nll_dx)(struct backend *, void *dlogits, const float *logits, const float *lse,
+                   const int32_t *target, const float *weight, size_t rows, size_t vocab);
     /* out [rows] is device memory; the labels in it are input. */
-    void (*compare)(struct backend *, struct row_stats *out, const float *p, const float *q, size_t rows, size_t vocab);
+    void (*compare)(struct backend *, struct row_stats *out, const float *p, const float *q, size_t rows,
+                    size_t vocab);
 
     /* *out = max(*out, max |x|); *out is device memory. */
     void (*amax)(struct backend *, float *out, const void *x, size_t n);
@@ -194,25 +237,29 @@ struct backend {
     void (*amax_columns)(struct backend *, float *out, const void *x, size_t rows, size_t dim);
     /* *out += sum of (a - b)^2; *out is device memory, fp64; products fp32, sums fp64. */
     void (*distance)(struct backend *, double *out, const void *a, const void *b, size_t n);
-    /* y = e4m3(x / scale) * scale, as fp8_round(): what a quantized KV cache gives back.  In place is allowed. */
+    /*
+     * y = e4m3(x / scale) * scale, as fp8_round(): what a quantized KV cache gives back.  In place is
+     * allowed.
+     */
     void (*round_fp8)(struct backend *, void *y, const void *x, size_t n, float scale);
 
     /*
      * How much a rounding difference D = yq - y matters under the gradient g = dL/dy; all [rows, dim] act.
-     * out[0] += sum of clamp(g D, +-1e10)^2; out[1] += 1/2 sum over rows of (row_weight[r] sum_j g D)^2.  out is device
-     * memory, fp64 [2]; products fp32, sums fp64.  Sources: ModelOpt's gradient score; a Fisher-diagonal KL per token.
+     * out[0] += sum of clamp(g D, +-1e10)^2; out[1] += 1/2 sum over rows of (row_weight[r] sum_j g D)^2.  out
+     * is device memory, fp64 [2]; products fp32, sums fp64.  Sources: ModelOpt's gradient score; a
+     * Fisher-diagonal KL per token.
      */
-    void (*score)(struct backend *, double *out, const void *g, const void *y, const void *yq, const float *row_weight,
-                  size_t rows, size_t dim);
+    void (*score)(struct backend *, double *out, const void *g, const void *y, const void *yq,
+                  const float *row_weight, size_t rows, size_t dim);
 };
 
 /* 0, or -1 with the backend's first failure moved into e. */
 int be_check(struct backend *be, struct err *e);
 
 /*
- * Open what --device and --dtype name.  device: "auto" (the best there is), "cpu", "cuda", "cuda:N"; dtype, of activations and
- * dense weights: "auto" (bf16 on a GPU, fp32 on the CPU), "bf16", "fp32".  NULL: e is set.  The backend is freed by
- * be->close(be).
+ * Open what --device and --dtype name.  device: "auto" (the best there is), "cpu", "cuda", "cuda:N"; dtype,
+ * of activations and dense weights: "auto" (bf16 on a GPU, fp32 on the CPU), "bf16", "fp32".  NULL: e is set.
+ * The backend is freed by be->close(be).
  */
 struct backend *be_open(const char *device, const char *dtype, struct err *e);
 struct backend *be_open_cpu(struct err *e);

@@ -47,7 +47,7 @@ is 'libraries are used where they belong' '' "$(
     library 'sqlite3[.]h' 'common/io/'
     library '(png|jpeglib|jerror)[.]h' 'common/image/'
     library '(pcre2|utf8proc)[.]h' 'common/text/|common/quant/pattern[.]c'
-    library '(cblas|(immintrin|cpuid))[.]h' 'kernels/cpu/|common/base/sha256[.]c'
+    library '(cblas|immintrin|cpuid)[.]h' 'kernels/cpu/|common/base/sha256[.]c'
     library 'omp[.]h' 'kernels/cpu/|common/image/|tools/'
     library '(cuda|cublas|mma)[^>]*' 'kernels/cuda/')"
 known='jansson|msgpack|sqlite3|png|jpeglib|jerror|pcre2|utf8proc|cblas|immintrin|cpuid|omp'

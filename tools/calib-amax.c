@@ -2,9 +2,8 @@
 #include <string.h>
 
 #include "common/base/cli.h"
-#include "common/model/alpha.h"
 #include "common/model/document.h"
-#include "common/model/options.h"
+#include "common/model/run.h"
 
 static const char *const searches[] = {"auto", NULL};
 static const char *const activation_kinds[] = {"static", "dynamic", NULL};
@@ -13,10 +12,11 @@ static bool per_channel, kv;
 static struct run_options ro = RUN_DEFAULTS;
 
 static const struct cli_opt opts[] = {
-    {.kind = OPT_STR, .letter = 'm', .name = "model", .to = &model_dir, .arg = "DIR", .help = "the model (required)"},
+    RUN_MODEL(model_dir, "the model (required)"),
     {.kind = OPT_FLAG, .name = "per-channel", .to = &per_channel,
      .help = "also the range of every input channel and weight column,\nwhich SmoothQuant needs"},
-    {.kind = OPT_FLAG, .name = "kv", .to = &kv, .help = "also the ranges of keys and values, for an FP8 KV cache"},
+    {.kind = OPT_FLAG, .name = "kv", .to = &kv,
+     .help = "also the ranges of keys and values, for an FP8 KV cache"},
     {.kind = OPT_CHOICE, .name = "alpha", .to = &alpha, .choices = searches,
      .help = "find the alpha of SmoothQuant that serves each group best,\nin a second pass (with --per-channel)"},
     {.kind = OPT_CHOICE, .name = "activations", .to = &activations, .choices = activation_kinds,
@@ -35,48 +35,19 @@ static const struct cli tool = {
     .max_operands = -1,
 };
 
-enum { PASS_RANGES = 2, PASS_ALPHAS }; /* kinds of snapshots */
-
-static int measure(struct ranges *r, struct model *m, const struct samples *s, struct partial *part, struct err *e)
+static int open_partial(struct run *r, struct err *e)
 {
-    struct snapshot keep = {part, PASS_RANGES, SNAPSHOT_SECONDS, 0, 0};
-    unsigned what = (per_channel ? RANGES_CHANNELS : 0) | (kv ? RANGES_KV : 0);
-    struct progress p = {0};
-    int ret;
+    const char *text[] = {r->m.digest, per_channel ? "channels" : "", kv ? "kv" : "", alpha ? alpha : "",
+                          activations};
 
-    progress_begin(&p, "calibrating", "samples", s->n);
-    ret = ranges_measure(r, m, what, s->sample, s->n, run_rows(&ro, m->be), &keep, &p, e);
-    progress_end(&p);
-    return ret;
-}
-
-static int search(struct layers *l, struct model *m, const struct samples *s, struct partial *part, struct err *e)
-{
-    struct snapshot keep = {part, PASS_ALPHAS, SNAPSHOT_SECONDS, 0, 0};
-    struct progress p = {0};
-    int ret;
-
-    progress_begin(&p, "comparing", "samples", s->n);
-    ret = alpha_search(l, m, !strcmp(activations, "dynamic"), s->sample, s->n, run_rows(&ro, m->be), &keep, &p, e);
-    progress_end(&p);
-    return ret;
-}
-
-static int open_partial(struct partial *part, const struct backend *be, const struct model *m, const struct samples *s,
-                        struct err *e)
-{
-    const char *text[] = {m->digest, per_channel ? "channels" : "", kv ? "kv" : "", alpha ? alpha : "", activations};
-
-    return run_partial(part, output, be, s, text, sizeof text / sizeof *text, e);
+    return run_partial(r, output, text, sizeof text / sizeof *text, e);
 }
 
 static int run(char *const *operand, size_t n, struct err *e)
 {
-    struct partial part = {0};
-    struct backend *be = NULL;
-    struct samples s = {0};
-    struct model m = {0};
-    struct ranges r = {0};
+    unsigned what = (per_channel ? RANGES_CHANNELS : 0) | (kv ? RANGES_KV : 0);
+    struct run r = {0};
+    struct ranges ranges = {0};
     struct layers l = {0};
     int ret = -1;
 
@@ -84,19 +55,18 @@ static int run(char *const *operand, size_t n, struct err *e)
         err_set(e, RC_USAGE, "--alpha needs the ranges of channels: give --per-channel, too");
         goto out;
     }
-    if (run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) || run_samples(&s, &ro, &m, operand, n, e) ||
-        open_partial(&part, be, &m, &s, e) || measure(&r, &m, &s, &part, e) || document_make(&l, &m, run_id(model_dir), &s, &r, e) ||
-        (alpha && search(&l, &m, &s, &part, e)))
+    if (run_output(output, e) || run_open(&r, &ro, model_dir, true, NULL, e) || run_load(&r, operand, n, e) ||
+        open_partial(&r, e) || run_ranges(&r, &ranges, what, e) ||
+        document_make(&l, &r.m, run_id(model_dir), &r.s, &ranges, e) ||
+        (alpha && run_alphas(&r, &l, !strcmp(activations, "dynamic"), e)))
         goto out;
-    ret = layers_write(&l, (const struct layers_from[]){{"model", m.digest}, {"samples", s.digest}}, 2, output, e);
+    ret = layers_write(&l, (const struct layers_from[]){{"model", r.m.digest}, {"samples", r.s.digest}}, 2,
+                       output, e);
 out:
-    partial_close(&part, ret == 0);
+    partial_close(&r.part, ret == 0);
     layers_release(&l);
-    ranges_release(&r);
-    samples_release(&s);
-    model_close(&m);
-    if (be)
-        be->close(be);
+    ranges_release(&ranges);
+    run_release(&r);
     return ret;
 }
 

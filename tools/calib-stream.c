@@ -1,5 +1,6 @@
 /*
- * calib-stream.c - captions and pictures to token ids and resized pixels: the stream that the model's tools read
+ * calib-stream.c - captions and pictures to token ids and resized pixels: the stream that the model's tools
+ * read
  *
  * The one place where text, pictures and sample streams meet.
  */
@@ -27,27 +28,31 @@ static long count = -1, max_length = LONG_MAX; /* -1: all */
 static bool skip_missing, skip_long;
 
 static const struct cli_opt opts[] = {
-    {OPT_STR, 'm', "model", &model, "MODEL", "model directory: its tokenizer and picture settings", 0, 0, NULL},
+    {OPT_STR, 'm', "model", &model, "MODEL", "model directory: its tokenizer and picture settings", 0, 0,
+     NULL},
     {OPT_CHOICE, 0, "style", &style_arg, NULL,
      "what a sample is (default: describe, of caption lists text)", 0, 0, style_name},
-    {OPT_STR, 0, "prompt", &prompt, "TEXT", "what describe asks (default \"Describe this image.\")", 0, 0, NULL},
-    {OPT_STR, 0, "images", &images, "DIR", "folder of the split folders (default: where the source says)", 0, 0,
+    {OPT_STR, 0, "prompt", &prompt, "TEXT", "what describe asks (default \"Describe this image.\")", 0, 0,
      NULL},
-    {OPT_LONG, 'n', "count", &count, "N", "the first N captions (COCO annotations: pictures)", 1, INT_MAX, NULL},
-    {OPT_LONG, 0, "max-length", &max_length, "N", "cut longer samples after N tokens, pictures never", 2, INT_MAX,
+    {OPT_STR, 0, "images", &images, "DIR", "folder of the split folders (default: where the source says)", 0,
+     0, NULL},
+    {OPT_LONG, 'n', "count", &count, "N", "the first N captions (COCO annotations: pictures)", 1, INT_MAX,
      NULL},
-    {OPT_CHOICE, 0, "resampler", &resampler, NULL, "how pictures are resized (default: as the model's settings say)",
-     0, 0, resampler_name},
-    {OPT_FLAG, 0, "skip-missing", &skip_missing, NULL, "leave out samples whose picture is missing, and list them", 0,
-     0, NULL},
-    {OPT_FLAG, 0, "skip-long", &skip_long, NULL, "leave out samples whose picture and prompt exceed --max-length", 0,
-     0, NULL},
+    {OPT_LONG, 0, "max-length", &max_length, "N", "cut longer samples after N tokens, pictures never", 2,
+     INT_MAX, NULL},
+    {OPT_CHOICE, 0, "resampler", &resampler, NULL,
+     "how pictures are resized (default: as the model's settings say)", 0, 0, resampler_name},
+    {OPT_FLAG, 0, "skip-missing", &skip_missing, NULL,
+     "leave out samples whose picture is missing, and list them", 0, 0, NULL},
+    {OPT_FLAG, 0, "skip-long", &skip_long, NULL,
+     "leave out samples whose picture and prompt exceed --max-length", 0, 0, NULL},
     CLI_OUTPUT(output, "write to FILE (default: standard output)"),
     CLI_QUIET,
     {.kind = OPT_END},
 };
 static const struct cli tool = {
-    "calib-stream", "-m MODEL [SOURCE...]", "turn captions and pictures into a stream of samples", opts, 0, -1,
+    "calib-stream", "-m MODEL [SOURCE...]", "turn captions and pictures into a stream of samples", opts, 0,
+    -1,
 };
 
 /* ---- what is to be made ---- */
@@ -91,11 +96,15 @@ static int style_of(const struct calib *c, const char *path, enum style *style, 
         return err_set(e, RC_USAGE, "--style %s needs pictures, and '%s' is a list of captions alone",
                        style_name[*style], file_label(path));
     if (*style != STYLE_TEXT && !images && !c->root)
-        return err_set(e, RC_USAGE, "'%s' does not say where its pictures are: give --images DIR", file_label(path));
+        return err_set(e, RC_USAGE, "'%s' does not say where its pictures are: give --images DIR",
+                       file_label(path));
     return 0;
 }
 
-/* "val2017/000000100001.jpg", "text/100001"; captions of a database are told apart by "#" and the caption's id. */
+/*
+ * "val2017/000000100001.jpg", "text/100001"; captions of a database are told apart by "#" and the caption's
+ * id.
+ */
 static char *job_id(const struct calib *c, const struct calib_item *it, enum style style, struct err *e)
 {
     char suffix[32] = "";
@@ -119,7 +128,8 @@ static void report_missing(struct plan *p, const char *path)
     p->missing++;
 }
 
-static int add_job(struct plan *p, const struct calib *c, const struct calib_item *it, enum style style, struct err *e)
+static int add_job(struct plan *p, const struct calib *c, const struct calib_item *it, enum style style,
+                   struct err *e)
 {
     struct job j = {.caption = it->caption, .style = style};
     int there = 1;
@@ -138,7 +148,8 @@ static int add_job(struct plan *p, const struct calib *c, const struct calib_ite
     if (there == 0 && skip_missing)
         report_missing(p, j.picture);
     else if (there == 0)
-        err_set(e, RC_SYS, "'%s', the picture of sample '%s', is missing; --images names the pictures' folder, "
+        err_set(e, RC_SYS,
+                "'%s', the picture of sample '%s', is missing; --images names the pictures' folder, "
                            "--skip-missing leaves such samples out", j.picture, j.id);
     if (there == 1 && mem_grow((void **)&p->job, p->jobs, &p->cap, sizeof *p->job, e) == 0) {
         p->job[p->jobs++] = j;
@@ -257,8 +268,8 @@ static int render(const struct maker *m, const char *words, struct text *out, st
 }
 
 /*
- * The ids of a sample, and the number of tokens that a cut must leave: the picture, and one token that is scored.
- * *scored: where the loss begins.
+ * The ids of a sample, and the number of tokens that a cut must leave: the picture, and one token that is
+ * scored.  *scored: where the loss begins.
  */
 static int make_ids(const struct maker *m, const struct job *j, const struct sample *s, struct ids *ids,
                     size_t *scored, size_t *needed, struct err *e)
@@ -314,7 +325,8 @@ static int make(const struct maker *m, const struct job *j, struct sample *s, st
             ret = 0;
         else
             err_set(e, RC_DATA, "sample '%s' needs %zu tokens before the first that may be cut, more than "
-                                "--max-length %ld; --skip-long leaves such samples out", j->id, needed, max_length);
+                                "--max-length %ld; --skip-long leaves such samples out", j->id, needed,
+                                    max_length);
         goto out;
     }
     s->tokens = ids.n < (size_t)max_length ? ids.n : (size_t)max_length;
@@ -353,7 +365,8 @@ static json_t *header(const struct plan *p, const struct maker *m, char *const *
         json_put(head, "style", json_string(p->mixed ? "mixed" : style_name[p->style]), e) ||
         json_put(head, "tokenizer", json_string(hex), e) ||
         json_put(head, "processor", p->pictures ? json_string(pixels) : json_null(), e) ||
-        json_put(head, "resampler", p->pictures ? json_string(resampler_name[m->proc.resample]) : json_null(), e))
+        json_put(head, "resampler", p->pictures ? json_string(resampler_name[m->proc.resample]) : json_null(),
+                 e))
         goto bad;
     if (!skip_long && json_put(head, "count", json_integer((json_int_t)p->jobs), e))
         goto bad;
@@ -373,9 +386,9 @@ struct made {
 };
 
 /*
- * Samples are made by all threads, a block at a time, and written in their order: memory holds one block, and the first
- * error in that order is the one reported.  (OpenMP's "ordered" would need no blocks, but its threads spin while they wait
- * for their turn: on a busy machine that made texts fifty times slower.)
+ * Samples are made by all threads, a block at a time, and written in their order: memory holds one block, and
+ * the first error in that order is the one reported.  (OpenMP's "ordered" would need no blocks, but its
+ * threads spin while they wait for their turn: on a busy machine that made texts fifty times slower.)
  */
 static int stream(const struct plan *p, const struct maker *m, struct samples_writer *w, struct err *e)
 {
@@ -410,7 +423,8 @@ static int stream(const struct plan *p, const struct maker *m, struct samples_wr
     if (e->rc != RC_OK)
         return -1;
     if (too_long)
-        cli_warn("%zu samples exceed --max-length with their picture and prompt alone; they are left out", too_long);
+        cli_warn("%zu samples exceed --max-length with their picture and prompt alone; they are left out",
+                 too_long);
     if (!w->n)
         return err_set(e, RC_DATA, "no sample is left");
     return samples_end(w, e);

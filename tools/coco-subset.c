@@ -1,4 +1,7 @@
-/* coco-subset.c - choose captions of COCO and write them as calibration database, caption list or evaluation list */
+/*
+ * coco-subset.c - choose captions of COCO and write them as calibration database, caption list or evaluation
+ * list
+ */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +25,8 @@ static const struct cli_opt opts[] = {
     {OPT_STR, 0, "images", &images, "DIR", "folder of the split folders (default: beside annotations/);\n"
                                            "when given, every chosen picture must be there", 0, 0, NULL},
     {OPT_LONG, 'n', "count", &count, "N", "captions to choose, 0 for all (default 4096)", 0, INT_MAX, NULL},
-    {OPT_LONG, 's', "seed", &seed, "S", "which ones: Python's random.Random(S).sample() (default 42)", 0, 0x1p53,
-     NULL},
+    {OPT_LONG, 's', "seed", &seed, "S", "which ones: Python's random.Random(S).sample() (default 42)", 0,
+     0x1p53, NULL},
     {OPT_FLAG, 0, "one-per-picture", &one_per_picture, NULL,
      "choose among the first captions of the pictures, so that\nno picture is chosen twice", 0, 0, NULL},
     {OPT_LIST, 0, "disjoint", &disjoint, "FILE",
@@ -48,7 +51,8 @@ static int read_all(struct calib *all, struct err *e)
         if (calib_read(&one, annotations.item[i].value, e))
             return -1;
         if (one.kind != CALIB_COCO) {
-            err_set(e, RC_DATA, "'%s' is not an annotation file (captions_SPLIT.json)", annotations.item[i].value);
+            err_set(e, RC_DATA, "'%s' is not an annotation file (captions_SPLIT.json)",
+                    annotations.item[i].value);
             calib_release(&one);
             return -1;
         }
@@ -96,7 +100,8 @@ static int add_ids(struct id_set *s, const char *path, struct err *e)
         return -1;
     for (size_t i = 0; i < c.n; i++) {
         if (c.item[i].image_id < 0) {
-            err_set(e, RC_DATA, "'%s' does not say which pictures its captions are of: give --disjoint the database "
+            err_set(e, RC_DATA,
+                    "'%s' does not say which pictures its captions are of: give --disjoint the database "
                                 "or evaluation list", path);
             goto out;
         }
@@ -123,8 +128,8 @@ static int read_disjoint(struct id_set *s, struct err *e)
 /* ---- choosing ---- */
 
 /*
- * The Python system's rule: all in their order when count is 0 or not below their number, else sample().  chosen borrows
- * the strings of all; only its array is freed.
+ * The Python system's rule: all in their order when count is 0 or not below their number, else sample().
+ * chosen borrows the strings of all; only its array is freed.
  */
 static int choose(struct calib *chosen, const struct calib *all, const struct id_set *avoid, struct err *e)
 {
@@ -172,7 +177,8 @@ static int check_pictures(const struct calib *chosen, struct err *e)
         int there = path ? file_exists(path, e) : -1;
 
         if (there == 0)
-            err_set(e, RC_DATA, "'%s' is missing: picture %lld was chosen", path, (long long)chosen->item[i].image_id);
+            err_set(e, RC_DATA, "'%s' is missing: picture %lld was chosen", path,
+                    (long long)chosen->item[i].image_id);
         free(path);
         if (there <= 0)
             return -1;
@@ -212,7 +218,10 @@ static char *way(const char *from, const char *to, struct err *e)
     return ret;
 }
 
-/* How the database names its pictures' folder: from its own folder, as the Python system does.  NULL: e is set. */
+/*
+ * How the database names its pictures' folder: from its own folder, as the Python system does.  NULL: e is
+ * set.
+ */
 static char *relative_root(const char *root, struct err *e)
 {
     const char *slash = strrchr(db_path, '/');
@@ -285,7 +294,8 @@ static int run(struct err *e)
     if (!annotations.n)
         return err_set(e, RC_USAGE, "--annotations FILE is missing (see coco-subset --help)");
     if (!db_path && !captions_path && !eval_path)
-        return err_set(e, RC_USAGE, "no output: give --calib-db, --captions or --eval FILE (see coco-subset --help)");
+        return err_set(e, RC_USAGE,
+                       "no output: give --calib-db, --captions or --eval FILE (see coco-subset --help)");
     if (eval_path && (db_path || captions_path))
         cli_warn("the evaluation list holds the calibration captions themselves: to measure on other pictures, make it "
                  "in a second run with --disjoint");

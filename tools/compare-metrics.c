@@ -14,7 +14,8 @@ static bool table, neighbours;
 static const struct cli_opt opts[] = {
     {.kind = OPT_FLAG, .name = "neighbours", .to = &neighbours,
      .help = "compare each candidate with the next only, not every two"},
-    {.kind = OPT_FLAG, .name = "table", .to = &table, .help = "print a table for people instead of the document"},
+    {.kind = OPT_FLAG, .name = "table", .to = &table,
+     .help = "print a table for people instead of the document"},
     CLI_OUTPUT(output, "write to FILE instead of standard output"),
     CLI_QUIET,
     {.kind = OPT_END},

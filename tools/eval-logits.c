@@ -10,7 +10,7 @@
 #include "common/io/doc.h"
 #include "common/model/blocks.h"
 #include "common/model/metrics.h"
-#include "common/model/options.h"
+#include "common/model/run.h"
 #include "common/model/persample.h"
 #include "common/model/resume.h"
 #include "common/model/table.h"
@@ -68,7 +68,6 @@ static const struct cli tool = {
 struct eval {
     struct run r; /* its model: the reference, or --base; may have none */
     struct states ref;
-    struct partial part;
     struct eval_sample *out;
     struct row_stats *row;   /* of the tokens with loss */
     struct candidate *done;
@@ -112,7 +111,8 @@ static int open_states(struct eval *ev, const char *path, struct err *e)
         return -1;
     states_samples_digest(&ev->r.s, hex);
     if (strcmp(ev->ref.samples, hex))
-        return err_set(e, RC_DATA, "'%s' was made of other samples, or of another shard of them: make it again with "
+        return err_set(e, RC_DATA,
+                       "'%s' was made of other samples, or of another shard of them: make it again with "
                        "--save-ref", path);
     return 0;
 }
@@ -125,14 +125,17 @@ static int save_reference(struct eval *ev, struct err *e)
     int ret;
 
     progress_begin(&p, "reference", "samples", ev->r.s.n);
-    ret = states_save(save_path, dtype, &ev->r.m, &ev->r.s, run_rows(&ro, ev->r.be), &p, remark, e);
+    ret = states_save(save_path, dtype, &ev->r.m, &ev->r.s, run_rows(&ev->r), &p, remark, e);
     progress_end(&p);
     if (*remark)
         cli_note("%s", remark);
     return ret;
 }
 
-/* A reference that is kept is the file, also for those that were just computed: its figures are the same whoever asks. */
+/*
+ * A reference that is kept is the file, also for those that were just computed: its figures are the same
+ * whoever asks.
+ */
 static int make_reference(struct eval *ev, struct err *e)
 {
     struct progress p = {0};
@@ -143,7 +146,7 @@ static int make_reference(struct eval *ev, struct err *e)
     if (save_path)
         return save_reference(ev, e) || (candidates.n && open_states(ev, save_path, e)) ? -1 : 0;
     progress_begin(&p, "reference", "samples", ev->r.s.n);
-    ret = states_make(&ev->ref, &ev->r.m, &ev->r.s, run_rows(&ro, ev->r.be), &p, e);
+    ret = states_make(&ev->ref, &ev->r.m, &ev->r.s, run_rows(&ev->r), &p, e);
     progress_end(&p);
     return ret;
 }
@@ -152,7 +155,7 @@ static int open_partial(struct eval *ev, struct err *e)
 {
     const char *text[] = {ev->ref.model, ev->ref.digest};
 
-    return run_partial(&ev->part, candidates.n ? output : NULL, ev->r.be, &ev->r.s, text, sizeof text / sizeof *text, e);
+    return run_partial(&ev->r, candidates.n ? output : NULL, text, sizeof text / sizeof *text, e);
 }
 
 /* A candidate is a form of the reference: the same ids mean the same tokens. */
@@ -177,8 +180,8 @@ static int reference_head(struct eval *ev, struct model *m, const struct weight 
     if (!strcmp(states_head_digest(m), ev->ref.head) && !m->stage[m->head].head->quantized)
         return 0;
     if (!ev->r.has_model)
-        return err_set(e, RC_DATA, "the head of '%s' is not the reference's: give the reference's model as --ref or --base",
-                       m->weights.ckpt.dir);
+        return err_set(e, RC_DATA,
+                       "the head of '%s' is not the reference's: give the reference's model as --ref or --base", m->weights.ckpt.dir);
     if (strcmp(states_head_digest(&ev->r.m), ev->ref.head))
         return err_set(e, RC_DATA, "the head of '%s' is not the one that the reference was made with",
                        ev->r.m.weights.ckpt.dir);
@@ -193,7 +196,8 @@ static int begin_document(struct eval *ev, const struct candidate *c, struct err
     ev->doc = metrics_new(&ev->r.s, &c->total, e);
     return !ev->doc || doc_from(ev->doc, "reference", ev->ref.model, e) ||
                    metrics_kept(ev->doc, &ev->ref, ev->out, ev->r.s.n, e) ||
-                   persample_put_samples(json_object_get(ev->doc, "samples"), ev->r.s.sample, c->sample, ev->r.s.n, e)
+                   persample_put_samples(json_object_get(ev->doc, "samples"), ev->r.s.sample, c->sample,
+                                         ev->r.s.n, e)
                ? -1
                : 0;
 }
@@ -206,13 +210,14 @@ static int add_blocks(struct eval *ev, struct model *m, json_t *o, struct err *e
     int ret;
 
     progress_begin(&p, "blocks", "samples", ev->r.s.n);
-    ret = blocks_compare(b, &ev->plain, m, ev->r.s.sample, ev->r.s.n, run_rows(&ro, ev->r.be), &p, e);
+    ret = blocks_compare(b, &ev->plain, m, ev->r.s.sample, ev->r.s.n, run_rows(&ev->r), &p, e);
     progress_end(&p);
     return ret ? -1 : blocks_put(o, b, e);
 }
 
 /* What was measured goes into the document. */
-static int record(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme, struct err *e)
+static int record(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme,
+                  struct err *e)
 {
     struct candidate *c = &ev->done[ev->n_done++];
     double kl, mse;
@@ -232,7 +237,8 @@ static int record(struct eval *ev, struct model *m, const char *name, const stru
     return metrics_origin(o, kl, mse, (size_t)batch, e);
 }
 
-static int compare(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme, struct err *e)
+static int compare(struct eval *ev, struct model *m, const char *name, const struct scheme *scheme,
+                   struct err *e)
 {
     const char *text[] = {m->digest, scheme ? scheme->hex : ""};
     const struct samples *s = &ev->r.s;
@@ -244,12 +250,13 @@ static int compare(struct eval *ev, struct model *m, const char *name, const str
 
     partial_identity(identity, ev->r.be, text, sizeof text / sizeof *text);
     if (reference_head(ev, m, &head, e) ||
-        resume_candidate(&ev->part, identity, s->sample, s->n, ev->out, ev->row, &done, e))
+        resume_candidate(&ev->r.part, identity, s->sample, s->n, ev->out, ev->row, &done, e))
         return -1;
-    if (*ev->part.remark)
-        cli_note("%s", ev->part.remark);
+    if (*ev->r.part.remark)
+        cli_note("%s", ev->r.part.remark);
     progress_begin(&p, name, "samples", s->n);
-    ret = resume_compare(&ev->part, done, m, &ev->ref, head, s->sample, s->n, run_rows(&ro, ev->r.be), ev->out, ev->row, &p, e);
+    ret = resume_compare(&ev->r.part, done, m, &ev->ref, head, s->sample, s->n, run_rows(&ev->r), ev->out,
+                         ev->row, &p, e);
     progress_end(&p);
     return ret ? -1 : record(ev, m, name, scheme, e);
 }
@@ -334,10 +341,11 @@ static int gate(const struct eval *ev, struct err *e)
         const char *name = ev->done[i].name;
 
         if (t->kl_answer > max_kl)
-            return err_set(e, RC_NO, "'%s': kl_answer is %g, more than --max-kl %g", name, t->kl_answer, max_kl);
+            return err_set(e, RC_NO, "'%s': kl_answer is %g, more than --max-kl %g", name, t->kl_answer,
+                           max_kl);
         if (t->ppl / t->ppl_ref > max_ppl_ratio)
-            return err_set(e, RC_NO, "'%s': ppl_ratio is %g, more than --max-ppl-ratio %g", name, t->ppl / t->ppl_ref,
-                           max_ppl_ratio);
+            return err_set(e, RC_NO, "'%s': ppl_ratio is %g, more than --max-ppl-ratio %g", name,
+                           t->ppl / t->ppl_ref, max_ppl_ratio);
         if (t->top1 < min_top1)
             return err_set(e, RC_NO, "'%s': top1 is %g, less than --min-top1 %g", name, t->top1, min_top1);
     }
@@ -359,10 +367,12 @@ static int check_options(struct err *e)
     if (candidates.n == 0 && !save_path)
         return err_set(e, RC_USAGE, "there is no candidate: give -m CHECKPOINT or --scheme SCHEME");
     if (with_blocks && !is_dir(ref_path))
-        return err_set(e, RC_USAGE, "--blocks needs the reference's blocks, which a file of states does not hold: give --ref "
+        return err_set(e, RC_USAGE,
+                       "--blocks needs the reference's blocks, which a file of states does not hold: give --ref "
                        "MODEL");
     if (table && output && !strcmp(output, "-"))
-        return err_set(e, RC_USAGE, "--table goes to standard output: give -o a file for the METRICS document");
+        return err_set(e, RC_USAGE,
+                       "--table goes to standard output: give -o a file for the METRICS document");
     if (save_dtype && !save_path)
         return err_set(e, RC_USAGE, "--ref-dtype goes with --save-ref");
     if (save_path && !strcmp(save_path, "-"))
@@ -375,7 +385,7 @@ static int run(char *const *operand, size_t n, struct err *e)
     struct eval ev = {0};
     int ret = -1;
 
-    if (check_options(e) || open_base(&ev, e) || run_load(&ev.r, &ro, operand, n, e) || make_reference(&ev, e) ||
+    if (check_options(e) || open_base(&ev, e) || run_load(&ev.r, operand, n, e) || make_reference(&ev, e) ||
         open_partial(&ev, e) || make_room(&ev, e))
         goto out;
     for (size_t i = 0; i < candidates.n; i++)
@@ -383,10 +393,9 @@ static int run(char *const *operand, size_t n, struct err *e)
             goto out;
     if (print(&ev, e))
         goto out;
-    partial_close(&ev.part, true);
+    partial_close(&ev.r.part, true);
     ret = gate(&ev, e);
 out:
-    partial_close(&ev.part, false);
     json_decref(ev.doc);
     for (size_t i = 0; i < ev.n_done; i++) {
         candidate_release(&ev.done[i]);

@@ -7,7 +7,7 @@
 #include "common/base/mem.h"
 #include "common/io/doc.h"
 #include "common/model/metrics.h"
-#include "common/model/options.h"
+#include "common/model/run.h"
 #include "common/model/resume.h"
 #include "common/model/slide.h"
 #include "common/text/tokenizer.h"
@@ -18,10 +18,8 @@ static long window, stride;
 static struct run_options ro = RUN_DEFAULTS;
 
 static const struct cli_opt opts[] = {
-    {.kind = OPT_STR, .letter = 'm', .name = "model", .to = &model_dir, .arg = "DIR",
-     .help = "a model or a quantized checkpoint (required)"},
-    {.kind = OPT_STR, .name = "scheme", .to = &scheme_path, .arg = "SCHEME",
-     .help = "run the model under this scheme, without an export"},
+    RUN_MODEL(model_dir, "a model or a quantized checkpoint (required)"),
+    RUN_SCHEME(scheme_path),
     {.kind = OPT_STR, .name = "per-sample", .to = &per_sample, .arg = "FILE",
      .help = "also write a line of JSON for every sample to this file"},
     {.kind = OPT_FLAG, .name = "bits-per-byte", .to = &bits_per_byte,
@@ -66,7 +64,8 @@ static int count_bytes(size_t *bytes, const struct samples *s, struct err *e)
 }
 
 /* One sample's line; bytes: NULL when they were not counted. */
-static int put_sample(FILE *f, const struct sample *s, const struct eval_sample *out, const size_t *bytes, struct err *e)
+static int put_sample(FILE *f, const struct sample *s, const struct eval_sample *out, const size_t *bytes,
+                      struct err *e)
 {
     json_t *o = json_object();
     int ret = json_put(o, "id", json_string(s->id), e) ||
@@ -81,7 +80,8 @@ static int put_sample(FILE *f, const struct sample *s, const struct eval_sample 
     return ret ? -1 : 0;
 }
 
-static int save_samples(const struct samples *s, const struct eval_sample *out, const size_t *bytes, struct err *e)
+static int save_samples(const struct samples *s, const struct eval_sample *out, const size_t *bytes,
+                        struct err *e)
 {
     struct file_out o;
     int ret = 0;
@@ -132,8 +132,9 @@ out:
 }
 
 /* out [samples]: of the samples, whatever the windows; NULL: e is set. */
-static struct eval_sample *evaluate(struct model *m, const struct samples *s, struct partial *keep, struct err *e)
+static struct eval_sample *evaluate(struct run *r, struct err *e)
 {
+    const struct samples *s = &r->s;
     struct slide slide = {0};
     struct eval_sample *part = NULL, *out = mem_zalloc(s->n, sizeof *out, e);
     struct progress p = {0};
@@ -144,7 +145,7 @@ static struct eval_sample *evaluate(struct model *m, const struct samples *s, st
         !(part = mem_zalloc(slide.n, sizeof *part, e)))
         goto out;
     progress_begin(&p, "evaluating", window ? "windows" : "samples", slide.n);
-    ret = resume_nll(keep, m, slide.view, slide.n, run_rows(&ro, m->be), part, &p, e);
+    ret = resume_nll(&r->part, &r->m, slide.view, slide.n, run_rows(r), part, &p, e);
     progress_end(&p);
     for (size_t i = 0; i < slide.n; i++) {
         out[slide.of[i]].loss_tokens += part[i].loss_tokens;
@@ -167,35 +168,36 @@ static int check_options(struct err *e)
     if (stride && !window)
         return err_set(e, RC_USAGE, "--stride needs --window");
     if (stride > window)
-        return err_set(e, RC_USAGE, "--stride %ld is longer than --window %ld: tokens between windows would not count", stride,
-                       window);
+        return err_set(e, RC_USAGE,
+                       "--stride %ld is longer than --window %ld: tokens between windows would not count",
+                       stride, window);
     return run_output(output, e) || (per_sample && run_output(per_sample, e)) ? -1 : 0;
 }
 
-static int open_partial(struct partial *p, const struct run *r, struct err *e)
+static int open_partial(struct run *r, struct err *e)
 {
     char cut[64];
     const char *text[] = {r->m.digest, r->applied ? r->applied->hex : "", cut};
 
     snprintf(cut, sizeof cut, "window %ld stride %ld", window, stride);
-    return run_partial(p, output, r->be, &r->s, text, sizeof text / sizeof *text, e);
+    return run_partial(r, output, text, sizeof text / sizeof *text, e);
 }
 
 static int run(char *const *operand, size_t n, struct err *e)
 {
     struct run r = {0};
-    struct partial part = {0};
     struct eval_sample *out = NULL;
     size_t *bytes = NULL;
     int ret = -1;
 
-    if (check_options(e) || run_open(&r, &ro, model_dir, true, scheme_path, e) || run_load(&r, &ro, operand, n, e) ||
+    if (check_options(e) || run_open(&r, &ro, model_dir, true, scheme_path, e) ||
+        run_load(&r, operand, n, e) ||
         (bits_per_byte && (!(bytes = mem_zalloc(r.s.n, sizeof *bytes, e)) || count_bytes(bytes, &r.s, e))) ||
-        open_partial(&part, &r, e) || !(out = evaluate(&r.m, &r.s, &part, e)))
+        open_partial(&r, e) || !(out = evaluate(&r, e)))
         goto out;
     ret = report(&r, out, bytes, e);
 out:
-    partial_close(&part, ret == 0);
+    partial_close(&r.part, ret == 0);
     free(bytes);
     free(out);
     run_release(&r);

@@ -113,8 +113,8 @@ static void warn_of_scales(const struct export_plan *p)
 }
 
 /*
- * Who will not load it.  compressed-tensors is not for TensorRT-LLM in any case, and older engines load its vision
- * layers, too.
+ * Who will not load it.  compressed-tensors is not for TensorRT-LLM in any case, and older engines load its
+ * vision layers, too.
  */
 static void note_engines(const struct export_plan *p)
 {

@@ -9,7 +9,7 @@
 #include "common/base/mem.h"
 #include "common/base/progress.h"
 #include "common/model/generate.h"
-#include "common/model/options.h"
+#include "common/model/run.h"
 #include "common/model/prompt.h"
 #include "common/text/utf8.h"
 
@@ -21,10 +21,8 @@ static bool raw;
 static struct run_options ro = RUN_DEFAULTS;
 
 static const struct cli_opt opts[] = {
-    {.kind = OPT_STR, .letter = 'm', .name = "model", .to = &model_dir, .arg = "DIR",
-     .help = "a model or a quantized checkpoint (required)"},
-    {.kind = OPT_STR, .name = "scheme", .to = &scheme_path, .arg = "SCHEME",
-     .help = "run the model under this scheme, without an export"},
+    RUN_MODEL(model_dir, "a model or a quantized checkpoint (required)"),
+    RUN_SCHEME(scheme_path),
     {.kind = OPT_LIST, .letter = 'i', .name = "image", .to = &images, .arg = "FILE",
      .help = "a picture that the prompt is about; may be given again"},
     {.kind = OPT_LONG, .letter = 'n', .name = "count", .to = &most, .arg = "N", .min = 1, .max = INT_MAX,

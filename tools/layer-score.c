@@ -5,9 +5,8 @@
 
 #include "common/base/cli.h"
 #include "common/base/mem.h"
-#include "common/model/alpha.h"
 #include "common/model/document.h"
-#include "common/model/options.h"
+#include "common/model/run.h"
 #include "common/model/score.h"
 #include "common/quant/smooth.h"
 
@@ -23,7 +22,7 @@ static double smooth_alpha = NAN; /* -1: each group's own */
 static struct run_options ro = RUN_DEFAULTS;
 
 static const struct cli_opt opts[] = {
-    {.kind = OPT_STR, .letter = 'm', .name = "model", .to = &model_dir, .arg = "DIR", .help = "the model (required)"},
+    RUN_MODEL(model_dir, "the model (required)"),
     {.kind = OPT_CHOICE, .name = "method", .to = &method, .choices = methods,
      .help = "gradient: one forward and backward pass (default);\nkl: one suffix of the model per group"},
     {.kind = OPT_CHOICE, .name = "formats", .to = &formats, .choices = format_sets,
@@ -79,128 +78,35 @@ static int parse_smooth(struct err *e)
         return 0;
     smooth_alpha = !strcmp(smooth_text, "auto") ? -1 : strtod(smooth_text, &end);
     if (smooth_alpha != -1 && (end == smooth_text || *end || !(smooth_alpha >= 0 && smooth_alpha <= 1)))
-        return err_set(e, RC_USAGE, "--smooth-quant: '%s' is neither auto nor a number within 0 and 1", smooth_text);
+        return err_set(e, RC_USAGE, "--smooth-quant: '%s' is neither auto nor a number within 0 and 1",
+                       smooth_text);
     return 0;
-}
-
-enum { PASS_RANGES = 2, PASS_ALPHAS, PASS_SCORES }; /* kinds of snapshots, in their order */
-
-/* ---- ranges ---- */
-
-/* The ranges of channels that a document has of a module; a module without them is left without. */
-static void take_channels(struct ranges *r, size_t i, const struct layer_module *from)
-{
-    size_t bytes = from->cols * sizeof(float);
-
-    if (from->weight_channels && (from->input_channels || r->tokens[i] == 0)) {
-        memcpy(r->weight_channels[i], from->weight_channels, bytes);
-        if (r->tokens[i])
-            memcpy(r->input_channels[i], from->input_channels, bytes);
-        return;
-    }
-    free(r->weight_channels[i]);
-    free(r->input_channels[i]);
-    r->weight_channels[i] = r->input_channels[i] = NULL;
-}
-
-static unsigned what_it_has(const struct layers *from)
-{
-    unsigned what = 0;
-
-    for (size_t i = 0; i < from->n_modules; i++)
-        what |= (from->module[i].weight_channels ? RANGES_CHANNELS : 0) | (from->module[i].kv_amax >= 0 ? RANGES_KV : 0);
-    return what;
-}
-
-/*
- * Ranges of an earlier document, for this model: scores of shards add up only over common ranges.  Tokens are those of
- * the samples at hand, so that they add up, too.
- */
-static int take_ranges(struct ranges *r, const struct model *m, const struct samples *s, const struct layers *from,
-                       struct err *e)
-{
-    if (from->model_digest && strcmp(from->model_digest, m->digest))
-        return err_set(e, RC_DATA, "the ranges in '%s' were measured on another model (digest %.12s, this one has %.12s)",
-                       ranges_path, from->model_digest, m->digest);
-    if (ranges_init(r, m, what_it_has(from), e))
-        return -1;
-    ranges_count(r->tokens, m, s->sample, s->n);
-    for (size_t i = 0; i < m->linears; i++) {
-        const struct linear_info *info = m->linear[i].info;
-        long k = layers_find_module(from, info->name);
-        const struct layer_module *of = k < 0 ? NULL : &from->module[k];
-
-        if (!of || of->weight_amax < 0)
-            return err_set(e, RC_DATA, "'%s' has no ranges of module '%s': make it with calib-amax on this model",
-                           ranges_path, info->name);
-        if (r->tokens[i] && of->input_amax < 0)
-            return err_set(e, RC_DATA,
-                           "no data reached module '%s' when the ranges in '%s' were measured, and these samples do",
-                           info->name, ranges_path);
-        if (of->rows != info->out || of->cols != info->in)
-            return err_set(e, RC_DATA, "'%s' has ranges of a '%s' of other shape: make it with calib-amax on this model",
-                           ranges_path, info->name);
-        r->weight[i] = of->weight_amax;
-        r->input[i] = r->tokens[i] ? of->input_amax : 0;
-        if (r->input_channels)
-            take_channels(r, i, of);
-        if (r->kv)
-            r->kv[i] = r->tokens[i] ? of->kv_amax : -1;
-    }
-    return 0;
-}
-
-static int take_alphas(struct layers *l, const struct layers *from, struct err *e)
-{
-    for (size_t g = 0; g < l->n_groups; g++) {
-        long k = layers_find_group(from, l->group[g].name);
-
-        if (k >= 0 && !isnan(from->group[k].alpha) && layers_set_alpha(l, g, from->group[k].alpha, e))
-            return -1;
-    }
-    return 0;
-}
-
-static int measure_ranges(struct ranges *r, struct model *m, const struct samples *s, struct partial *part, struct err *e)
-{
-    struct snapshot keep = {part, PASS_RANGES, SNAPSHOT_SECONDS, 0, 0};
-    struct progress p = {0};
-    int ret;
-
-    progress_begin(&p, "calibrating", "samples", s->n);
-    ret = ranges_measure(r, m, isnan(smooth_alpha) ? 0 : RANGES_CHANNELS, s->sample, s->n, run_rows(&ro, m->be), &keep, &p, e);
-    progress_end(&p);
-    return ret;
-}
-
-static int measure_alphas(struct layers *l, struct model *m, const struct samples *s, struct partial *part, struct err *e)
-{
-    struct snapshot keep = {part, PASS_ALPHAS, SNAPSHOT_SECONDS, 0, 0};
-    struct progress p = {0};
-    int ret;
-
-    progress_begin(&p, "comparing", "samples", s->n);
-    ret = alpha_search(l, m, !strcmp(activations, "dynamic"), s->sample, s->n, run_rows(&ro, m->be), &keep, &p, e);
-    progress_end(&p);
-    return ret;
 }
 
 /* The document with ranges, alphas, and how its scores will be made. */
-static int make_document(struct layers *l, struct ranges *r, struct model *m, const struct samples *s,
-                         const struct layers *from, struct partial *part, struct err *e)
+static int make_document(struct layers *l, struct ranges *ranges, struct run *r, const struct layers *from,
+                         struct err *e)
 {
-    if ((ranges_path ? take_ranges(r, m, s, from, e) : measure_ranges(r, m, s, part, e)) ||
-        document_make(l, m, run_id(model_dir), s, r, e) || layers_set_quantization(l, rounding, fused, e) ||
-        (has_int8() && layers_set_int8(l, activations, smooth_alpha, smooth_at && !strcmp(smooth_at, "input"), e)))
+    unsigned what = isnan(smooth_alpha) ? 0 : RANGES_CHANNELS;
+
+    if ((ranges_path ? document_ranges(ranges, &r->m, &r->s, from, ranges_path, e)
+         : run_ranges(r, ranges, what, e)) ||
+        document_make(l, &r->m, run_id(model_dir), &r->s, ranges, e) ||
+        layers_set_quantization(l, rounding, fused, e) ||
+        (has_int8() && layers_set_int8(l, activations, smooth_alpha, smooth_at && !strcmp(smooth_at, "input"),
+                                       e)))
         return -1;
     if (ranges_path)
-        return take_alphas(l, from, e);
-    return smooth_alpha == -1 ? measure_alphas(l, m, s, part, e) : 0;
+        return document_alphas(l, from, e);
+    return smooth_alpha == -1 ? run_alphas(r, l, !strcmp(activations, "dynamic"), e) : 0;
 }
 
 /* ---- forms ---- */
 
-/* Scales of every group that is smoothed and that samples reach; one that no alpha was found for stays without. */
+/*
+ * Scales of every group that is smoothed and that samples reach; one that no alpha was found for stays
+ * without.
+ */
 static int make_smooth(struct smooth_group *smooth, const struct layers *l, enum rounding r, struct err *e)
 {
     size_t found = 0;
@@ -215,12 +121,13 @@ static int make_smooth(struct smooth_group *smooth, const struct layers *l, enum
         found++;
     }
     if (found == 0 && smooth_alpha == -1 && ranges_path)
-        return err_set(e, RC_DATA, "'%s' has no alphas: make it with calib-amax --per-channel --alpha auto", ranges_path);
+        return err_set(e, RC_DATA, "'%s' has no alphas: make it with calib-amax --per-channel --alpha auto",
+                       ranges_path);
     return 0;
 }
 
-static struct linear_form int8_form(const struct layers *l, const struct ranges *r, const struct smooth_group *smooth,
-                                    size_t module)
+static struct linear_form int8_form(const struct layers *l, const struct ranges *r,
+                                    const struct smooth_group *smooth, size_t module)
 {
     const struct layer_group *g = &l->group[l->module[module].group];
     const struct smooth_group *s = &smooth[l->module[module].group];
@@ -239,8 +146,8 @@ static struct linear_form int8_form(const struct layers *l, const struct ranges 
 }
 
 /* What each module is quantized with: [formats, modules]. */
-static struct score_form *make_forms(const struct layers *l, const struct ranges *r, const struct smooth_group *smooth,
-                                     struct err *e)
+static struct score_form *make_forms(const struct layers *l, const struct ranges *r,
+                                     const struct smooth_group *smooth, struct err *e)
 {
     struct score_form *form = mem_zalloc(2 * l->n_modules, sizeof *form, e), *to = form;
 
@@ -269,23 +176,24 @@ static size_t format_names(const char *name[2])
 
 /* ---- scores ---- */
 
-static int score_by_gradient(struct layers *l, struct model *m, const struct score_form *form,
-                             const struct samples *s, struct snapshot *keep, struct progress *p, struct err *e)
+static int score_by_gradient(struct layers *l, struct run *r, const struct score_form *form,
+                             struct snapshot *keep, struct progress *p, struct err *e)
 {
     const char *name[2];
-    size_t forms = format_names(name);
-    struct score_result *score = mem_zalloc(forms * m->linears, sizeof *score, e);
+    size_t forms = format_names(name), linears = r->m.linears;
+    struct score_result *score = mem_zalloc(forms * linears, sizeof *score, e);
     double nll;
     int ret = -1;
 
-    if (!score || score_gradient(m, form, forms, s->sample, s->n, run_rows(&ro, m->be), score, &nll, keep, p, e))
+    if (!score || score_gradient(&r->m, form, forms, r->s.sample, r->s.n, run_rows(r), score, &nll, keep, p,
+                                 e))
         goto out;
     for (size_t f = 0; f < forms; f++)
         for (size_t g = 0; g < l->n_groups; g++) {
             double gradient = 0, predicted = 0;
 
             for (size_t k = 0; k < l->group[g].n_members; k++) {
-                const struct score_result *of = &score[f * m->linears + l->group[g].member[k]];
+                const struct score_result *of = &score[f * linears + l->group[g].member[k]];
 
                 gradient += of->gradient;
                 predicted += of->predicted_kl;
@@ -299,8 +207,8 @@ out:
     return ret;
 }
 
-static int score_by_kl(struct layers *l, struct model *m, const struct score_form *form, const struct samples *s,
-                       struct snapshot *keep, struct progress *p, struct err *e)
+static int score_by_kl(struct layers *l, struct run *r, const struct score_form *form, struct snapshot *keep,
+                       struct progress *p, struct err *e)
 {
     const char *name[2];
     size_t forms = format_names(name), n = l->n_groups;
@@ -312,8 +220,8 @@ static int score_by_kl(struct layers *l, struct model *m, const struct score_for
         goto out;
     for (size_t g = 0; g < n; g++)
         for (size_t k = 0; k < l->group[g].n_members; k++)
-            group[g].member[group[g].members++] = &m->linear[l->group[g].member[k]];
-    if (score_kl(m, form, forms, group, n, s->sample, s->n, run_rows(&ro, m->be), kl, keep, p, e))
+            group[g].member[group[g].members++] = &r->m.linear[l->group[g].member[k]];
+    if (score_kl(&r->m, form, forms, group, n, r->s.sample, r->s.n, run_rows(r), kl, keep, p, e))
         goto out;
     for (size_t i = 0; i < forms * n; i++) /* rounding of the logits can leave a sum just below 0 */
         if (layers_set_score(l, i % n, name[i / n], "kl_div", NAN, kl[i] < 0 ? 0 : kl[i], NAN, e))
@@ -325,10 +233,9 @@ out:
     return ret;
 }
 
-static int score(struct layers *l, struct model *m, const struct ranges *r, const struct samples *s, struct partial *part,
-                 struct err *e)
+static int score(struct layers *l, struct run *r, const struct ranges *ranges, struct err *e)
 {
-    struct snapshot keep = {part, PASS_SCORES, SNAPSHOT_SECONDS, 0, 0};
+    struct snapshot keep = {&r->part, RUN_SCORES, SNAPSHOT_SECONDS, 0, 0};
     bool gradient = !strcmp(method, "gradient");
     const char *name[2];
     struct smooth_group *smooth = mem_zalloc(l->n_groups, sizeof *smooth, e);
@@ -336,12 +243,12 @@ static int score(struct layers *l, struct model *m, const struct ranges *r, cons
     struct progress p = {0};
     int ret = -1;
 
-    if (!smooth || (!isnan(smooth_alpha) && make_smooth(smooth, l, m->rounding, e)) ||
-        !(form = make_forms(l, r, smooth, e)))
+    if (!smooth || (!isnan(smooth_alpha) && make_smooth(smooth, l, r->m.rounding, e)) ||
+        !(form = make_forms(l, ranges, smooth, e)))
         goto out;
     progress_begin(&p, "scoring", gradient ? "samples" : "forwards",
-                   gradient ? s->n : s->n * l->n_groups * format_names(name));
-    ret = gradient ? score_by_gradient(l, m, form, s, &keep, &p, e) : score_by_kl(l, m, form, s, &keep, &p, e);
+                   gradient ? r->s.n : r->s.n * l->n_groups * format_names(name));
+    ret = gradient ? score_by_gradient(l, r, form, &keep, &p, e) : score_by_kl(l, r, form, &keep, &p, e);
     progress_end(&p);
 out:
     free(form);
@@ -351,47 +258,43 @@ out:
     return ret;
 }
 
-static int open_partial(struct partial *part, const struct backend *be, const struct model *m, const struct samples *s,
-                        const struct layers *from, struct err *e)
+static int open_partial(struct run *r, const struct layers *from, struct err *e)
 {
-    const char *text[] = {m->digest, method, formats, fused, rounding, activations ? activations : "",
-                          smooth_text ? smooth_text : "", smooth_at ? smooth_at : "", ranges_path ? from->hex : ""};
+    const char *text[] = {r->m.digest, method, formats, fused, rounding, activations ? activations : "",
+                          smooth_text ? smooth_text : "", smooth_at ? smooth_at : "", ranges_path ? from->hex
+                              : ""};
 
-    return run_partial(part, output, be, s, text, sizeof text / sizeof *text, e);
+    return run_partial(r, output, text, sizeof text / sizeof *text, e);
 }
 
 static int run(char *const *operand, size_t n, struct err *e)
 {
-    struct partial part = {0};
-    struct backend *be = NULL;
-    struct samples s = {0};
-    struct model m = {0};
-    struct ranges r = {0};
+    struct run r = {0};
+    struct ranges ranges = {0};
     struct layers l = {0}, from = {0};
     int ret = -1;
 
-    if (parse_smooth(e) || run_output(output, e) || run_model(&m, &be, &ro, model_dir, e) ||
-        rounding_parse(rounding, &m.rounding, e))
+    if (parse_smooth(e) || run_output(output, e) || run_open(&r, &ro, model_dir, true, NULL, e) ||
+        rounding_parse(rounding, &r.m.rounding, e))
         goto out;
-    if (model_is_quantized(&m)) {
-        err_set(e, RC_DATA, "'%s' is quantized already: layers are scored on the unquantized model", model_dir);
+    if (model_is_quantized(&r.m)) {
+        err_set(e, RC_DATA, "'%s' is quantized already: layers are scored on the unquantized model",
+                model_dir);
         goto out;
     }
-    if (run_samples(&s, &ro, &m, operand, n, e) || (ranges_path && layers_read(&from, ranges_path, e)) ||
-        open_partial(&part, be, &m, &s, &from, e) || make_document(&l, &r, &m, &s, &from, &part, e) ||
-        score(&l, &m, &r, &s, &part, e))
+    if (run_load(&r, operand, n, e) || (ranges_path && layers_read(&from, ranges_path, e)) ||
+        open_partial(&r, &from, e) || make_document(&l, &ranges, &r, &from, e) || score(&l, &r, &ranges, e))
         goto out;
-    ret = layers_write(&l, (const struct layers_from[]){{"model", m.digest}, {"samples", s.digest}, {"ranges", from.hex}},
+    ret = layers_write(&l,
+                       (const struct layers_from[]){{"model", r.m.digest}, {"samples", r.s.digest},
+                                                    {"ranges", from.hex}},
                        ranges_path ? 3 : 2, output, e);
 out:
-    partial_close(&part, ret == 0);
+    partial_close(&r.part, ret == 0);
     layers_release(&from);
     layers_release(&l);
-    ranges_release(&r);
-    samples_release(&s);
-    model_close(&m);
-    if (be)
-        be->close(be);
+    ranges_release(&ranges);
+    run_release(&r);
     return ret;
 }
 

@@ -228,7 +228,8 @@ char **cli_parse(const struct cli *tool, int argc, char **argv, size_t *n)
     for (const struct cli_opt *o = tool->opts; o->kind != OPT_END && count < MAX; o++, count++) {
         bool arg = o->kind != OPT_FLAG;
 
-        longs[count] = (struct option){o->name, arg ? required_argument : no_argument, NULL, LONG_ONLY + (int)count};
+        longs[count] = (struct option){o->name, arg ? required_argument : no_argument, NULL,
+                                       LONG_ONLY + (int)count};
         if (o->letter) {
             shorts[s++] = o->letter;
             if (arg)

@@ -1,9 +1,9 @@
 /*
  * cli.h - the command-line contract that every tool shares
  *
- * One table per tool drives parsing, --help and the check of its man page.  -h/--help and -V/--version print on stdout
- * with status 0; a wrong command line prints one line on stderr with status 2.  Options and operands may be mixed;
- * "--" ends the options; "-" is an operand (standard input).
+ * One table per tool drives parsing, --help and the check of its man page.  -h/--help and -V/--version print
+ * on stdout with status 0; a wrong command line prints one line on stderr with status 2.  Options and
+ * operands may be mixed; "--" ends the options; "-" is an operand (standard input).
  */
 #ifndef COMMON_BASE_CLI_H
 #define COMMON_BASE_CLI_H
@@ -66,9 +66,9 @@ struct cli {
 extern bool cli_quiet, cli_force;
 
 /*
- * Parse the command line.  Returns the operands, NULL-terminated, owned by cli; their number in *n when n is not NULL.
- * Ends the process after --help, --version (status 0) and a wrong command line (status 2).  From here on, writing
- * past a file size limit (RLIMIT_FSIZE) fails as on a full disk.
+ * Parse the command line.  Returns the operands, NULL-terminated, owned by cli; their number in *n when n is
+ * not NULL.  Ends the process after --help, --version (status 0) and a wrong command line (status 2).  From
+ * here on, writing past a file size limit (RLIMIT_FSIZE) fails as on a full disk.
  */
 char **cli_parse(const struct cli *tool, int argc, char **argv, size_t *n);
 
@@ -88,8 +88,8 @@ void cli_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void cli_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * The end of every main(): closes stdout and checks that all of it arrived, prints e if it holds a report, and returns
- * the exit status.
+ * The end of every main(): closes stdout and checks that all of it arrived, prints e if it holds a report,
+ * and returns the exit status.
  */
 int cli_finish(struct err *e);
 

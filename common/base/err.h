@@ -1,8 +1,9 @@
 /*
  * err.h - error reports
  *
- * A function that fails returns err_set(...), which is -1; success is 0.  Only tools and cli.c print: everything
- * else leaves one finished sentence in a struct err, and the outermost frame decides what to do with it.
+ * A function that fails returns err_set(...), which is -1; success is 0.  Only tools and cli.c print:
+ * everything else leaves one finished sentence in a struct err, and the outermost frame decides what to do
+ * with it.
  */
 #ifndef COMMON_BASE_ERR_H
 #define COMMON_BASE_ERR_H
@@ -16,7 +17,8 @@ struct err {
 
 /*
  * Record a failure.  The first report stays: a later one, raised while cleaning up, does not overwrite it.
- * Control characters in what it quotes become '?', so that a report is one line and cannot talk to a terminal.
+ * Control characters in what it quotes become '?', so that a report is one line and cannot talk to a
+ * terminal.
  */
 int err_set(struct err *e, enum rc rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

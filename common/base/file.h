@@ -36,15 +36,18 @@ struct file_out {
 };
 
 /*
- * Open for writing.  path NULL or "-": standard output.  An existing path is replaced, at file_commit(), only when force
- * is set; otherwise it is an error now.  binary: refuse to write to a terminal.
+ * Open for writing.  path NULL or "-": standard output.  An existing path is replaced, at file_commit(), only
+ * when force is set; otherwise it is an error now.  binary: refuse to write to a terminal.
  */
 int file_create(struct file_out *o, const char *path, bool force, bool binary, struct err *e);
 
 /* "standard output" or the path: what a message calls an output. */
 const char *file_out_label(const struct file_out *o);
 
-/* Flush, fsync, rename into place, and sync the directory.  Releases o either way; on failure nothing appears. */
+/*
+ * Flush, fsync, rename into place, and sync the directory.  Releases o either way; on failure nothing
+ * appears.
+ */
 int file_commit(struct file_out *o, struct err *e);
 
 /* Rename a file that is on disk, and sync its directory: it has the new name for good. */

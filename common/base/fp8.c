@@ -33,8 +33,8 @@ float fp8_scale(float amax, enum rounding r)
 }
 
 /*
- * The E4M3 value nearest to q as an fp32 number, on bits and without branches so that compilers vectorise it; equals
- * e4m3_to_f32(e4m3_from_f32(q)).  Below 2^-6 the steps are 2^-9: adding 2^14 rounds to them.
+ * The E4M3 value nearest to q as an fp32 number, on bits and without branches so that compilers vectorise it;
+ * equals e4m3_to_f32(e4m3_from_f32(q)).  Below 2^-6 the steps are 2^-9: adding 2^14 rounds to them.
  */
 static inline float nearest(float q)
 {
@@ -47,7 +47,10 @@ static inline float nearest(float q)
     return f32_from_bits(v | sign);
 }
 
-/* e4m3_from_f32() the same way: both codes are computed and one is kept; clamping to the bits of 448 saturates. */
+/*
+ * e4m3_from_f32() the same way: both codes are computed and one is kept; clamping to the bits of 448
+ * saturates.
+ */
 static inline uint8_t code_of(float q)
 {
     uint32_t u = f32_bits(q), a = u & 0x7fffffff, top = a < 0x43e00000 ? a : 0x43e00000, normal, tiny, code;

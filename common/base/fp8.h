@@ -12,11 +12,12 @@
 #include "common/base/err.h"
 
 /*
- * How a quotient becomes a code.  ROUND_EXACT: once, from the fp32 quotient.  ROUND_MODELOPT: as ModelOpt's CUDA code
- * does for bf16 weights, which takes amax * fp32(1/448) for the scale, divides by the scale rounded to bf16, and rounds
- * the quotient to bf16 before it rounds to E4M3.  Activations are rounded once either way.  ROUND_MODELOPT_CPU: as ModelOpt
- * does where it has no GPU: the scales are true quotients, and only the quotient of weight and scale is rounded to bf16.  It
- * is for exports that are compared with such ones: nothing is measured in it.
+ * How a quotient becomes a code.  ROUND_EXACT: once, from the fp32 quotient.  ROUND_MODELOPT: as ModelOpt's
+ * CUDA code does for bf16 weights, which takes amax * fp32(1/448) for the scale, divides by the scale rounded
+ * to bf16, and rounds the quotient to bf16 before it rounds to E4M3.  Activations are rounded once either
+ * way.  ROUND_MODELOPT_CPU: as ModelOpt does where it has no GPU: the scales are true quotients, and only the
+ * quotient of weight and scale is rounded to bf16.  It is for exports that are compared with such ones:
+ * nothing is measured in it.
  */
 enum rounding { ROUND_EXACT, ROUND_MODELOPT, ROUND_MODELOPT_CPU };
 
@@ -26,7 +27,8 @@ extern const char *const rounding_choices[]; /* of measurements; NULL-terminated
 extern const char *const rounding_export_choices[]; /* all */
 
 /*
- * The scale of a tensor of range amax, which is finite and not negative.  amax 0, or so small that the scale would
+ * The scale of a tensor of range amax, which is finite and not negative.  amax 0, or so small that the scale
+ * would
  * vanish: 1, so that the codes are 0 and there is no 0/0.  The result is finite and positive.
  */
 float fp8_scale(float amax, enum rounding r);

@@ -77,7 +77,9 @@ uint32_t mt_below(struct mt *m, uint32_t n)
     return r;
 }
 
-/* CPython draws from a shrinking pool when the population is at most this, else it redraws what it has seen. */
+/*
+ * CPython draws from a shrinking pool when the population is at most this, else it redraws what it has seen.
+ */
 static uint64_t set_size(uint32_t k)
 {
     uint64_t table = 1;

@@ -18,7 +18,8 @@
 #define NUMERIC static inline
 #endif
 
-enum dtype { DT_NONE, DT_F64, DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_I64, DT_I32, DT_I16, DT_I8, DT_U8, DT_BOOL };
+enum dtype { DT_NONE, DT_F64, DT_F32, DT_F16, DT_BF16, DT_F8_E4M3, DT_I64, DT_I32, DT_I16, DT_I8, DT_U8,
+             DT_BOOL };
 
 /* Bytes of one element; 0 for DT_NONE. */
 static inline size_t dtype_bytes(enum dtype t)
@@ -69,7 +70,9 @@ NUMERIC float f16_to_f32(uint16_t h)
     return f32_from_bits(sign | f32_bits((float)man * 0x1p-24f));
 }
 
-/* Values beyond 65504 become infinite.  Below 2^-14 the steps are 2^-24: adding 2^-1 rounds the sum to them. */
+/*
+ * Values beyond 65504 become infinite.  Below 2^-14 the steps are 2^-24: adding 2^-1 rounds the sum to them.
+ */
 NUMERIC uint16_t f16_from_f32(float x)
 {
     uint32_t u = f32_bits(x), a = u & 0x7fffffff;
@@ -86,8 +89,8 @@ NUMERIC uint16_t f16_from_f32(float x)
 }
 
 /*
- * FP8 E4M3 (the "fn" variant: no infinities, 0x7f and 0xff are NaN, largest finite 448).  Values beyond 448 saturate;
- * NaN stays NaN.  Sources: OCP OFP8 1.0 section 4; NVIDIA __nv_fp8_e4m3.
+ * FP8 E4M3 (the "fn" variant: no infinities, 0x7f and 0xff are NaN, largest finite 448).  Values beyond 448
+ * saturate; NaN stays NaN.  Sources: OCP OFP8 1.0 section 4; NVIDIA __nv_fp8_e4m3.
  */
 #define E4M3_MAX 448.0f
 
@@ -100,7 +103,8 @@ NUMERIC uint8_t e4m3_from_f32(float x)
         return sign | 0x7f;
     if (a >= 0x43e00000) /* 448 and above */
         return sign | 0x7e;
-    if (a < 0x3c800000) { /* below 2^-6, the smallest normal: steps of 2^-9; adding 2^14 rounds the sum to them */
+    /* below 2^-6, the smallest normal: steps of 2^-9; adding 2^14 rounds the sum to them */
+    if (a < 0x3c800000) {
         float r = f32_from_bits(a) + 0x1p14f;
 
         return sign | (uint8_t)(f32_bits(r) - f32_bits(0x1p14f));

@@ -97,7 +97,8 @@ static void compress_plain(uint32_t h[8], const uint8_t *p, size_t blocks)
         for (int i = 16; i < 64; i++) {
             const uint32_t a = w[i - 15], b = w[i - 2];
 
-            w[i] = w[i - 16] + (rotr(a, 7) ^ rotr(a, 18) ^ a >> 3) + w[i - 7] + (rotr(b, 17) ^ rotr(b, 19) ^ b >> 10);
+            w[i] = w[i - 16] + (rotr(a, 7) ^ rotr(a, 18) ^ a >> 3) + w[i - 7] +
+                   (rotr(b, 17) ^ rotr(b, 19) ^ b >> 10);
         }
         memcpy(v, h, sizeof v);
         for (int t = 0; t < 64; t += 8)

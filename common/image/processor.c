@@ -227,8 +227,8 @@ void processor_digest(const struct processor *p, char hex[SHA256_HEX])
     struct sha256 s;
     char text[128];
 
-    snprintf(text, sizeof text, "min_pixels %zu max_pixels %zu patch_size %zu merge_size %zu", p->min_pixels, p->max_pixels,
-             p->patch_size, p->merge_size);
+    snprintf(text, sizeof text, "min_pixels %zu max_pixels %zu patch_size %zu merge_size %zu", p->min_pixels,
+             p->max_pixels, p->patch_size, p->merge_size);
     sha256_init(&s);
     sha256_add(&s, text, strlen(text));
     sha256_hex(&s, hex);

@@ -47,7 +47,9 @@ int processor_read(struct processor *p, const char *path, struct err *e);
  */
 int processor_read_dir(struct processor *p, const char *dir, struct err *e);
 
-/* SHA-256 over what decides the size of a resized picture: min_pixels, max_pixels, patch_size and merge_size. */
+/*
+ * SHA-256 over what decides the size of a resized picture: min_pixels, max_pixels, patch_size and merge_size.
+ */
 void processor_digest(const struct processor *p, char hex[SHA256_HEX]);
 
 /*

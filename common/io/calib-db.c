@@ -56,7 +56,10 @@ out:
     return ret;
 }
 
-/* meta: where the pictures are, and how many rows there should be.  Both may be missing, and so may the table. */
+/*
+ * meta: where the pictures are, and how many rows there should be.  Both may be missing, and so may the
+ * table.
+ */
 static int read_meta(struct calib *c, sqlite3 *db, const char *path, char **promised, struct err *e)
 {
     char *found = NULL, *root = NULL, *copy = NULL;
@@ -108,7 +111,8 @@ static int read_rows(struct calib *c, sqlite3 *db, const char *path, struct err 
 
         if (!item.split || !item.picture || !item.caption || sqlite3_column_type(q, 3) != SQLITE_INTEGER ||
             sqlite3_column_type(q, 4) != SQLITE_INTEGER) {
-            err_set(e, RC_DATA, "'%s': row %lld of vlm_calib_samples is not (text, text, number, number, text)", path,
+            err_set(e, RC_DATA,
+                    "'%s': row %lld of vlm_calib_samples is not (text, text, number, number, text)", path,
                     (long long)sqlite3_column_int64(q, 0));
             goto out;
         }
@@ -127,8 +131,8 @@ static int remark(struct calib *c, const char *path, const char *promised, const
     size_t total = (size_t)strtoull(rows, NULL, 10);
 
     if (promised && strcmp(promised, rows) && total != c->n)
-        c->remark = mem_printf(e, "'%s' says %s samples and holds %zu rows, %zu of them repeats: each is used once",
-                               path, promised, total, total - c->n);
+        c->remark = mem_printf(e,
+                               "'%s' says %s samples and holds %zu rows, %zu of them repeats: each is used once", path, promised, total, total - c->n);
     else if (promised && strcmp(promised, rows))
         c->remark = mem_printf(e, "'%s' says %s samples and holds %zu: all are used", path, promised, total);
     else if (total != c->n)
@@ -175,7 +179,8 @@ int calib_db_read(struct calib *c, const char *path, struct err *e)
     }
     limit(db);
     if (digest(c, path, e) || lookup(db, "SELECT count(*) FROM vlm_calib_samples", &rows, path, e) ||
-        read_meta(c, db, path, &promised, e) || read_rows(c, db, path, e) || remark(c, path, promised, rows, e))
+        read_meta(c, db, path, &promised, e) || read_rows(c, db, path, e) ||
+        remark(c, path, promised, rows, e))
         goto out;
     ret = 0;
 out:
@@ -206,7 +211,8 @@ static int put_meta(sqlite3 *db, const char *key, const char *value)
 
 static int put_rows(sqlite3 *db, const struct calib *c)
 {
-    static const char sql[] = "INSERT INTO vlm_calib_samples (split, image_relpath, image_id, caption_id, caption) "
+    static const char sql[] =
+        "INSERT INTO vlm_calib_samples (split, image_relpath, image_id, caption_id, caption) "
                               "VALUES (?, ?, ?, ?, ?)";
     sqlite3_stmt *q = NULL;
     int ok = sqlite3_prepare_v2(db, sql, -1, &q, NULL) == SQLITE_OK;
@@ -218,7 +224,8 @@ static int put_rows(sqlite3 *db, const struct calib *c)
              sqlite3_bind_text(q, 2, it->picture, -1, SQLITE_STATIC) == SQLITE_OK &&
              sqlite3_bind_int64(q, 3, it->image_id) == SQLITE_OK &&
              sqlite3_bind_int64(q, 4, it->caption_id) == SQLITE_OK &&
-             sqlite3_bind_text(q, 5, it->caption, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(q) == SQLITE_DONE &&
+             sqlite3_bind_text(q, 5, it->caption, -1, SQLITE_STATIC) == SQLITE_OK &&
+             sqlite3_step(q) == SQLITE_DONE &&
              sqlite3_reset(q) == SQLITE_OK;
     }
     sqlite3_finalize(q);
@@ -226,7 +233,8 @@ static int put_rows(sqlite3 *db, const struct calib *c)
 }
 
 /* Built in memory and written as one block: no journal, and no trace of how the pages came about. */
-int calib_write_db(FILE *f, const char *name, const struct calib *c, const struct calib_meta *meta, struct err *e)
+int calib_write_db(FILE *f, const char *name, const struct calib *c, const struct calib_meta *meta,
+                   struct err *e)
 {
     char count[32], seed[32];
     unsigned char *image = NULL;
@@ -239,7 +247,8 @@ int calib_write_db(FILE *f, const char *name, const struct calib *c, const struc
     if (sqlite3_open(":memory:", &db) != SQLITE_OK || sqlite3_exec(db, ddl, NULL, NULL, NULL) != SQLITE_OK ||
         sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK ||
         put_meta(db, "source_dataset", "coco2017_captions") ||
-        (meta->root && put_meta(db, "coco_root_relative", meta->root)) || put_meta(db, "num_samples", count) ||
+        (meta->root && put_meta(db, "coco_root_relative", meta->root)) ||
+        put_meta(db, "num_samples", count) ||
         put_meta(db, "random_seed", seed) || put_rows(db, c) ||
         sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK) {
         db_error(db, name, e);

@@ -132,7 +132,8 @@ static int add_caption(struct calib *c, char *text, size_t n, size_t line, const
     if (n == 0)
         return 0;
     if (memchr(s, 0, n))
-        return err_set(e, RC_DATA, "'%s': line %zu holds a NUL byte: this is not a list of captions", path, line);
+        return err_set(e, RC_DATA, "'%s': line %zu holds a NUL byte: this is not a list of captions", path,
+                       line);
     item.caption = (char *)s;
     item.caption[n] = 0; /* the line's own end, or blanks */
     return calib_add(c, &item, e);
@@ -185,7 +186,8 @@ out:
 }
 
 static int read_lines(struct calib *c, char *data, size_t n, const char *path,
-                      int (*add)(struct calib *, char *, size_t, size_t, const char *, struct err *), struct err *e)
+                      int (*add)(struct calib *, char *, size_t, size_t, const char *, struct err *),
+                      struct err *e)
 {
     size_t line = 0;
 
@@ -275,7 +277,8 @@ static int read_json(struct calib *c, char *data, size_t n, const char *path, st
 
     if (!coco_is(first)) {
         c->kind = CALIB_EVAL;
-        ret = read_lines(c, data, n, path, add_eval, e); /* a first value that is broken is reported by its line */
+        /* a first value that is broken is reported by its line */
+        ret = read_lines(c, data, n, path, add_eval, e);
         goto out;
     }
     c->kind = CALIB_COCO;

@@ -23,7 +23,8 @@ enum calib_kind { CALIB_DATABASE, CALIB_EVAL, CALIB_CAPTIONS, CALIB_COCO };
 
 struct calib_item {
     char *split;                  /* "train2017"; NULL when the source does not say */
-    char *picture;                /* "train2017/000000448463.jpg", below the root; NULL in a list of captions */
+    /* "train2017/000000448463.jpg", below the root; NULL in a list of captions */
+    char *picture;
     char *caption;                /* as it stands in the source: blanks and newlines at its ends included */
     int64_t image_id, caption_id; /* -1: not known */
     size_t line;                  /* in a text file, from 1; else 0 */
@@ -33,18 +34,20 @@ struct calib {
     enum calib_kind kind;
     struct calib_item *item;
     size_t n, cap;
-    char *root;              /* the folder that the split folders are in, as far as the source tells; or NULL */
+    /* the folder that the split folders are in, as far as the source tells; or NULL */
+    char *root;
     char *remark;            /* a defect that was tolerated, for a warning; or NULL */
-    char digest[SHA256_HEX]; /* of the source's bytes (of several annotation files: of all, one after the other) */
+    /* of the source's bytes (of several annotation files: of all, one after the other) */
+    char digest[SHA256_HEX];
 };
 
 /*
  * Read a source; "-" and NULL: standard input (not for databases).
  *
- * Databases are read in the order of their ids, a repeated (image_id, caption_id) once; the remark tells of repeats and
- * of a meta.num_samples that is not the number of rows.  The table meta may be missing; a view in
- * the place of a table is refused.  Blank lines of text files are skipped, captions stripped.  COCO captions are in
- * annotation order, splits in the order of their names.
+ * Databases are read in the order of their ids, a repeated (image_id, caption_id) once; the remark tells of
+ * repeats and of a meta.num_samples that is not the number of rows.  The table meta may be missing; a view in
+ * the place of a table is refused.  Blank lines of text files are skipped, captions stripped.  COCO captions
+ * are in annotation order, splits in the order of their names.
  */
 int calib_read(struct calib *c, const char *path, struct err *e);
 void calib_release(struct calib *c); /* safe on a zeroed struct */
@@ -63,7 +66,8 @@ struct calib_meta {
 };
 
 /* A database; the same items give the same bytes. */
-int calib_write_db(FILE *f, const char *name, const struct calib *c, const struct calib_meta *meta, struct err *e);
+int calib_write_db(FILE *f, const char *name, const struct calib *c, const struct calib_meta *meta,
+                   struct err *e);
 
 /* Captions, one a line: newlines become blanks, then both ends are stripped. */
 int calib_write_captions(FILE *f, const char *name, const struct calib *c, struct err *e);

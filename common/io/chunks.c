@@ -37,7 +37,8 @@ static uint64_t get_u64(const uint8_t *p)
 }
 
 /* The first bytes of a chunk, which follows one whose sum is `before`. */
-static void make_front(uint8_t front[FRONT], const uint8_t before[SHA256_BYTES], uint32_t kind, uint64_t bytes)
+static void make_front(uint8_t front[FRONT], const uint8_t before[SHA256_BYTES], uint32_t kind,
+                       uint64_t bytes)
 {
     uint8_t digest[SHA256_BYTES];
     struct sha256 s;
@@ -80,11 +81,12 @@ static int torn(const struct chunks *c, const struct chunks_type *t, bool whole,
 }
 
 /*
- * 1: the chunk at *at, which follows one whose sum is `before`, is whole; *at moves past it and sum is its own.  0: there is
- * none, or a torn one that may be.
+ * 1: the chunk at *at, which follows one whose sum is `before`, is whole; *at moves past it and sum is its
+ * own.  0: there is none, or a torn one that may be.
  */
-static int next_chunk(const struct chunks *c, const struct chunks_type *t, bool whole, const uint8_t before[SHA256_BYTES],
-                      size_t *at, struct chunk *chunk, uint8_t sum[SHA256_BYTES], struct err *e)
+static int next_chunk(const struct chunks *c, const struct chunks_type *t, bool whole,
+                      const uint8_t before[SHA256_BYTES], size_t *at, struct chunk *chunk,
+                      uint8_t sum[SHA256_BYTES], struct err *e)
 {
     const uint8_t *p = c->map.data + *at;
     size_t left = c->map.bytes - *at;
@@ -115,8 +117,10 @@ static int next_chunk(const struct chunks *c, const struct chunks_type *t, bool 
         return 0;
 damaged:
     if (!c->head)
-        return err_set(e, RC_DATA, "'%s' is damaged: its header does not have its checksum; %s", c->map.path, t->remedy);
-    return err_set(e, RC_DATA, "'%s' is damaged: chunk %zu does not have its checksum; %s", c->map.path, c->n + 1, t->remedy);
+        return err_set(e, RC_DATA, "'%s' is damaged: its header does not have its checksum; %s", c->map.path,
+                       t->remedy);
+    return err_set(e, RC_DATA, "'%s' is damaged: chunk %zu does not have its checksum; %s", c->map.path,
+                   c->n + 1, t->remedy);
 }
 
 /* Up to the header, which is the first chunk; *at: what follows it.  1: it is there; 0: it is torn. */
@@ -133,8 +137,8 @@ static int read_head(struct chunks *c, const struct chunks_type *t, bool whole, 
     if (m->bytes < START)
         return torn(c, t, whole, e);
     if (get_u32(m->data + 8) != t->version)
-        return err_set(e, RC_DATA, "'%s' holds %s of format version %u, and this program reads %u; %s", m->path, t->what,
-                       get_u32(m->data + 8), t->version, t->remedy);
+        return err_set(e, RC_DATA, "'%s' holds %s of format version %u, and this program reads %u; %s",
+                       m->path, t->what, get_u32(m->data + 8), t->version, t->remedy);
     sum_start(start, m->data);
     *at = START;
     c->sum = mem_zalloc(1, sizeof *c->sum, e);
@@ -147,7 +151,8 @@ static int read_head(struct chunks *c, const struct chunks_type *t, bool whole, 
     return err_set(e, RC_DATA, "'%s': its header is not a JSON object; %s", m->path, t->remedy);
 }
 
-static int keep_chunk(struct chunks *c, size_t *cap, const struct chunk *chunk, const uint8_t *sum, struct err *e)
+static int keep_chunk(struct chunks *c, size_t *cap, const struct chunk *chunk, const uint8_t *sum,
+                      struct err *e)
 {
     size_t room = *cap;
 
@@ -229,7 +234,8 @@ static int open_locked(struct chunks_out *o, const char *path, struct err *e)
     else if (flock(o->fd, LOCK_EX | LOCK_NB) == 0)
         return 0;
     else if (errno == EWOULDBLOCK)
-        err_set(e, RC_SYS, "'%s' is being written by another process: wait for it, or write to another file", path);
+        err_set(e, RC_SYS, "'%s' is being written by another process: wait for it, or write to another file",
+                path);
     else
         err_sys(e, "cannot lock '%s'", path);
     if (o->fd >= 0)
@@ -288,7 +294,8 @@ int chunks_resume(struct chunks_out *o, const struct chunks *c, size_t keep, str
     return -1;
 }
 
-int chunks_put(struct chunks_out *o, uint32_t kind, const struct chunks_part *part, size_t parts, struct err *e)
+int chunks_put(struct chunks_out *o, uint32_t kind, const struct chunks_part *part, size_t parts,
+               struct err *e)
 {
     uint8_t front[FRONT], sum[SHA256_BYTES];
     struct iovec v[MAX_PARTS + 2] = {{front, FRONT}};
@@ -315,7 +322,8 @@ int chunks_put(struct chunks_out *o, uint32_t kind, const struct chunks_part *pa
     return 0;
 }
 
-int chunks_create(struct chunks_out *o, const struct chunks_type *t, const char *path, const json_t *head, struct err *e)
+int chunks_create(struct chunks_out *o, const struct chunks_type *t, const char *path, const json_t *head,
+                  struct err *e)
 {
     char *text = json_dumps(head, JSON_COMPACT);
     const struct chunks_part part = {text, text ? strlen(text) : 0};

@@ -14,7 +14,8 @@ struct picture {
 
 bool coco_is(const json_t *doc)
 {
-    return json_is_array(json_object_get(doc, "images")) && json_is_array(json_object_get(doc, "annotations"));
+    return json_is_array(json_object_get(doc, "images")) &&
+           json_is_array(json_object_get(doc, "annotations"));
 }
 
 static int by_id(const void *a, const void *b)
@@ -69,14 +70,15 @@ static char *split_of(const char *path, struct err *e)
     size_t n = strlen(name), h = sizeof head - 1, t = sizeof tail - 1;
 
     if (n <= h + t || strncmp(name, head, h) || strcmp(name + n - t, tail)) {
-        err_set(e, RC_DATA, "'%s': an annotation file must be named captions_SPLIT.json, which names its split", path);
+        err_set(e, RC_DATA,
+                "'%s': an annotation file must be named captions_SPLIT.json, which names its split", path);
         return NULL;
     }
     return mem_printf(e, "%.*s", (int)(n - h - t), name + h);
 }
 
-static int add_caption(struct calib *c, const json_t *o, const struct picture *p, size_t pictures_n, char *split,
-                       const char *where, struct err *e)
+static int add_caption(struct calib *c, const json_t *o, const struct picture *p, size_t pictures_n,
+                       char *split, const char *where, struct err *e)
 {
     struct calib_item item = {.split = split};
     struct picture key = {0}, *found;

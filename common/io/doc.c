@@ -6,7 +6,10 @@
 
 #include "common/base/cli.h"
 
-/* The command line without what names this machine or this run: directories of absolute paths, and the output file. */
+/*
+ * The command line without what names this machine or this run: directories of absolute paths, and the output
+ * file.
+ */
 static int put_argv(json_t *doc, struct err *e)
 {
     char *const *word = cli_argv();
@@ -33,7 +36,8 @@ json_t *doc_new(const char *schema, struct err *e)
 {
     json_t *doc = json_object();
 
-    if (json_put(doc, "schema", json_string(schema), e) || json_put(doc, "tool", json_string(cli_name()), e) ||
+    if (json_put(doc, "schema", json_string(schema), e) ||
+        json_put(doc, "tool", json_string(cli_name()), e) ||
         json_put(doc, "version", json_string(cli_version()), e) || put_argv(doc, e) ||
         json_put(doc, "from", json_object(), e)) {
         json_decref(doc);
@@ -47,7 +51,8 @@ int doc_from(json_t *doc, const char *role, const char *hex, struct err *e)
     return json_put(json_object_get(doc, "from"), role, json_string(hex), e);
 }
 
-int doc_check(const json_t *doc, const char *family, int major, bool foreign_ok, const char *name, struct err *e)
+int doc_check(const json_t *doc, const char *family, int major, bool foreign_ok, const char *name,
+              struct err *e)
 {
     const char *schema = json_string_value(json_object_get(doc, "schema"));
     size_t n = strlen(family);
@@ -63,7 +68,7 @@ int doc_check(const json_t *doc, const char *family, int major, bool foreign_ok,
                        schema ? "'" : "", schema ? schema : "missing", schema ? "'" : "");
     v = strtol(schema + n + 1, &end, 10);
     if (*end || v < 1 || v > major)
-        return err_set(e, RC_DATA, "'%s' has schema '%s'; this version reads up to %s/%d", name, schema, family,
-                       major);
+        return err_set(e, RC_DATA, "'%s' has schema '%s'; this version reads up to %s/%d", name, schema,
+                       family, major);
     return 0;
 }

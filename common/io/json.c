@@ -14,7 +14,8 @@ json_t *json_parse(const char *text, size_t n, const char *name, struct err *e)
     json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
 
     if (!v)
-        err_set(e, RC_DATA, "'%s' is not valid JSON: line %d, column %d: %s", name, je.line, je.column, je.text);
+        err_set(e, RC_DATA, "'%s' is not valid JSON: line %d, column %d: %s", name, je.line, je.column,
+                je.text);
     return v;
 }
 
@@ -40,7 +41,10 @@ json_t *json_read(const char *path, char hex[SHA256_HEX], struct err *e)
     return v;
 }
 
-/* The shortest of %.1g .. %.17g that reads back as v; always with a point or an exponent, so that it stays a real. */
+/*
+ * The shortest of %.1g .. %.17g that reads back as v; always with a point or an exponent, so that it stays a
+ * real.
+ */
 static void put_real(FILE *f, double v)
 {
     char s[40];
@@ -138,13 +142,6 @@ static void put(FILE *f, const json_t *v, int depth)
     }
 }
 
-int json_write(FILE *f, const char *name, const json_t *v, struct err *e)
-{
-    put(f, v, 0);
-    fputc('\n', f);
-    return ferror(f) ? err_sys(e, "cannot write %s", name) : 0;
-}
-
 json_t *json_f32(float v)
 {
     char s[32];
@@ -158,12 +155,13 @@ json_t *json_f32(float v)
 int json_save(const char *path, const json_t *v, struct err *e)
 {
     struct file_out o;
-    int ret = -1;
+    int ret;
 
     if (file_create(&o, path, cli_force, false, e))
         return -1;
-    if (json_write(o.f, file_out_label(&o), v, e) == 0)
-        ret = file_commit(&o, e);
+    put(o.f, v, 0);
+    fputc('\n', o.f);
+    ret = ferror(o.f) ? err_sys(e, "cannot write %s", file_out_label(&o)) : file_commit(&o, e);
     file_discard(&o);
     return ret;
 }
@@ -187,7 +185,8 @@ int json_push(json_t *array, json_t *v, struct err *e)
 }
 
 /* obj[key]; absent or null: 0 and *v NULL, or an error when it is required. */
-static int find(const json_t *obj, const char *key, bool required, json_t **v, const char *where, struct err *e)
+static int find(const json_t *obj, const char *key, bool required, json_t **v, const char *where,
+                struct err *e)
 {
     *v = json_object_get(obj, key);
     if (json_is_null(*v))
@@ -202,7 +201,8 @@ static int wrong(const char *key, const char *want, const char *where, struct er
     return err_set(e, RC_DATA, "%s: the key '%s' is not %s", where, key, want);
 }
 
-static int get_str(const json_t *o, const char *k, bool req, const char **out, const char *where, struct err *e)
+static int get_str(const json_t *o, const char *k, bool req, const char **out, const char *where,
+                   struct err *e)
 {
     json_t *v;
 

@@ -6,7 +6,8 @@
 #include "common/base/mem.h"
 
 enum {
-    MAX_ITEMS = 1 << 20, /* keys and elements in one value: our numbers travel as bin, so real values have few */
+    /* keys and elements in one value: our numbers travel as bin, so real values have few */
+    MAX_ITEMS = 1 << 20,
     MAX_DEPTH = 16,
     READ_STEP = 1 << 20,
 };
@@ -65,8 +66,8 @@ static int take_length(struct msgread *m, size_t n, uint64_t *v, struct err *e)
 }
 
 /*
- * Take the head of one value and, for a scalar, all of it; *items is the number of values that a container holds.
- * The msgpack specification's table of first bytes.
+ * Take the head of one value and, for a scalar, all of it; *items is the number of values that a container
+ * holds.  The msgpack specification's table of first bytes.
  */
 static int take_value(struct msgread *m, uint64_t *items, struct err *e)
 {
@@ -115,8 +116,8 @@ static int take_value(struct msgread *m, uint64_t *items, struct err *e)
 }
 
 /*
- * msgpack-c allocates a container as soon as it has seen the container's length, so the lengths are walked here first,
- * against the bytes that are really there.
+ * msgpack-c allocates a container as soon as it has seen the container's length, so the lengths are walked
+ * here first, against the bytes that are really there.
  */
 int msgread_next(struct msgread *m, msgpack_unpacked *u, struct err *e)
 {
@@ -136,7 +137,8 @@ int msgread_next(struct msgread *m, msgpack_unpacked *u, struct err *e)
         while (depth && !left[depth])
             depth--;
     }
-    if (msgpack_unpack_next(u, (const char *)m->buf, m->fill, &off) != MSGPACK_UNPACK_SUCCESS || off != m->fill)
+    if (msgpack_unpack_next(u, (const char *)m->buf, m->fill, &off) != MSGPACK_UNPACK_SUCCESS ||
+        off != m->fill)
         return err_set(e, RC_DATA, "bad msgpack");
     return 0;
 }

@@ -1,4 +1,7 @@
-/* msgread.h - values of a msgpack stream, one whole value at a time, with memory bounded by the bytes that arrive */
+/*
+ * msgread.h - values of a msgpack stream, one whole value at a time, with memory bounded by the bytes that
+ * arrive
+ */
 #ifndef COMMON_IO_MSGREAD_H
 #define COMMON_IO_MSGREAD_H
 
@@ -19,8 +22,8 @@ void msgread_init(struct msgread *m);
 void msgread_release(struct msgread *m);
 
 /*
- * Take the next value, whole.  u (initialised) holds it until the next call.  The end of the input is an error here: the
- * caller knows when values are over.  Messages do not name the file.
+ * Take the next value, whole.  u (initialised) holds it until the next call.  The end of the input is an
+ * error here: the caller knows when values are over.  Messages do not name the file.
  */
 int msgread_next(struct msgread *m, msgpack_unpacked *u, struct err *e);
 

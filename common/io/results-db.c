@@ -57,7 +57,8 @@ static int check_candidate(const json_t *o, const char *where, struct err *e)
     double real;
 
     return json_get_str(o, "name", &text, where, e) || json_get_str(o, "model_digest", &text, where, e) ||
-                   json_get_size(o, "fp8_modules", &count, where, e) || json_get_f64(o, "ppl", &real, where, e)
+                   json_get_size(o, "fp8_modules", &count, where, e) ||
+                   json_get_f64(o, "ppl", &real, where, e)
                ? -1
                : 0;
 }
@@ -84,8 +85,10 @@ static int check(const json_t *doc, const char *name, struct err *e)
     if (doc_check(doc, "octet-metrics", 1, false, name, e) || json_get_str(doc, "tool", &text, name, e) ||
         json_get_str(doc, "version", &text, name, e) || json_get_obj(doc, "from", &from, name, e) ||
         json_get_str(from, "samples", &text, name, e) || json_get_obj(doc, "samples", &samples, name, e) ||
-        json_get_size(samples, "count", &count, name, e) || json_get_size(samples, "tokens", &count, name, e) ||
-        json_get_size(samples, "loss_tokens", &count, name, e) || json_get_arr(doc, "candidates", &list, name, e))
+        json_get_size(samples, "count", &count, name, e) ||
+        json_get_size(samples, "tokens", &count, name, e) ||
+        json_get_size(samples, "loss_tokens", &count, name, e) ||
+        json_get_arr(doc, "candidates", &list, name, e))
         return -1;
     for (size_t i = 0; i < json_array_size(list); i++)
         if (check_candidate(json_array_get(list, i), name, e))
@@ -129,7 +132,8 @@ static int enter_wal(struct results_db *r, struct err *e)
     const struct timespec nap = {.tv_nsec = NAP_MS * 1000000L};
     int waited = 0, code;
 
-    while ((code = sqlite3_exec(r->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL)) == SQLITE_BUSY && waited < WAIT_MS) {
+    while ((code = sqlite3_exec(r->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL)) == SQLITE_BUSY &&
+           waited < WAIT_MS) {
         nanosleep(&nap, NULL);
         waited += NAP_MS;
     }
@@ -141,7 +145,8 @@ static int prepare(struct results_db *r, struct err *e)
 {
     sqlite3_int64 application, version, objects;
 
-    if (pragma(r, "PRAGMA application_id", &application, e) || pragma(r, "PRAGMA user_version", &version, e) ||
+    if (pragma(r, "PRAGMA application_id", &application, e) ||
+        pragma(r, "PRAGMA user_version", &version, e) ||
         pragma(r, "SELECT count(*) FROM sqlite_master", &objects, e))
         return -1;
     if (application == 0 && version == 0 && objects == 0)
@@ -149,7 +154,8 @@ static int prepare(struct results_db *r, struct err *e)
     if (application != APPLICATION)
         return err_set(e, RC_DATA, "'%s' is a database of another program", r->path);
     if (version > RESULTS_VERSION)
-        return err_set(e, RC_DATA, "'%s' has version %lld; this version writes up to %d: use the octet that made it, or "
+        return err_set(e, RC_DATA,
+                       "'%s' has version %lld; this version writes up to %d: use the octet that made it, or "
                        "another file", r->path, (long long)version, RESULTS_VERSION);
     return 0;
 }
@@ -190,7 +196,8 @@ static int bind(sqlite3_stmt *q, int at, const json_t *v)
 }
 
 /* One row: value [n], some of them NULL.  *changed, when not NULL: whether it is new. */
-static int insert(struct results_db *r, const char *sql, const json_t *const *value, int n, int *changed, struct err *e)
+static int insert(struct results_db *r, const char *sql, const json_t *const *value, int n, int *changed,
+                  struct err *e)
 {
     sqlite3_stmt *q = NULL;
     int ok = sqlite3_prepare_v2(r->db, sql, -1, &q, NULL) == SQLITE_OK;
@@ -232,16 +239,19 @@ static int insert_document(struct results_db *r, const struct results_doc *d, in
     return ret;
 }
 
-static int insert_candidate(struct results_db *r, const json_t *digest, size_t position, const json_t *o, struct err *e)
+static int insert_candidate(struct results_db *r, const json_t *digest, size_t position, const json_t *o,
+                            struct err *e)
 {
     const json_t *interval = at(at(at(o, "uncertainty"), "kl_answer"), "interval");
     json_t *number = json_integer((json_int_t)position);
-    const json_t *value[] = {digest, number, at(o, "name"), at(o, "model_digest"), at(o, "scheme"), at(o, "scheme_digest"),
-                             at(o, "fp8_modules"), at(o, "ppl"), at(o, "ppl_ref"), at(o, "ppl_ratio"), at(o, "kl"),
-                             at(o, "kl_answer"), json_array_get(interval, 0), json_array_get(interval, 1), at(o, "kl_last"),
-                             at(o, "mse"), at(o, "mse_last"), at(o, "top1"), at(o, "bits_per_byte")};
-    int ret = insert(r, "INSERT INTO candidate VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", value,
-                     sizeof value / sizeof *value, NULL, e);
+    const json_t *value[] = {digest, number, at(o, "name"), at(o, "model_digest"), at(o, "scheme"),
+                             at(o, "scheme_digest"), at(o, "fp8_modules"), at(o, "ppl"), at(o, "ppl_ref"),
+                             at(o, "ppl_ratio"), at(o, "kl"), at(o, "kl_answer"), json_array_get(interval, 0),
+                             json_array_get(interval, 1), at(o, "kl_last"), at(o, "mse"), at(o, "mse_last"),
+                             at(o, "top1"), at(o, "bits_per_byte")};
+    int ret = insert(r,
+                     "INSERT INTO candidate VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     value, sizeof value / sizeof *value, NULL, e);
 
     json_decref(number);
     return ret;
@@ -251,11 +261,12 @@ static int insert_pair(struct results_db *r, const json_t *digest, const json_t 
 {
     const json_t *kl = at(o, "kl_answer"), *interval = at(kl, "interval");
     const json_t *value[] = {digest, at(o, "a"), at(o, "b"), at(o, "verdict"), at(kl, "difference"),
-                             json_array_get(interval, 0), json_array_get(interval, 1), at(o, "samples_needed")};
+                             json_array_get(interval, 0), json_array_get(interval, 1),
+                             at(o, "samples_needed")};
 
     /* Two candidates of one name: the first pair of that name stands here, all of them in the document. */
-    return insert(r, "INSERT OR IGNORE INTO pair VALUES (?, ?, ?, ?, ?, ?, ?, ?)", value, sizeof value / sizeof *value,
-                  NULL, e);
+    return insert(r, "INSERT OR IGNORE INTO pair VALUES (?, ?, ?, ?, ?, ?, ?, ?)", value,
+                  sizeof value / sizeof *value, NULL, e);
 }
 
 static int insert_one(struct results_db *r, const struct results_doc *d, size_t *added, struct err *e)
@@ -278,7 +289,8 @@ static int insert_one(struct results_db *r, const struct results_doc *d, size_t 
     return ret;
 }
 
-int results_insert(struct results_db *r, const struct results_doc *doc, size_t n, size_t *added, struct err *e)
+int results_insert(struct results_db *r, const struct results_doc *doc, size_t n, size_t *added,
+                   struct err *e)
 {
     int ret = run(r, "BEGIN IMMEDIATE", e);
 

@@ -1,8 +1,8 @@
 /*
  * results-db.h - METRICS documents in an sqlite database (octet-results(5))
  *
- * Several processes may insert into one database at a time.  A document is known by the SHA-256 of its bytes: inserting it
- * again does nothing.
+ * Several processes may insert into one database at a time.  A document is known by the SHA-256 of its bytes:
+ * inserting it again does nothing.
  */
 #ifndef COMMON_IO_RESULTS_DB_H
 #define COMMON_IO_RESULTS_DB_H
@@ -28,13 +28,14 @@ int results_read(struct results_doc *d, const char *path, struct err *e);
 void results_doc_release(struct results_doc *d); /* safe on a zeroed struct */
 
 /*
- * Open or create; -1 for a file that is another sort of database or of a newer version.  Close it afterwards, also after a
- * failure.
+ * Open or create; -1 for a file that is another sort of database or of a newer version.  Close it afterwards,
+ * also after a failure.
  */
 int results_open(struct results_db *r, const char *path, struct err *e);
 void results_close(struct results_db *r); /* safe on a zeroed struct */
 
 /* Insert n documents in one transaction: all or none.  *added: how many were not known. */
-int results_insert(struct results_db *r, const struct results_doc *doc, size_t n, size_t *added, struct err *e);
+int results_insert(struct results_db *r, const struct results_doc *doc, size_t n, size_t *added,
+                   struct err *e);
 
 #endif

@@ -188,8 +188,8 @@ out:
     return ret;
 }
 
-int alpha_search(struct layers *l, struct model *m, bool dynamic, const struct sample *sample, size_t n, size_t rows,
-                 struct snapshot *keep, struct progress *p, struct err *e)
+int alpha_search(struct layers *l, struct model *m, bool dynamic, const struct sample *sample, size_t n,
+                 size_t rows, struct snapshot *keep, struct progress *p, struct err *e)
 {
     struct alpha_visit v = {.visit.batch = keep_sums, .keep = keep, .n = n,
                             .tap = {.tap.forward = see, .m = m, .l = l, .dynamic = dynamic}};

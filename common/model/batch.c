@@ -14,7 +14,8 @@ size_t batch_take(const struct config *c, const struct sample *sample, size_t n,
 
     for (k = 0; k < n; k++) {
         rows += sample[k].tokens;
-        for (size_t i = 0; i < sample[k].images && c->has_vision; i++) /* a patch row is narrower than a token row */
+        /* a patch row is narrower than a token row */
+        for (size_t i = 0; i < sample[k].images && c->has_vision; i++)
             rows += sample[k].image[i].h * sample[k].image[i].w * c->vision.hidden / c->hidden;
         if (rows > budget && k > 0)
             break;
@@ -22,14 +23,16 @@ size_t batch_take(const struct config *c, const struct sample *sample, size_t n,
     return k;
 }
 
-static int count(struct batch *b, const struct config *c, const struct sample *sample, size_t n, struct err *e)
+static int count(struct batch *b, const struct config *c, const struct sample *sample, size_t n,
+                 struct err *e)
 {
     b->samples = n;
     for (size_t i = 0; i < n; i++) {
         const struct sample *s = &sample[i];
 
         if (s->images && !c->has_vision)
-            return err_set(e, RC_DATA, "sample '%s' has a picture, and this model has no vision tower", s->id);
+            return err_set(e, RC_DATA, "sample '%s' has a picture, and this model has no vision tower",
+                           s->id);
         b->tokens += s->tokens;
         b->longest = s->tokens > b->longest ? s->tokens : b->longest;
         b->images += s->images;
@@ -40,13 +43,15 @@ static int count(struct batch *b, const struct config *c, const struct sample *s
                 return err_set(e, RC_DATA,
                                "sample '%s': its picture of %zu x %zu patches of %zu pixels does not fit this model "
                                "(patches of %zu, merged %zu x %zu): make the samples with this model's calib-stream",
-                               s->id, im->h, im->w, im->patch, c->vision.patch, c->vision.merge, c->vision.merge);
+                               s->id, im->h, im->w, im->patch, c->vision.patch, c->vision.merge,
+                               c->vision.merge);
             b->patches += im->h * im->w;
         }
     }
     b->units = c->has_vision ? b->patches / (c->vision.merge * c->vision.merge) : 0;
     if (b->tokens > INT32_MAX || b->patches > INT32_MAX)
-        return err_set(e, RC_DATA, "a batch of %zu tokens and %zu patches is too large", b->tokens, b->patches);
+        return err_set(e, RC_DATA, "a batch of %zu tokens and %zu patches is too large", b->tokens,
+                       b->patches);
     return 0;
 }
 
@@ -72,9 +77,11 @@ static int allocate(struct batch *b, struct packing *p, const struct config *c, 
     return TAKE(b->first, b->samples + 1) || TAKE(b->target, b->tokens) || TAKE(b->loss_tokens, b->samples) ||
                    TAKE(b->delta, b->samples) || TAKE(b->loss_row, b->tokens) ||
                    TAKE(b->grid, b->images) || TAKE(p->ids, b->tokens) ||
-                   TAKE(p->position, 3 * b->tokens) || TAKE(p->image_row, b->units) || TAKE(p->unit_row, b->units) ||
+                   TAKE(p->position, 3 * b->tokens) || TAKE(p->image_row, b->units) ||
+                   TAKE(p->unit_row, b->units) ||
                    TAKE(p->loss_target, b->tokens) || TAKE(p->cosine, b->tokens * half) ||
-                   TAKE(p->sine, b->tokens * half) || TAKE(p->place, b->patches) || TAKE(p->permuted, b->patches) ||
+                   TAKE(p->sine, b->tokens * half) || TAKE(p->place, b->patches) ||
+                   TAKE(p->permuted, b->patches) ||
                    TAKE(p->token_weight, b->tokens) || TAKE(p->patch_weight, b->patches) ||
                    TAKE(p->unit_weight, b->units) || TAKE(p->image_weight, b->units) ||
                    TAKE(p->loss_weight, b->tokens) || TAKE(p->loss_inverse, b->tokens)
@@ -107,8 +114,8 @@ static void packing_free(struct packing *p)
 }
 
 /* Tokens, targets and positions of one sample whose rows begin at b->first[i]. */
-static int pack_tokens(struct batch *b, struct packing *p, const struct config *c, const struct sample *s, size_t i,
-                       const struct grid *grid, struct err *e)
+static int pack_tokens(struct batch *b, struct packing *p, const struct config *c, const struct sample *s,
+                       size_t i, const struct grid *grid, struct err *e)
 {
     size_t first = (size_t)b->first[i];
 
@@ -146,13 +153,15 @@ static int pack_angles(const struct batch *b, struct packing *p, const struct co
     for (size_t i = 0; i < b->samples; i++) {
         size_t first = (size_t)b->first[i], n = (size_t)b->first[i + 1] - first;
 
-        angles_take(&p->angles, c, p->position + 3 * first, n, p->cosine + first * half, p->sine + first * half);
+        angles_take(&p->angles, c, p->position + 3 * first, n, p->cosine + first * half,
+                    p->sine + first * half);
     }
     return 0;
 }
 
 /* Where the patches of a picture are, in blocks of merge x merge, its bytes beginning at p->rgb_bytes. */
-static void pack_picture(struct packing *p, const struct vision_config *v, const struct sample_image *im, struct patch *place)
+static void pack_picture(struct packing *p, const struct vision_config *v, const struct sample_image *im,
+                         struct patch *place)
 {
     size_t stride = 3 * im->w * v->patch, merge = v->merge;
 
@@ -160,7 +169,8 @@ static void pack_picture(struct packing *p, const struct vision_config *v, const
         for (size_t block_x = 0; block_x < im->w; block_x += merge)
             for (size_t y = block_y; y < block_y + merge; y++)
                 for (size_t x = block_x; x < block_x + merge; x++)
-                    *place++ = (struct patch){(int64_t)(p->rgb_bytes + y * v->patch * stride + 3 * x * v->patch),
+                    *place++ = (struct patch){(int64_t)(p->rgb_bytes + y * v->patch * stride +
+                                                        3 * x * v->patch),
                                               (int64_t)stride};
     p->rgb_bytes += stride * im->h * v->patch;
 }
@@ -275,14 +285,15 @@ static void upload(struct batch *b, const struct packing *p, const struct config
 #undef UP
 }
 
-int batch_pack(struct batch *b, const struct config *c, const struct processor *p, const struct sample *sample, size_t n,
-               struct err *e)
+int batch_pack(struct batch *b, const struct config *c, const struct processor *p,
+               const struct sample *sample, size_t n, struct err *e)
 {
     *b = (struct batch){.packing = mem_zalloc(1, sizeof *b->packing, e)};
     if (!b->packing)
         return -1;
     b->packing->sample = sample;
-    return count(b, c, sample, n, e) || allocate(b, b->packing, c, e) || pack(b, b->packing, c, p, sample, e) ? -1 : 0;
+    return count(b, c, sample, n, e) || allocate(b, b->packing, c, e) ||
+           pack(b, b->packing, c, p, sample, e) ? -1 : 0;
 }
 
 int batch_upload(struct batch *b, struct backend *be, const struct config *c, struct err *e)
@@ -302,7 +313,8 @@ int batch_build(struct batch *b, struct backend *be, const struct config *c, con
 
 int batch_step_build(struct batch *b, struct backend *be, const struct config *c, struct err *e)
 {
-    *b = (struct batch){.packing = mem_zalloc(1, sizeof *b->packing, e), .samples = 1, .tokens = 1, .longest = 1};
+    *b = (struct batch){.packing = mem_zalloc(1, sizeof *b->packing, e), .samples = 1, .tokens = 1,
+                        .longest = 1};
     if (!b->packing || allocate(b, b->packing, c, e))
         return -1;
     b->first[1] = 1;
@@ -328,10 +340,11 @@ int batch_step(struct batch *b, const struct config *c, int32_t id, int32_t posi
 
 void batch_release(struct batch *b)
 {
-    void *device[] = {b->d_ids,          b->d_first,         b->d_target,       b->d_loss_row,    b->d_loss_target,
-                      b->d_cosine,       b->d_sine,          b->d_pixels,       b->d_image_row,   b->d_cu_window,
-                      b->d_cu_full,      b->d_vision_cosine, b->d_vision_sine,  b->d_token_weight,
-                      b->d_patch_weight, b->d_unit_weight,   b->d_loss_weight,  b->d_loss_inverse};
+    void *device[] = {b->d_ids,           b->d_first,       b->d_target,       b->d_loss_row,
+                      b->d_loss_target,   b->d_cosine,      b->d_sine,         b->d_pixels,
+                      b->d_image_row,     b->d_cu_window,   b->d_cu_full,      b->d_vision_cosine,
+                      b->d_vision_sine,   b->d_token_weight, b->d_patch_weight, b->d_unit_weight,
+                      b->d_loss_weight,   b->d_loss_inverse};
 
     for (size_t i = 0; i < sizeof device / sizeof *device; i++)
         if (device[i])

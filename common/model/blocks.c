@@ -26,8 +26,8 @@ static void release_states(struct states_of *s)
 }
 
 /* Rows of x [.., dim] on the device: those of index [rows], or with index NULL the first. */
-static int fetch(struct stage_rows *to, struct backend *be, const void *x, const int32_t *index, size_t rows, size_t dim,
-                 struct err *e)
+static int fetch(struct stage_rows *to, struct backend *be, const void *x, const int32_t *index, size_t rows,
+                 size_t dim, struct err *e)
 {
     void *some = index && rows ? be->alloc(be, rows * dim * be->act_bytes) : NULL;
 
@@ -62,7 +62,8 @@ static int fetch_stage(struct stage_rows *to, const struct walk *w, size_t i, st
     return 0;
 }
 
-static int run_batch(struct states_of *s, struct model *m, const struct sample *sample, size_t n, struct err *e)
+static int run_batch(struct states_of *s, struct model *m, const struct sample *sample, size_t n,
+                     struct err *e)
 {
     struct batch b = {0};
     struct walk w = {0};
@@ -114,9 +115,10 @@ static void name_block(struct block_distance *d, const struct stage *s)
 
 static int check_shape(const struct model *ref, const struct model *m, struct err *e)
 {
-    if (ref->stages != m->stages || ref->config->hidden != m->config->hidden || ref->config->layers != m->config->layers ||
-        ref->config->vision.hidden != m->config->vision.hidden)
-        return err_set(e, RC_DATA, "the blocks of '%s' are not those of '%s': --blocks needs models of one shape",
+    if (ref->stages != m->stages || ref->config->hidden != m->config->hidden ||
+        ref->config->layers != m->config->layers || ref->config->vision.hidden != m->config->vision.hidden)
+        return err_set(e, RC_DATA,
+                       "the blocks of '%s' are not those of '%s': --blocks needs models of one shape",
                        m->weights.ckpt.dir, ref->weights.ckpt.dir);
     return 0;
 }
@@ -138,8 +140,8 @@ static void finish(struct blocks *b)
     b->n = kept;
 }
 
-int blocks_compare(struct blocks *b, struct model *ref, struct model *m, const struct sample *sample, size_t n, size_t rows,
-                   struct progress *p, struct err *e)
+int blocks_compare(struct blocks *b, struct model *ref, struct model *m, const struct sample *sample,
+                   size_t n, size_t rows, struct progress *p, struct err *e)
 {
     *b = (struct blocks){0};
     if (check_shape(ref, m, e))
@@ -184,9 +186,11 @@ int blocks_put(json_t *candidate, const struct blocks *b, struct err *e)
         const struct block_distance *d = &b->block[i];
         json_t *o = json_object();
 
-        ret = json_put(o, "name", json_string(d->name), e) || json_put(o, "rows", json_integer((json_int_t)d->rows), e) ||
+        ret = json_put(o, "name", json_string(d->name), e) ||
+              json_put(o, "rows", json_integer((json_int_t)d->rows), e) ||
                       json_put(o, "cosine", json_real(d->cosine), e) ||
-                      json_put(o, "relative_l2", json_real(d->relative_l2), e) || json_push(list, json_incref(o), e)
+                      json_put(o, "relative_l2", json_real(d->relative_l2), e) ||
+                      json_push(list, json_incref(o), e)
                   ? -1
                   : 0;
         json_decref(o);
@@ -197,7 +201,8 @@ int blocks_put(json_t *candidate, const struct blocks *b, struct err *e)
 
 void blocks_table(FILE *f, const struct blocks *b)
 {
-    fprintf(f, "====== Hidden states, block by block ======\n%-32s %9s %14s %14s\n", "", "rows", "cosine", "relative L2");
+    fprintf(f, "====== Hidden states, block by block ======\n%-32s %9s %14s %14s\n", "", "rows", "cosine",
+            "relative L2");
     for (size_t i = 0; i < b->n; i++)
         fprintf(f, "%-32s %9zu %14.10f %14.6g\n", b->block[i].name, b->block[i].rows, b->block[i].cosine,
                 b->block[i].relative_l2);

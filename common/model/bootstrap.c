@@ -12,7 +12,10 @@
 #define Z_POWER 0.841621233572914 /* of 80 %: BOOT_POWER */
 #define LEAST_ERROR 0.1           /* of s, that an s* counts as */
 
-/* Student's t of 97.5 %: exact for one and two degrees of freedom, else Abramowitz and Stegun 26.7.5, off by < 1 %. */
+/*
+ * Student's t of 97.5 %: exact for one and two degrees of freedom, else Abramowitz and Stegun 26.7.5, off by
+ * < 1 %.
+ */
 static double student(size_t freedom)
 {
     double v = (double)freedom, z = Z_LEVEL, z2 = z * z;
@@ -26,8 +29,9 @@ static double student(size_t freedom)
 /* ---- draws ---- */
 
 /*
- * What a draw sums for each ratio, w being the bottom and d the top less R w: from centred tops a draw's variance comes
- * without cancellation.  Those of shares, which need none, are left as they are: sums of whole numbers are exact.
+ * What a draw sums for each ratio, w being the bottom and d the top less R w: from centred tops a draw's
+ * variance comes without cancellation.  Those of shares, which need none, are left as they are: sums of whole
+ * numbers are exact.
  */
 enum column { W, D, WW, WD, DD, COLUMNS };
 
@@ -43,7 +47,8 @@ static double ratio_of(const struct boot_ratio *r, size_t n)
 }
 
 /* row [samples, ratios, COLUMNS] */
-static void put_rows(double *row, const struct boot_ratio *ratio, const double *value, size_t ratios, size_t n)
+static void put_rows(double *row, const struct boot_ratio *ratio, const double *value, size_t ratios,
+                     size_t n)
 {
     for (size_t i = 0; i < n; i++)
         for (size_t r = 0; r < ratios; r++, row += COLUMNS) {
@@ -78,7 +83,10 @@ static void draw_rows(double *sum, const double *row, size_t ratios, size_t n, s
     } while (again);
 }
 
-/* Standard error of a ratio whose centred sums are these; *off: how far it is from the value that centred them. */
+/*
+ * Standard error of a ratio whose centred sums are these; *off: how far it is from the value that centred
+ * them.
+ */
 static double ratio_error(const double *sum, size_t n, double *off)
 {
     double square;
@@ -125,15 +133,18 @@ static double deviation(const double *x, size_t n)
     return sqrt(square / (double)(n - 1));
 }
 
-/* The fraction of draws below an interval of a share: they vary by (n - 1) / n too little, and their tails are normal. */
+/*
+ * The fraction of draws below an interval of a share: they vary by (n - 1) / n too little, and their tails
+ * are normal.
+ */
 static double tail(size_t n)
 {
     return erfc(student(n - 1) * sqrt((double)n / (double)(n - 1)) / sqrt(2)) / 2;
 }
 
 /* x [draws]: of the figure for its error, and sorted for a share.  t [draws]: sorted here. */
-static struct boot_interval interval(enum boot_form form, double ratio, double error, double *x, double *t, size_t draws,
-                                     size_t n)
+static struct boot_interval interval(enum boot_form form, double ratio, double error, double *x, double *t,
+                                     size_t draws, size_t n)
 {
     double z = student(n - 1), below, above;
     struct boot_interval i = {.error = deviation(x, draws)};
@@ -152,8 +163,8 @@ static struct boot_interval interval(enum boot_form form, double ratio, double e
     return i;
 }
 
-int boot_intervals(struct boot_interval *out, const struct boot_ratio *ratio, size_t ratios, size_t n, size_t draws,
-                   uint64_t seed, struct err *e)
+int boot_intervals(struct boot_interval *out, const struct boot_ratio *ratio, size_t ratios, size_t n,
+                   size_t draws, uint64_t seed, struct err *e)
 {
     size_t width = ratios * COLUMNS;
     double *row = mem_zalloc((n + 1) * width, sizeof *row, e), *sum, off;

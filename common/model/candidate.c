@@ -34,9 +34,10 @@ struct figure_part figure_part(enum figure f, const struct eval_sample *s)
 enum boot_form figure_form(enum figure f)
 {
     static const enum boot_form form[FIGURES] = {
-        [FIG_PPL] = BOOT_EXP,      [FIG_PPL_RATIO] = BOOT_EXP, [FIG_KL] = BOOT_SIZE,       [FIG_KL_ANSWER] = BOOT_SIZE,
-        [FIG_KL_LAST] = BOOT_SIZE, [FIG_MSE] = BOOT_SIZE,      [FIG_MSE_LAST] = BOOT_SIZE, [FIG_TOP1] = BOOT_SHARE,
-        [FIG_DP] = BOOT_REAL,      [FIG_DP_RMS] = BOOT_ROOT,   [FIG_SAME_TOP] = BOOT_SHARE,
+        [FIG_PPL] = BOOT_EXP,         [FIG_PPL_RATIO] = BOOT_EXP, [FIG_KL] = BOOT_SIZE,
+        [FIG_KL_ANSWER] = BOOT_SIZE,  [FIG_KL_LAST] = BOOT_SIZE,  [FIG_MSE] = BOOT_SIZE,
+        [FIG_MSE_LAST] = BOOT_SIZE,   [FIG_TOP1] = BOOT_SHARE,    [FIG_DP] = BOOT_REAL,
+        [FIG_DP_RMS] = BOOT_ROOT,     [FIG_SAME_TOP] = BOOT_SHARE,
     };
 
     return form[f];
@@ -47,8 +48,8 @@ static bool is_in(enum split split, const struct eval_sample *s)
     return split == SPLIT_ALL || s->picture == (split == SPLIT_PICTURE);
 }
 
-int candidate_intervals(struct boot_interval *out, const enum figure *figure, size_t figures, enum split split,
-                        const struct eval_sample *sample, size_t n, struct err *e)
+int candidate_intervals(struct boot_interval *out, const enum figure *figure, size_t figures,
+                        enum split split, const struct eval_sample *sample, size_t n, struct err *e)
 {
     struct boot_ratio ratio[FIGURES];
     double *column = mem_zalloc(2 * n * figures, sizeof *column, e);
@@ -75,8 +76,8 @@ int candidate_intervals(struct boot_interval *out, const enum figure *figure, si
     return ret;
 }
 
-static int add_intervals(struct candidate_split *s, enum split split, const struct eval_sample *sample, size_t n,
-                         struct err *e)
+static int add_intervals(struct candidate_split *s, enum split split, const struct eval_sample *sample,
+                         size_t n, struct err *e)
 {
     enum figure every[FIGURES];
     size_t used = 0;
@@ -116,7 +117,8 @@ out:
     return ret;
 }
 
-int candidate_recall(struct candidate *c, const char *name, const struct eval_sample *sample, size_t n, struct err *e)
+int candidate_recall(struct candidate *c, const char *name, const struct eval_sample *sample, size_t n,
+                     struct err *e)
 {
     *c = (struct candidate){.name = mem_strdup(name, e)};
     if (!c->name || eval_sum(&c->total, sample, n, e) || !(c->sample = mem_zalloc(n, sizeof *sample, e)))

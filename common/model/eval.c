@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/mem.h"
+#include "common/model/faults.h"
 #include "common/model/stats.h"
 
 /* ---- comparison ---- */
@@ -75,7 +76,8 @@ static size_t start_of(const struct eval_keep *keep)
     return keep ? keep->start : 0;
 }
 
-static int keep_batch(struct eval_keep *keep, const struct faults *f, const struct batch *b, size_t first, struct err *e)
+static int keep_batch(struct eval_keep *keep, const struct faults *f, const struct batch *b, size_t first,
+                      struct err *e)
 {
     return keep && f->count == 0 ? keep->batch(keep, first, b->samples, e) : 0;
 }
@@ -117,7 +119,8 @@ static void add_row(struct eval_sample *s, const struct row_stats *r, bool last,
 }
 
 /* The reference's logits of n rows, from its row `first` on. */
-static void make_reference(struct buffers *k, const struct states *ref, const struct weight *head, size_t first, size_t n)
+static void make_reference(struct buffers *k, const struct states *ref, const struct weight *head,
+                           size_t first, size_t n)
 {
     struct backend *be = k->be;
 
@@ -186,22 +189,26 @@ static void count_tokens(struct eval_sample *out, const struct sample *sample, s
     }
 }
 
-int eval_compare(struct model *m, const struct states *ref, const struct weight *ref_head, const struct sample *sample,
-                 size_t n, size_t rows, struct eval_sample *out, struct row_stats *row, struct eval_keep *keep, struct progress *p,
-                 struct err *e)
+int eval_compare(struct model *m, const struct states *ref, const struct weight *ref_head,
+                 const struct sample *sample, size_t n, size_t rows, struct eval_sample *out,
+                 struct row_stats *row, struct eval_keep *keep, struct progress *p, struct err *e)
 {
-    struct compare c = {.visit.batch = compare_batch, .keep = keep, .ref = ref, .ref_head = ref_head, .out = out};
+    struct compare c = {.visit.batch = compare_batch, .keep = keep, .ref = ref, .ref_head = ref_head,
+                        .out = out};
     size_t tokens = 0, start = start_of(keep);
     int ret = -1;
 
     for (size_t i = 0; i < n; i++)
         tokens += sample[i].tokens;
     if (tokens != ref->tokens || m->config->hidden != ref->hidden)
-        return err_set(e, RC_DATA, "the reference has %zu tokens of width %zu, the samples under '%s' %zu of width %zu",
+        return err_set(e, RC_DATA,
+                       "the reference has %zu tokens of width %zu, the samples under '%s' %zu of width %zu",
                        ref->tokens, ref->hidden, m->weights.ckpt.dir, tokens, m->config->hidden);
     if (m->config->vocab != ref->vocab)
-        return err_set(e, RC_DATA, "the vocabulary of '%s' has %zu tokens, the reference's %zu: their distributions cannot be "
-                       "compared; a candidate is a form of the reference", m->weights.ckpt.dir, m->config->vocab, ref->vocab);
+        return err_set(e, RC_DATA,
+                       "the vocabulary of '%s' has %zu tokens, the reference's %zu: their distributions cannot be "
+                       "compared; a candidate is a form of the reference", m->weights.ckpt.dir,
+                           m->config->vocab, ref->vocab);
     for (size_t i = 0; i < start; i++) {
         c.token += sample[i].tokens;
         row += row ? out[i].loss_tokens : 0;
@@ -288,7 +295,8 @@ int eval_sum(struct eval_total *t, const struct eval_sample *s, size_t n, struct
         t->mse_last += s[i].mse_last;
     }
     if (t->loss_tokens == 0)
-        return err_set(e, RC_DATA, "no sample has a token with loss: there is nothing to take a perplexity of");
+        return err_set(e, RC_DATA,
+                       "no sample has a token with loss: there is nothing to take a perplexity of");
     t->ppl_ref = exp(nll_ref / (double)t->loss_tokens);
     t->ppl = exp(nll / (double)t->loss_tokens);
     t->kl /= (double)t->tokens;

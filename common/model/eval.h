@@ -1,8 +1,8 @@
 /*
  * eval.h - perplexity, and how far a candidate's logits are from a reference's
  *
- * All logarithms are natural.  A number that is not finite anywhere ends an evaluation: its report counts the positions and
- * says where the first one is, and in which module it appears.
+ * All logarithms are natural.  A number that is not finite anywhere ends an evaluation: its report counts the
+ * positions and says where the first one is, and in which module it appears.
  */
 #ifndef COMMON_MODEL_EVAL_H
 #define COMMON_MODEL_EVAL_H
@@ -21,14 +21,16 @@ struct eval_sample {
     size_t same_top;           /* positions where both have the same argmax */
     size_t same_top_answer;    /* those that predict a loss token */
     double dp, dp_sq;          /* over loss tokens: q's probability of the token less p's, and its square */
-    size_t ref_moved;          /* positions whose argmax under a kept reference is not the one that it was kept with */
+    /* positions whose argmax under a kept reference is not the one that it was kept with */
+    size_t ref_moved;
     double ref_lse_sq;         /* square of the difference of its log-sum-exp; both are 0 for one in memory */
 };
 
 /*
- * For an evaluation that is to survive a kill; NULL where none is.  start: samples, whole batches of them, whose figures
- * stand in out (and row) already.  batch: called when those of n samples from `first` on do; -1 with e set ends the evaluation.
- * Not called any more once a figure was not finite, so that the report of another run is the same.
+ * For an evaluation that is to survive a kill; NULL where none is.  start: samples, whole batches of them,
+ * whose figures stand in out (and row) already.  batch: called when those of n samples from `first` on do; -1
+ * with e set ends the evaluation.  Not called any more once a figure was not finite, so that the report of
+ * another run is the same.
  */
 struct eval_keep {
     int (*batch)(struct eval_keep *, size_t first, size_t n, struct err *e);
@@ -36,20 +38,24 @@ struct eval_keep {
 };
 
 /*
- * Compare m with the reference states; ref_head is the reference's head on m's backend, NULL when m's own head is the same
- * (states.head says so).  out [n]; row [loss tokens of all samples], or NULL: the positions that predict one, in order.
+ * Compare m with the reference states; ref_head is the reference's head on m's backend, NULL when m's own
+ * head is the same (states.head says so).  out [n]; row [loss tokens of all samples], or NULL: the positions
+ * that predict one, in order.
  */
-int eval_compare(struct model *m, const struct states *ref, const struct weight *ref_head, const struct sample *sample,
-                 size_t n, size_t rows, struct eval_sample *out, struct row_stats *row, struct eval_keep *keep, struct progress *p,
-                 struct err *e);
+int eval_compare(struct model *m, const struct states *ref, const struct weight *ref_head,
+                 const struct sample *sample, size_t n, size_t rows, struct eval_sample *out,
+                 struct row_stats *row, struct eval_keep *keep, struct progress *p, struct err *e);
 
-/* Negative log likelihood of each sample's loss tokens: fills tokens, loss_tokens, picture and nll of out [n]. */
+/*
+ * Negative log likelihood of each sample's loss tokens: fills tokens, loss_tokens, picture and nll of out
+ * [n].
+ */
 int eval_nll(struct model *m, const struct sample *sample, size_t n, size_t rows, struct eval_sample *out,
              struct eval_keep *keep, struct progress *p, struct err *e);
 
 /*
- * Corpus figures: means over positions, samples or loss tokens; perplexity exp(sum nll / sum loss tokens).  -1 when there
- * is no loss token.
+ * Corpus figures: means over positions, samples or loss tokens; perplexity exp(sum nll / sum loss tokens).
+ * -1 when there is no loss token.
  */
 struct eval_total {
     size_t samples, tokens, loss_tokens, same_top;
@@ -58,9 +64,10 @@ struct eval_total {
 int eval_sum(struct eval_total *t, const struct eval_sample *sample, size_t n, struct err *e);
 
 /*
- * kl_last and mse_last as the Python system has them: the mean over batches of `batch` samples, in order, of each batch's
- * mean; a short last batch weighs as much as a full one.
+ * kl_last and mse_last as the Python system has them: the mean over batches of `batch` samples, in order, of
+ * each batch's mean; a short last batch weighs as much as a full one.
  */
-void eval_batch_means(const struct eval_sample *sample, size_t n, size_t batch, double *kl_last, double *mse_last);
+void eval_batch_means(const struct eval_sample *sample, size_t n, size_t batch, double *kl_last,
+                      double *mse_last);
 
 #endif

@@ -64,7 +64,8 @@ static void *pack(void *arg)
     return NULL;
 }
 
-struct feed *feed_open(const struct model *m, const struct sample *sample, size_t n, size_t rows, struct err *e)
+struct feed *feed_open(const struct model *m, const struct sample *sample, size_t n, size_t rows,
+                       struct err *e)
 {
     struct feed *f = mem_zalloc(1, sizeof *f, e);
     int error;

@@ -9,7 +9,8 @@ json_t *metrics_new(const struct samples *s, const struct eval_total *t, struct 
 {
     json_t *doc = doc_new("octet-metrics/1", e), *o = json_object();
 
-    if (!doc || doc_from(doc, "samples", s->digest, e) || json_put(o, "count", json_integer((json_int_t)s->n), e) ||
+    if (!doc || doc_from(doc, "samples", s->digest, e) ||
+        json_put(o, "count", json_integer((json_int_t)s->n), e) ||
         json_put(o, "tokens", json_integer((json_int_t)t->tokens), e) ||
         json_put(o, "loss_tokens", json_integer((json_int_t)t->loss_tokens), e) ||
         json_put(doc, "samples", json_incref(o), e) || json_put(doc, "candidates", json_array(), e)) {
@@ -52,7 +53,10 @@ static json_t *put_object(json_t *o, const char *key, struct err *e)
     return json_put(o, key, json_object(), e) ? NULL : json_object_get(o, key);
 }
 
-/* Linear modules that ran in 8 bits, and the scales of their weights, of their inputs, and of keys and values. */
+/*
+ * Linear modules that ran in 8 bits, and the scales of their weights, of their inputs, and of keys and
+ * values.
+ */
 struct applied {
     size_t fp8, int8, scales;
 };
@@ -87,9 +91,11 @@ json_t *metrics_add(json_t *doc, const char *name, const struct model *m, const 
     if (json_put(o, "name", json_string(name), e) || json_put(o, "model_digest", json_string(m->digest), e) ||
         (scheme && (json_put(o, "scheme", json_string(scheme->name), e) ||
                     json_put(o, "scheme_digest", json_string(scheme->hex), e))) ||
-        json_put(o, "tensors", dtype_counts(&m->weights.ckpt, e), e) || put_count(o, "fp8_modules", n.fp8, e) ||
+        json_put(o, "tensors", dtype_counts(&m->weights.ckpt, e), e) ||
+        put_count(o, "fp8_modules", n.fp8, e) ||
         (n.int8 && put_count(o, "int8_modules", n.int8, e)) ||
-        (m->kv && json_put(o, "kv_cache", json_string("fp8"), e)) || put_count(o, "scales_applied", n.scales, e) ||
+        (m->kv && json_put(o, "kv_cache", json_string("fp8"), e)) ||
+        put_count(o, "scales_applied", n.scales, e) ||
         put_real(o, "ppl", t->ppl, e))
         return NULL;
     return o;
@@ -97,7 +103,8 @@ json_t *metrics_add(json_t *doc, const char *name, const struct model *m, const 
 
 /* ---- against a reference ---- */
 
-int metrics_kept(json_t *doc, const struct states *ref, const struct eval_sample *sample, size_t n, struct err *e)
+int metrics_kept(json_t *doc, const struct states *ref, const struct eval_sample *sample, size_t n,
+                 struct err *e)
 {
     double tokens = 0, moved = 0, lse_sq = 0;
     json_t *o;
@@ -111,7 +118,8 @@ int metrics_kept(json_t *doc, const struct states *ref, const struct eval_sample
     }
     o = put_object(doc, "reference", e);
     return !o || json_put(o, "dtype", json_string(st_dtype_name(ref->dtype)), e) ||
-                   put_real(o, "argmax_moved", moved / tokens, e) || put_real(o, "lse_rms", sqrt(lse_sq / tokens), e)
+                   put_real(o, "argmax_moved", moved / tokens, e) ||
+                   put_real(o, "lse_rms", sqrt(lse_sq / tokens), e)
                ? -1
                : 0;
 }
@@ -128,8 +136,8 @@ static int put_interval(json_t *o, const struct boot_interval *interval, struct 
     return ret;
 }
 
-static int put_value(json_t *o, const char *key, struct stats_value v, const struct candidate_split *s, enum figure f,
-                     struct err *e)
+static int put_value(json_t *o, const char *key, struct stats_value v, const struct candidate_split *s,
+                     enum figure f, struct err *e)
 {
     json_t *value = put_object(o, key, e);
 
@@ -144,12 +152,14 @@ static int put_perplexity(json_t *o, const struct candidate_split *split, struct
     const struct stats *s = &split->stats;
 
     o = put_object(o, "perplexity", e);
-    return !o || put_value(o, "ppl", s->ppl, split, FIG_PPL, e) || put_value(o, "ppl_ref", s->ppl_ref, NULL, 0, e) ||
+    return !o || put_value(o, "ppl", s->ppl, split, FIG_PPL, e) ||
+           put_value(o, "ppl_ref", s->ppl_ref, NULL, 0, e) ||
                    put_real(o, "correlation", s->correlation, e) ||
                    put_value(o, "ln_ppl_ratio", s->ln_ratio, NULL, 0, e) ||
                    put_value(o, "ppl_ratio", s->ratio, split, FIG_PPL_RATIO, e) ||
                    put_value(o, "ppl_difference", s->difference, NULL, 0, e) ||
-                   put_real(o, "ppl_macro", s->ppl_macro, e) || put_real(o, "ppl_ref_macro", s->ppl_ref_macro, e)
+                   put_real(o, "ppl_macro", s->ppl_macro, e) ||
+                   put_real(o, "ppl_ref_macro", s->ppl_ref_macro, e)
                ? -1
                : 0;
 }
@@ -193,7 +203,8 @@ static int put_divergence(json_t *o, const struct candidate_split *split, struct
     const struct stats *s = &split->stats;
 
     o = put_object(o, "kl_divergence", e);
-    return !o || put_value(o, "mean", s->kl, split, FIG_KL_ANSWER, e) || put_real(o, "macro", s->kl_macro, e) ||
+    return !o || put_value(o, "mean", s->kl, split, FIG_KL_ANSWER, e) ||
+           put_real(o, "macro", s->kl_macro, e) ||
                    put_real(o, "reverse", s->kl_back, e) || put_real(o, "jensen_shannon", s->js, e) ||
                    put_percentiles(o, s->kl_point, e) || put_confidence(o, s, e)
                ? -1
@@ -222,7 +233,8 @@ static int put_probability(json_t *o, const struct candidate_split *split, struc
         return -1;
     t = put_object(o, "top_k", e);
     return !t || put_value(t, "same_top", s->same_top, split, FIG_SAME_TOP, e) ||
-                   put_real(t, "same_top_macro", s->same_top_macro, e) || put_tops(t, "agreement", s->agree, e) ||
+                   put_real(t, "same_top_macro", s->same_top_macro, e) ||
+                   put_tops(t, "agreement", s->agree, e) ||
                    put_tops(t, "label_in_ref", s->label_ref, e) || put_tops(t, "label_in", s->label, e)
                ? -1
                : 0;
@@ -266,7 +278,8 @@ static int put_uncertainty(json_t *o, const struct candidate_split *s, struct er
     for (size_t f = 0; o && f < FIGURES; f++) {
         json_t *figure = put_object(o, figure_name[f], e);
 
-        if (!figure || put_real(figure, "error", s->interval[f].error, e) || put_interval(figure, &s->interval[f], e))
+        if (!figure || put_real(figure, "error", s->interval[f].error, e) ||
+            put_interval(figure, &s->interval[f], e))
             return -1;
     }
     return o ? 0 : -1;
@@ -280,10 +293,12 @@ int metrics_perplexity(json_t *o, const struct eval_sample *sample, size_t n, st
 
     if (n < 2)
         return 0;
-    if (candidate_intervals(&interval, &ppl, 1, SPLIT_ALL, sample, n, e) || !(o = put_object(o, "uncertainty", e)))
+    if (candidate_intervals(&interval, &ppl, 1, SPLIT_ALL, sample, n, e) ||
+        !(o = put_object(o, "uncertainty", e)))
         return -1;
     figure = put_object(o, figure_name[ppl], e);
-    return !figure || put_real(figure, "error", interval.error, e) || put_interval(figure, &interval, e) ? -1 : 0;
+    return !figure || put_real(figure, "error", interval.error, e) ||
+           put_interval(figure, &interval, e) ? -1 : 0;
 }
 
 int metrics_against(json_t *o, const struct candidate *c, struct err *e)
@@ -329,8 +344,8 @@ static int put_pair(json_t *pairs, const struct candidate *c, const struct pair 
     for (enum pair_index i = 0; i < PAIR_FIGURES; i++) {
         json_t *d = put_object(o, figure_name[pair_figure[i]], e);
 
-        if (!d || put_real(d, "difference", p->difference[i], e) || put_real(d, "error", p->interval[i].error, e) ||
-            put_interval(d, &p->interval[i], e))
+        if (!d || put_real(d, "difference", p->difference[i], e) ||
+            put_real(d, "error", p->interval[i].error, e) || put_interval(d, &p->interval[i], e))
             return -1;
     }
     return 0;

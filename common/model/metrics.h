@@ -9,9 +9,9 @@
 json_t *metrics_new(const struct samples *s, const struct eval_total *t, struct err *e);
 
 /*
- * Append a candidate: name; what its files hold (tensors by dtype); how many linear modules ran in FP8 and in INT8, whether
- * its KV cache was FP8, and how many scales (of weights, of inputs unless they are taken for each token, of keys and of
- * values) were applied; and its figures.  scheme: what was applied to m, or
+ * Append a candidate: name; what its files hold (tensors by dtype); how many linear modules ran in FP8 and in
+ * INT8, whether its KV cache was FP8, and how many scales (of weights, of inputs unless they are taken for
+ * each token, of keys and of values) were applied; and its figures.  scheme: what was applied to m, or
  * NULL.  Returns the candidate's object, borrowed, for further keys; NULL: e is set.
  */
 json_t *metrics_add(json_t *doc, const char *name, const struct model *m, const struct scheme *scheme,
@@ -24,14 +24,16 @@ int metrics_perplexity(json_t *candidate, const struct eval_sample *sample, size
 int metrics_against(json_t *candidate, const struct candidate *c, struct err *e);
 
 /*
- * "reference": in what a kept one was kept, and how far it is from what it was before: the share of positions whose argmax
- * moved, and the root of the mean square by which the log-sum-exp did.  Nothing for one in memory.
+ * "reference": in what a kept one was kept, and how far it is from what it was before: the share of positions
+ * whose argmax moved, and the root of the mean square by which the log-sum-exp did.  Nothing for one in
+ * memory.
  */
-int metrics_kept(json_t *doc, const struct states *ref, const struct eval_sample *sample, size_t n, struct err *e);
+int metrics_kept(json_t *doc, const struct states *ref, const struct eval_sample *sample, size_t n,
+                 struct err *e);
 
 /*
- * kl_last and mse_last of a candidate as the Python system has them, means of batches of so many samples; ours go under
- * "mean_of_samples".  After metrics_against().
+ * kl_last and mse_last of a candidate as the Python system has them, means of batches of so many samples;
+ * ours go under "mean_of_samples".  After metrics_against().
  */
 int metrics_origin(json_t *candidate, double kl_last, double mse_last, size_t batch, struct err *e);
 

@@ -8,18 +8,19 @@
 
 #include "common/base/mem.h"
 
-struct linear *model_linear(const struct model *m, const char *canonical)
+/* NULL: no such module. */
+static struct linear *find_linear(const struct model *m, const char *canonical)
 {
     const struct linear_info *info = weights_linear(&m->weights, canonical);
 
     return info ? &m->linear[info - m->weights.linear] : NULL;
 }
 
-/* The linears of a stage in the order of the arithmetic; up to 8, NULL where absent. */
+/* The linears of a stage in the order of the arithmetic; returns how many. */
 static size_t members(const struct stage *s, struct linear *out[12])
 {
-    struct linear *all[] = {s->patch, s->qkv, s->q, s->k, s->v, s->o, s->gate, s->up, s->down, s->merger0, s->merger2,
-                            s->head};
+    struct linear *all[] = {s->patch, s->qkv, s->q, s->k, s->v, s->o, s->gate, s->up, s->down, s->merger0,
+                            s->merger2, s->head};
     size_t n = 0;
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -39,7 +40,8 @@ struct stage *model_stage_of(const struct model *m, const struct linear *l)
     return NULL;
 }
 
-static struct linear *named(const struct model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static struct linear *named(const struct model *m, const char *fmt,
+                            ...) __attribute__((format(printf, 2, 3)));
 static struct linear *named(const struct model *m, const char *fmt, ...)
 {
     char name[128];
@@ -48,10 +50,11 @@ static struct linear *named(const struct model *m, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(name, sizeof name, fmt, ap);
     va_end(ap);
-    return model_linear(m, name);
+    return find_linear(m, name);
 }
 
-static const struct st_tensor *norm(const struct model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static const struct st_tensor *norm(const struct model *m, const char *fmt,
+                                    ...) __attribute__((format(printf, 2, 3)));
 static const struct st_tensor *norm(const struct model *m, const char *fmt, ...)
 {
     char name[128];
@@ -144,7 +147,8 @@ int model_open(struct model *m, const char *dir, struct backend *be, size_t max_
             goto fail;
         if (m->processor.patch_size != c->vision.patch || m->processor.merge_size != c->vision.merge ||
             m->processor.temporal_patch_size != c->vision.temporal_patch) {
-            err_set(e, RC_DATA, "%s: preprocessor_config.json and config.json disagree on patch_size, merge_size or "
+            err_set(e, RC_DATA,
+                    "%s: preprocessor_config.json and config.json disagree on patch_size, merge_size or "
                                 "temporal_patch_size", dir);
             goto fail;
         }
@@ -213,7 +217,10 @@ static void *load_vector(struct model *m, const struct st_tensor *t, struct err 
     return d;
 }
 
-/* Weights straight from the mapped file; NaN and infinities are refused here, where tensor and file are known. */
+/*
+ * Weights straight from the mapped file; NaN and infinities are refused here, where tensor and file are
+ * known.
+ */
 static int load_matrix(struct model *m, struct weight *w, const struct linear_info *info, struct err *e)
 {
     const struct st_tensor *t = info->weight;
@@ -387,7 +394,8 @@ int model_quantize(struct model *m, struct linear *l, const struct linear_form *
     struct stage *s = model_stage_of(m, l);
 
     if (is_quantized(l->info->weight))
-        return err_set(e, RC_DATA, "module '%s' is quantized already in '%s'", l->info->name, m->weights.ckpt.dir);
+        return err_set(e, RC_DATA, "module '%s' is quantized already in '%s'", l->info->name,
+                       m->weights.ckpt.dir);
     s->stale |= form->smooth.folded || folded_scale(l);
     l->quantized = true;
     l->form = *form;
@@ -412,21 +420,23 @@ void model_evict(struct model *m)
             drop_stage(m, &m->stage[i]);
 }
 
-static int apply_module(struct model *m, const struct scheme *s, const struct scheme_module *sm, struct err *e)
+static int apply_module(struct model *m, const struct scheme *s, const struct scheme_module *sm,
+                        struct err *e)
 {
-    struct linear *l = model_linear(m, sm->name);
+    struct linear *l = find_linear(m, sm->name);
     struct linear_form form = {
         .format = sm->format, .amax = sm->weight_amax, .input_amax = sm->input_amax, .dynamic = sm->dynamic,
         .smooth = {.pre = sm->pre_scale, .own = sm->own_scale, .folded = sm->pre_scale && sm->folded}};
 
     if (!l)
-        return err_set(e, RC_DATA, "scheme %s quantizes '%s', a module that '%s' does not have", s->label, sm->name,
-                       m->weights.ckpt.dir);
+        return err_set(e, RC_DATA, "scheme %s quantizes '%s', a module that '%s' does not have", s->label,
+                       sm->name, m->weights.ckpt.dir);
     if (m->config->tied && !strcmp(sm->name, "lm_head"))
-        return err_set(e, RC_DATA, "scheme %s quantizes lm_head, which is the embedding of this tied model", s->label);
+        return err_set(e, RC_DATA, "scheme %s quantizes lm_head, which is the embedding of this tied model",
+                       s->label);
     if (sm->pre_scale && sm->channels != l->info->in)
-        return err_set(e, RC_DATA, "scheme %s smooths %zu channels of '%s', which has %zu", s->label, sm->channels,
-                       sm->name, l->info->in);
+        return err_set(e, RC_DATA, "scheme %s smooths %zu channels of '%s', which has %zu", s->label,
+                       sm->channels, sm->name, l->info->in);
     return sm->format == FORMAT_NONE ? 0 : model_quantize(m, l, &form, e);
 }
 
@@ -447,9 +457,10 @@ static int apply_kv(struct model *m, const struct scheme *s, struct err *e)
 
         snprintf(name, sizeof name, "language_model.layers.%zu", i);
         if (s->n_kv != m->config->layers || strcmp(s->kv[i].layer, name))
-            return err_set(e, RC_DATA, "scheme %s has KV ranges of '%s', number %zu of %zu; '%s' has %zu attention layers",
-                           s->label, s->kv[i].layer, i + 1, s->n_kv, m->weights.ckpt.dir, m->config->layers);
-        kv[i] = (struct kv_scale){fp8_scale(s->kv[i].k_amax, m->rounding), fp8_scale(s->kv[i].v_amax, m->rounding)};
+            return err_set(e, RC_DATA,
+                           "scheme %s has KV ranges of '%s', number %zu of %zu; '%s' has %zu attention layers", s->label, s->kv[i].layer, i + 1, s->n_kv, m->weights.ckpt.dir, m->config->layers);
+        kv[i] = (struct kv_scale){fp8_scale(s->kv[i].k_amax, m->rounding),
+                                  fp8_scale(s->kv[i].v_amax, m->rounding)};
     }
     return 0;
 }
@@ -459,8 +470,8 @@ int model_apply(struct model *m, const struct scheme *s, struct err *e)
     enum rounding rounding = ROUND_EXACT;
 
     if (s->model_digest && strcmp(s->model_digest, m->digest))
-        return err_set(e, RC_DATA, "scheme %s was made for another model (digest %.12s, '%s' has %.12s)", s->label,
-                       s->model_digest, m->weights.ckpt.dir, m->digest);
+        return err_set(e, RC_DATA, "scheme %s was made for another model (digest %.12s, '%s' has %.12s)",
+                       s->label, s->model_digest, m->weights.ckpt.dir, m->digest);
     if (s->rounding && rounding_parse(s->rounding, &rounding, e))
         return err_prefix(e, "scheme %s", s->label);
     for (size_t i = 0; i < m->linears; i++)

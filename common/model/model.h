@@ -1,9 +1,9 @@
 /*
  * model.h - a model on a backend: its stages, their weights, and which linear modules run quantized
  *
- * A model is a row of stages: the patch embedding, the vision blocks, the merger, the language layers, the head.  A
- * stage's weights come to the device when it is first entered and may leave again (--max-memory): the walk over stages
- * is the only place that waits for them.
+ * A model is a row of stages: the patch embedding, the vision blocks, the merger, the language layers, the
+ * head.  A stage's weights come to the device when it is first entered and may leave again (--max-memory):
+ * the walk over stages is the only place that waits for them.
  */
 #ifndef COMMON_MODEL_MODEL_H
 #define COMMON_MODEL_MODEL_H
@@ -67,7 +67,10 @@ struct model {
     char head_digest[SHA256_HEX]; /* see states_head_digest(); "" until someone asks */
 };
 
-/* Open a directory and lay out its stages.  Weights are checked now and loaded when a walk enters their stage. */
+/*
+ * Open a directory and lay out its stages.  Weights are checked now and loaded when a walk enters their
+ * stage.
+ */
 int model_open(struct model *m, const char *dir, struct backend *be, size_t max_bytes, struct err *e);
 void model_close(struct model *m); /* safe on a zeroed struct */
 
@@ -78,31 +81,35 @@ int model_enter(struct model *m, struct stage *s, struct err *e);
 int model_enter_embed(struct model *m, struct err *e);
 
 /*
- * Run a linear in 8 bits from now on, or unquantized again.  -1 for a module whose file weight is quantized already.
+ * Run a linear in 8 bits from now on, or unquantized again.  -1 for a module whose file weight is quantized
+ * already.
  *
- * A form whose smoothing is folded changes the norm before the module: all modules that read that norm must be given forms
- * with the same `pre` before the next walk, which fails otherwise.  The norm's weight then is that of an export, rounded to
- * its file's type.
+ * A form whose smoothing is folded changes the norm before the module: all modules that read that norm must
+ * be given forms with the same `pre` before the next walk, which fails otherwise.  The norm's weight then is
+ * that of an export, rounded to its file's type.
  */
 int model_quantize(struct model *m, struct linear *l, const struct linear_form *form, struct err *e);
 void model_unquantize(struct model *m, struct linear *l);
 
-/* The weight of l, which is on the device and unquantized, in a form; q belongs to the caller and shares the bias. */
+/*
+ * The weight of l, which is on the device and unquantized, in a form; q belongs to the caller and shares the
+ * bias.
+ */
 void model_round(struct model *m, struct weight *q, const struct linear *l, const struct linear_form *form);
 
 /* Drop the weights of all stages but the head from the device; a walk brings them back. */
 void model_evict(struct model *m);
 
 /*
- * Run what the scheme quantizes in its formats, ranges and rounding, everything else unquantized; keys and values of the
- * language model by the scheme's KV ranges.  The scheme's arrays are borrowed: it outlives the runs.  -1 when the scheme was
- * made for another model (digest), names a module or layer that this one does not have, or quantizes a tied lm_head.
+ * Run what the scheme quantizes in its formats, ranges and rounding, everything else unquantized; keys and
+ * values of the language model by the scheme's KV ranges.  The scheme's arrays are borrowed: it outlives the
+ * runs.  -1 when the scheme was made for another model (digest), names a module or layer that this one does
+ * not have, or quantizes a tied lm_head.
  */
 int model_apply(struct model *m, const struct scheme *s, struct err *e);
 
 bool model_is_quantized(const struct model *m); /* a weight in its files is FP8 or INT8 */
 
-struct linear *model_linear(const struct model *m, const char *canonical); /* NULL: no such module */
 struct stage *model_stage_of(const struct model *m, const struct linear *l);
 
 /* The weight that a linear runs with. */

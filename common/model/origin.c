@@ -58,14 +58,15 @@ static bool differ(const char *a, const char *b)
     return *a && *b && strcmp(a, b);
 }
 
-int origin_check(const struct origin *o, const char *subject, const struct origin *m, const char *dir, const char *way_out,
-                 struct err *e)
+int origin_check(const struct origin *o, const char *subject, const struct origin *m, const char *dir,
+                 const char *way_out, struct err *e)
 {
     if (differ(o->tokenizer, m->tokenizer))
-        return err_set(e, RC_DATA, "%s: the tokenizer (digest %.12s) is not that of '%s' (%.12s): ids do not mean the same "
+        return err_set(e, RC_DATA,
+                       "%s: the tokenizer (digest %.12s) is not that of '%s' (%.12s): ids do not mean the same "
                        "tokens; %s", subject, o->tokenizer, dir, m->tokenizer, way_out);
     if (differ(o->processor, m->processor))
-        return err_set(e, RC_DATA, "%s: pictures were resized by other settings (digest %.12s) than those of '%s' (%.12s); %s",
-                       subject, o->processor, dir, m->processor, way_out);
+        return err_set(e, RC_DATA,
+                       "%s: pictures were resized by other settings (digest %.12s) than those of '%s' (%.12s); %s", subject, o->processor, dir, m->processor, way_out);
     return 0;
 }

@@ -27,11 +27,12 @@ static double figure_value(const struct candidate *c, enum figure f, double *rat
 }
 
 /*
- * What a sample adds to the difference of a figure of form g: g'(R_b) top_b - g'(R_a) top_a; for a plain ratio, that of the
- * tops.  The sums' ratio is off the difference itself by *shift, which is 0 for a plain ratio.
+ * What a sample adds to the difference of a figure of form g: g'(R_b) top_b - g'(R_a) top_a; for a plain
+ * ratio, that of the tops.  The sums' ratio is off the difference itself by *shift, which is 0 for a plain
+ * ratio.
  */
-static struct boot_ratio difference(double *top, double *bottom, const struct candidate *a, const struct candidate *b,
-                                    enum figure f, double *value, double *shift)
+static struct boot_ratio difference(double *top, double *bottom, const struct candidate *a,
+                                    const struct candidate *b, enum figure f, double *value, double *shift)
 {
     double ratio_a, ratio_b, of_a = figure_value(a, f, &ratio_a), of_b = figure_value(b, f, &ratio_b);
     bool curved = figure_form(f) == BOOT_EXP;
@@ -70,7 +71,8 @@ static void judge(struct pair *p, size_t samples)
 }
 
 /* Up to TOGETHER pairs; column [2 * pairs * PAIR_FIGURES, samples]. */
-static int make_some(struct pair *p, size_t pairs, const struct candidate *c, double *column, size_t samples, struct err *e)
+static int make_some(struct pair *p, size_t pairs, const struct candidate *c, double *column, size_t samples,
+                     struct err *e)
 {
     struct boot_ratio ratio[TOGETHER * PAIR_FIGURES];
     struct boot_interval interval[TOGETHER * PAIR_FIGURES];
@@ -79,8 +81,8 @@ static int make_some(struct pair *p, size_t pairs, const struct candidate *c, do
 
     for (size_t i = 0; i < pairs; i++)
         for (enum pair_index f = 0; f < PAIR_FIGURES; f++, k++)
-            ratio[k] = difference(column + 2 * k * samples, column + (2 * k + 1) * samples, &c[p[i].a], &c[p[i].b],
-                                  pair_figure[f], &p[i].difference[f], &shift[k]);
+            ratio[k] = difference(column + 2 * k * samples, column + (2 * k + 1) * samples, &c[p[i].a],
+                                  &c[p[i].b], pair_figure[f], &p[i].difference[f], &shift[k]);
     if (boot_intervals(interval, ratio, k, samples, BOOT_DRAWS, BOOT_SEED, e))
         return -1;
     k = 0;

@@ -1,8 +1,8 @@
 /*
  * pairs.h - how candidates differ that were measured on the same samples against the same reference
  *
- * The interval of a difference is paired: it comes from the samples' differences, so that what two candidates share falls
- * out of it.
+ * The interval of a difference is paired: it comes from the samples' differences, so that what two candidates
+ * share falls out of it.
  */
 #ifndef COMMON_MODEL_PAIRS_H
 #define COMMON_MODEL_PAIRS_H
@@ -18,8 +18,10 @@ struct pair {
     size_t a, b; /* positions of candidates */
     double difference[PAIR_FIGURES];
     struct boot_interval interval[PAIR_FIGURES];
-    enum verdict { VERDICT_WORSE, VERDICT_BETTER, VERDICT_EQUAL, VERDICT_UNCLEAR } verdict; /* of b, by PAIR_KL_ANSWER */
-    size_t samples_needed; /* that would settle an unclear one, see boot_samples(); else 0, also where there is no telling */
+    /* of b, by PAIR_KL_ANSWER */
+    enum verdict { VERDICT_WORSE, VERDICT_BETTER, VERDICT_EQUAL, VERDICT_UNCLEAR } verdict;
+    /* that would settle an unclear one, see boot_samples(); else 0, also where there is no telling */
+    size_t samples_needed;
 };
 extern const char *const verdict_name[]; /* "worse", "better", "equal", "unclear" */
 
@@ -29,12 +31,13 @@ struct pairs {
     size_t n;
     size_t samples; /* of every candidate */
     size_t neighbours, clear, equal;
-    size_t samples_needed; /* that would tell all neighbours apart; 0: none is unclear, or there is no telling */
+    /* that would tell all neighbours apart; 0: none is unclear, or there is no telling */
+    size_t samples_needed;
 };
 
 /*
- * Of n candidates in order, neighbours, or with `every` every two, by a and then by b.  All must have the same samples.
- * No pair when there are less than two samples.  Release p afterwards, also after a failure.
+ * Of n candidates in order, neighbours, or with `every` every two, by a and then by b.  All must have the
+ * same samples.  No pair when there are less than two samples.  Release p afterwards, also after a failure.
  */
 int pairs_make(struct pairs *p, const struct candidate *c, size_t n, bool every, struct err *e);
 void pairs_release(struct pairs *p);

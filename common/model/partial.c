@@ -12,7 +12,8 @@ static const struct chunks_type type = {"OCTETRUN", 1, "an interrupted run", "re
 
 void partial_identity(char hex[SHA256_HEX], const struct backend *be, const char *const *text, size_t n)
 {
-    const char *all[] = {cli_name(), cli_version(), be->name, be->act_bytes == sizeof(float) ? "fp32" : "bf16"};
+    const char *all[] = {cli_name(), cli_version(), be->name, be->act_bytes == sizeof(float) ? "fp32"
+                         : "bf16"};
     struct sha256 s;
 
     sha256_init(&s);
@@ -27,7 +28,8 @@ static json_t *make_head(const char *identity, struct err *e)
 {
     json_t *head = json_object();
 
-    if (json_put(head, "tool", json_string(cli_name()), e) || json_put(head, "version", json_string(cli_version()), e) ||
+    if (json_put(head, "tool", json_string(cli_name()), e) ||
+        json_put(head, "version", json_string(cli_version()), e) ||
         json_put(head, "identity", json_string(identity), e)) {
         json_decref(head);
         return NULL;
@@ -48,7 +50,8 @@ int partial_open(struct partial *p, const char *output, const char identity[SHA2
     if (there < 0 || (there && chunks_read(&p->old, &type, p->path, false, e)))
         return -1;
     if (there && !json_equal(p->old.head, p->head)) {
-        snprintf(p->remark, sizeof p->remark, "'%s' is of other inputs, options or another version: ignored", p->path);
+        snprintf(p->remark, sizeof p->remark, "'%s' is of other inputs, options or another version: ignored",
+                 p->path);
         chunks_release(&p->old);
     } else if (p->old.n)
         snprintf(p->remark, sizeof p->remark, "going on with '%s'", p->path);
@@ -74,7 +77,8 @@ static int begin(struct partial *p, struct err *e)
 {
     if (p->out.path)
         return 0;
-    return p->old.head ? chunks_resume(&p->out, &p->old, p->taken, e) : chunks_create(&p->out, &type, p->path, p->head, e);
+    return p->old.head ? chunks_resume(&p->out, &p->old, p->taken, e) : chunks_create(&p->out, &type, p->path,
+                                                                                      p->head, e);
 }
 
 int partial_put(struct partial *p, uint32_t kind, const struct chunks_part *part, size_t parts, struct err *e)

@@ -1,9 +1,10 @@
 /*
  * partial.h - what a run has computed so far, kept beside its output until that is there
  *
- * OUT.part is a file of chunks.h beside -o OUT.  The same command finds there what an earlier one, killed or failed, had
- * done, and goes on behind it; the result is the same to the last bit.  The file belongs to a digest of everything that
- * decides the result, the program's version included: what it holds is that program's memory, and no format for others.
+ * OUT.part is a file of chunks.h beside -o OUT.  The same command finds there what an earlier one, killed or
+ * failed, had done, and goes on behind it; the result is the same to the last bit.  The file belongs to a
+ * digest of everything that decides the result, the program's version included: what it holds is that
+ * program's memory, and no format for others.
  */
 #ifndef COMMON_MODEL_PARTIAL_H
 #define COMMON_MODEL_PARTIAL_H
@@ -27,20 +28,26 @@ struct partial {
 };
 
 /*
- * Look for OUT.part.  output NULL or "-": nothing is kept, and the other calls do nothing.  A file of another identity is
- * left alone until the first partial_put() replaces it; one that is damaged, or no such file at all, is an error.
+ * Look for OUT.part.  output NULL or "-": nothing is kept, and the other calls do nothing.  A file of another
+ * identity is left alone until the first partial_put() replaces it; one that is damaged, or no such file at
+ * all, is an error.
  */
 int partial_open(struct partial *p, const char *output, const char identity[SHA256_HEX], struct err *e);
 
-/* The next chunk that an earlier run left, when it is of this kind; NULL: there is none.  Its data stay valid. */
+/*
+ * The next chunk that an earlier run left, when it is of this kind; NULL: there is none.  Its data stay
+ * valid.
+ */
 const struct chunk *partial_peek(const struct partial *p, uint32_t kind);
 const struct chunk *partial_take(struct partial *p, uint32_t kind); /* and go on to the one after it */
 
 /* Append a chunk.  What an earlier run left and nobody took is gone with the first call. */
-int partial_put(struct partial *p, uint32_t kind, const struct chunks_part *part, size_t parts, struct err *e);
+int partial_put(struct partial *p, uint32_t kind, const struct chunks_part *part, size_t parts,
+                struct err *e);
 
 /*
- * Close; safe on a zeroed struct.  done: the output is there, so the file is removed; else it stays, unless it holds nothing.
+ * Close; safe on a zeroed struct.  done: the output is there, so the file is removed; else it stays, unless
+ * it holds nothing.
  */
 void partial_close(struct partial *p, bool done);
 

@@ -50,7 +50,8 @@ static json_t *to_json(const struct member *m, const struct eval_sample *s)
 }
 
 /* A column of n samples under the member's key. */
-static int put_column(json_t *o, const struct member *m, const struct eval_sample *out, size_t n, struct err *e)
+static int put_column(json_t *o, const struct member *m, const struct eval_sample *out, size_t n,
+                      struct err *e)
 {
     json_t *column = json_array();
     int ret = 0;
@@ -76,8 +77,8 @@ static int put_ids(json_t *o, const struct sample *sample, size_t n, struct err 
     return -1;
 }
 
-int persample_put_samples(json_t *samples, const struct sample *sample, const struct eval_sample *out, size_t n,
-                          struct err *e)
+int persample_put_samples(json_t *samples, const struct sample *sample, const struct eval_sample *out,
+                          size_t n, struct err *e)
 {
     json_t *o;
 
@@ -122,8 +123,8 @@ static int from_json(struct eval_sample *s, const struct member *m, const json_t
     return json_is_boolean(v) ? 0 : -1;
 }
 
-static int get_columns(struct eval_sample *out, size_t n, const struct member *m, size_t members, const json_t *o,
-                       const char *where, struct err *e)
+static int get_columns(struct eval_sample *out, size_t n, const struct member *m, size_t members,
+                       const json_t *o, const char *where, struct err *e)
 {
     for (size_t k = 0; k < members; k++) {
         json_t *column;
@@ -135,15 +136,17 @@ static int get_columns(struct eval_sample *out, size_t n, const struct member *m
                            json_array_size(column), n);
         for (size_t i = 0; i < n; i++)
             if (from_json(&out[i], &m[k], json_array_get(column, i)))
-                return err_set(e, RC_DATA, "%s: value %zu of per_sample.%s is not of its kind", where, i, m[k].key);
+                return err_set(e, RC_DATA, "%s: value %zu of per_sample.%s is not of its kind", where, i,
+                               m[k].key);
     }
     return 0;
 }
 
-int persample_get(const json_t *samples, const json_t *candidate, const char *where, struct eval_sample **out, size_t *n,
-                  struct err *e)
+int persample_get(const json_t *samples, const json_t *candidate, const char *where, struct eval_sample **out,
+                  size_t *n, struct err *e)
 {
-    const json_t *head = json_object_get(samples, "per_sample"), *columns = json_object_get(candidate, "per_sample");
+    const json_t *head = json_object_get(samples, "per_sample"),
+        *columns = json_object_get(candidate, "per_sample");
 
     *out = NULL;
     if (!json_is_object(head) || !json_is_object(columns))

@@ -142,8 +142,8 @@ int angles_build(struct angles *a, const struct config *c, size_t n, struct err 
     return 0;
 }
 
-void angles_take(const struct angles *a, const struct config *c, const int32_t *position, size_t n, float *cosine,
-                 float *sine)
+void angles_take(const struct angles *a, const struct config *c, const int32_t *position, size_t n,
+                 float *cosine, float *sine)
 {
     size_t half = a->half, end[3] = {c->mrope[0], c->mrope[0] + c->mrope[1], half};
 

@@ -31,16 +31,16 @@ int positions_build(const struct config *c, const int32_t *ids, size_t n, const 
 void positions_angles(const struct config *c, const int32_t *position, size_t n, float *cosine, float *sine);
 
 /*
- * The same, looked up: samples repeat the positions from 0 on.  angles_build() makes the rows of the positions below n;
- * release a afterwards, also after a failure.
+ * The same, looked up: samples repeat the positions from 0 on.  angles_build() makes the rows of the
+ * positions below n; release a afterwards, also after a failure.
  */
 struct angles {
     size_t n, half;
     float *cosine, *sine; /* [n, half] */
 };
 int angles_build(struct angles *a, const struct config *c, size_t n, struct err *e);
-void angles_take(const struct angles *a, const struct config *c, const int32_t *position, size_t n, float *cosine,
-                 float *sine);
+void angles_take(const struct angles *a, const struct config *c, const int32_t *position, size_t n,
+                 float *cosine, float *sine);
 void angles_release(struct angles *a); /* safe on a zeroed struct */
 
 #endif

@@ -78,7 +78,8 @@ static int add_source(struct quantspec *q, char *file, const json_t *o, const ch
         return err_set(e, RC_DATA,
                        "'%s': 'quant_algo' is '%s'; of ModelOpt's layouts FP8 and W8A8_SQ_PER_CHANNEL are read", file,
                        algo);
-    return take_algorithm(s, int8 ? FORMAT_INT8 : FORMAT_FP8, e) || take_kv(s, o, kv_key, e) || take_list(s, list, e)
+    return take_algorithm(s, int8 ? FORMAT_INT8 : FORMAT_FP8, e) || take_kv(s, o, kv_key, e) ||
+           take_list(s, list, e)
                ? -1
                : 0;
 }
@@ -91,8 +92,8 @@ static bool is_among(const char *text, const char *const *list)
 }
 
 /* A member that has to be one of these texts, or absent when it is optional. */
-static int expect_text(const json_t *o, const char *key, const char *const *want, bool optional, const char *where,
-                       struct err *e)
+static int expect_text(const json_t *o, const char *key, const char *const *want, bool optional,
+                       const char *where, struct err *e)
 {
     const char *is = NULL;
 
@@ -117,8 +118,8 @@ static int check_numbers(const json_t *o, const char *here, struct err *e)
         json_or_bool(o, "symmetric", &symmetric, here, e))
         return -1;
     if (bits != 8 || !symmetric)
-        return err_set(e, RC_DATA, "'%s': %zu bits%s; of compressed-tensors only symmetric 8 bits are read", here,
-                       bits, symmetric ? "" : ", not symmetric");
+        return err_set(e, RC_DATA, "'%s': %zu bits%s; of compressed-tensors only symmetric 8 bits are read",
+                       here, bits, symmetric ? "" : ", not symmetric");
     return 0;
 }
 
@@ -136,7 +137,8 @@ static int check_weights(struct quantspec_group *g, const json_t *o, const char 
         return -1;
     g->format = is_type(o, "int") ? FORMAT_INT8 : FORMAT_FP8;
     if (json_is_true(json_object_get(o, "dynamic")))
-        return err_set(e, RC_DATA, "'%s': 'dynamic' is true: only scales that are in the checkpoint are read", here);
+        return err_set(e, RC_DATA, "'%s': 'dynamic' is true: only scales that are in the checkpoint are read",
+                       here);
     return expect_text(o, "strategy", g->format == FORMAT_INT8 ? channel : tensor, false, here, e);
 }
 
@@ -149,10 +151,12 @@ static int check_inputs(struct quantspec_group *g, const json_t *o, const char *
     if (check_numbers(o, here, e))
         return -1;
     if (is_type(o, "int") != (g->format == FORMAT_INT8))
-        return err_set(e, RC_DATA, "'%s': 'type' is '%s', and that of the weights is not: only products of one type are "
+        return err_set(e, RC_DATA,
+                       "'%s': 'type' is '%s', and that of the weights is not: only products of one type are "
                        "read", here, is_type(o, "int") ? "int" : "float");
     g->dynamic = json_is_true(dynamic);
-    if ((dynamic && !json_is_boolean(dynamic) && !json_is_null(dynamic)) || (g->dynamic && g->format == FORMAT_FP8))
+    if ((dynamic && !json_is_boolean(dynamic) && !json_is_null(dynamic)) ||
+        (g->dynamic && g->format == FORMAT_FP8))
         return err_set(
             e, RC_DATA,
             "'%s': 'dynamic' is not false: only static scales, which are in the checkpoint, are read", here);
@@ -401,8 +405,8 @@ static int spell(struct spellings *s, const char *canonical, const char *in_file
 }
 
 /* The first of n patterns that a spelling matches: *by is its text, or NULL.  file, key: where they stand. */
-static int find_pattern(const struct pattern *p, size_t n, const struct spellings *s, const char *file, const char *key,
-                        const char **by, struct err *e)
+static int find_pattern(const struct pattern *p, size_t n, const struct spellings *s, const char *file,
+                        const char *key, const char **by, struct err *e)
 {
     *by = NULL;
     for (size_t k = 0; k < n && !*by; k++)
@@ -418,8 +422,8 @@ static int find_pattern(const struct pattern *p, size_t n, const struct spelling
 }
 
 /* Names and expressions come before "Linear", as in the engines. */
-static int find_group(const struct quantspec_source *src, const struct spellings *s, const struct quantspec_group **out,
-                      struct err *e)
+static int find_group(const struct quantspec_source *src, const struct spellings *s,
+                      const struct quantspec_group **out, struct err *e)
 {
     const char *by = NULL;
 
@@ -442,7 +446,8 @@ static const char *find_entry(const json_t *exclude, const char *canonical, cons
     json_t *entry;
     size_t k;
 
-    json_array_foreach((json_t *)exclude, k, entry) if (matches(json_string_value(entry), canonical, in_file)) return
+    json_array_foreach((json_t *)exclude, k, entry) if (matches(json_string_value(entry), canonical,
+                                                                in_file)) return
         json_string_value(entry);
     return NULL;
 }

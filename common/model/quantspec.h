@@ -3,12 +3,13 @@
  *
  * ModelOpt's layout: quantization_config in config.json {quant_method "modelopt", quant_algo, ignore: [...]},
  * hf_quant_config.json {quantization: {quant_algo, exclude_modules: [...]}}, or both; quant_algo "FP8" or
- * "W8A8_SQ_PER_CHANNEL", which is INT8.  Engines differ in which of the two they believe, so each that is there has to agree
- * with the tensors.
+ * "W8A8_SQ_PER_CHANNEL", which is INT8.  Engines differ in which of the two they believe, so each that is
+ * there has to agree with the tensors.
  *
- * compressed-tensors' layout: quantization_config {quant_method "compressed-tensors", format, config_groups: {...},
- * ignore: [...]}, read when each group is FP8 with static scales per tensor, or INT8 with weight scales per row and inputs
- * scaled per tensor, static, or per token, dynamic.
+ * compressed-tensors' layout: quantization_config {quant_method "compressed-tensors", format, config_groups:
+ * {...},
+ * ignore: [...]}, read when each group is FP8 with static scales per tensor, or INT8 with weight scales per
+ * row and inputs scaled per tensor, static, or per token, dynamic.
  */
 #ifndef COMMON_MODEL_QUANTSPEC_H
 #define COMMON_MODEL_QUANTSPEC_H
@@ -21,7 +22,8 @@
 struct quantspec_group {
     enum scheme_format format;
     bool dynamic;           /* inputs get their scales at run time */
-    struct pattern *target; /* names and expressions; "Linear" is every module that no name or expression has */
+    /* names and expressions; "Linear" is every module that no name or expression has */
+    struct pattern *target;
     size_t targets;
 };
 
@@ -54,11 +56,11 @@ struct quantspec_form {
 };
 
 /*
- * What source i says of a module.  canonical: its canonical name; in_file: its name as the tensors spell it.  An entry of
- * ModelOpt's list is a name, the name of a parent, or a pattern (fnmatch).  It is tried on the spelling that it is written
- * in, else (lm_head, "model*", "*mlp*") on that of the tensors: older ModelOpt wrote in-memory names beside tensors with hub
- * names.  An entry of compressed-tensors is an exact name or a regular expression, tried on the spelling of the tensors, of
- * the hub, and in memory.
+ * What source i says of a module.  canonical: its canonical name; in_file: its name as the tensors spell it.
+ * An entry of ModelOpt's list is a name, the name of a parent, or a pattern (fnmatch).  It is tried on the
+ * spelling that it is written in, else (lm_head, "model*", "*mlp*") on that of the tensors: older ModelOpt
+ * wrote in-memory names beside tensors with hub names.  An entry of compressed-tensors is an exact name or a
+ * regular expression, tried on the spelling of the tensors, of the hub, and in memory.
  */
 int quantspec_form(const struct quantspec *q, size_t i, const char *canonical, const char *in_file,
                    struct quantspec_form *form, struct err *e);

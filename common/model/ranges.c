@@ -1,4 +1,7 @@
-/* ranges.c - calibration: the largest |x| that enters each linear module, by channel too, and of keys and values */
+/*
+ * ranges.c - calibration: the largest |x| that enters each linear module, by channel too, and of keys and
+ * values
+ */
 #include "common/model/ranges.h"
 
 #include <math.h>
@@ -40,7 +43,8 @@ static int see(struct tap *tap, struct linear *l, const void *x, const void *y, 
     return 0;
 }
 
-static int see_kv(struct tap *tap, const struct stage *s, const void *k, const void *v, size_t rows, struct err *e)
+static int see_kv(struct tap *tap, const struct stage *s, const void *k, const void *v, size_t rows,
+                  struct err *e)
 {
     struct range_tap *t = (struct range_tap *)tap;
 
@@ -154,7 +158,8 @@ static int gather(struct ranges *r, const struct range_tap *t, const struct mode
         return -1;
     for (size_t i = 0; i < m->linears; i++)
         if (!isfinite(r->input[i]) || (r->kv && !isfinite(r->kv[i])))
-            return err_set(e, RC_DATA, "the %s of module '%s' is not finite: the model overflows on these samples",
+            return err_set(e, RC_DATA,
+                           "the %s of module '%s' is not finite: the model overflows on these samples",
                            isfinite(r->input[i]) ? "output" : "input", m->linear[i].info->name);
     return 0;
 }
@@ -210,10 +215,11 @@ static int take_kept(struct range_visit *v, struct err *e)
     return be_check(v->tap.be, e);
 }
 
-int ranges_measure(struct ranges *r, struct model *m, unsigned what, const struct sample *sample, size_t n, size_t rows,
-                   struct snapshot *keep, struct progress *p, struct err *e)
+int ranges_measure(struct ranges *r, struct model *m, unsigned what, const struct sample *sample, size_t n,
+                   size_t rows, struct snapshot *keep, struct progress *p, struct err *e)
 {
-    struct range_visit v = {.visit.batch = keep_ranges, .tap = {.tap = {.forward = see, .kv = see_kv}, .be = m->be},
+    struct range_visit v = {.visit.batch = keep_ranges, .tap = {.tap = {.forward = see, .kv = see_kv},
+                                                                .be = m->be},
                             .keep = keep, .n = n, .linears = m->linears};
     int ret = -1;
 

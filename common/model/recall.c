@@ -31,7 +31,8 @@ static int check_head(struct recall *r, json_t *doc, const char *name, struct er
         return -1;
     reference = json_string_value(json_object_get(from, "reference"));
     if (!reference)
-        return err_set(e, RC_DATA, "'%s' was not measured against a reference: give METRICS of eval-logits", name);
+        return err_set(e, RC_DATA, "'%s' was not measured against a reference: give METRICS of eval-logits",
+                       name);
     if (!r->samples) {
         r->samples = json_incref(samples);
         r->stream = mem_strdup(stream, e);
@@ -40,9 +41,11 @@ static int check_head(struct recall *r, json_t *doc, const char *name, struct er
         return r->stream && r->reference && r->first ? 0 : -1;
     }
     if (strcmp(r->reference, reference))
-        return err_set(e, RC_DATA, "'%s' has another reference than '%s': measure both against one", name, r->first);
+        return err_set(e, RC_DATA, "'%s' has another reference than '%s': measure both against one", name,
+                       r->first);
     if (strcmp(r->stream, stream) || !json_equal(r->samples, samples))
-        return err_set(e, RC_DATA, "'%s' was measured on other samples than '%s', or on another shard of them: measure both "
+        return err_set(e, RC_DATA,
+                       "'%s' was measured on other samples than '%s', or on another shard of them: measure both "
                        "on the same", name, r->first);
     return 0;
 }
@@ -54,8 +57,8 @@ static int check_sum(const json_t *o, const char *key, double want, const char *
     if (json_get_f64(o, key, &value, where, e))
         return -1;
     if (!(fabs(value - want) <= 1e-9 * fabs(want)))
-        return err_set(e, RC_DATA, "%s: %s is %g, where its samples make %g: the document was changed", where, key, value,
-                       want);
+        return err_set(e, RC_DATA, "%s: %s is %g, where its samples make %g: the document was changed", where,
+                       key, value, want);
     return 0;
 }
 
@@ -68,7 +71,8 @@ static int add_candidate(struct recall *r, json_t *o, const char *path, const ch
     size_t n = 0;
     int ret = -1;
 
-    if (!where || json_get_str(o, "name", &name, where, e) || persample_get(r->samples, o, where, &sample, &n, e) ||
+    if (!where || json_get_str(o, "name", &name, where, e) ||
+        persample_get(r->samples, o, where, &sample, &n, e) ||
         mem_grow((void **)&r->candidate, r->n, &r->cap, sizeof *r->candidate, e) ||
         mem_grow((void **)&r->from, r->n, &r->from_cap, sizeof *r->from, e))
         goto out;
@@ -106,7 +110,8 @@ static bool is_clear(const struct recall *r, struct err *e)
         for (size_t b = a + 1; b < r->n; b++)
             if (!strcmp(r->candidate[a].name, r->candidate[b].name)) {
                 if (e)
-                    err_set(e, RC_DATA, "two candidates are called '%s': give documents in folders of different names",
+                    err_set(e, RC_DATA,
+                            "two candidates are called '%s': give documents in folders of different names",
                             r->candidate[a].name);
                 return false;
             }

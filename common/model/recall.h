@@ -18,12 +18,15 @@ struct recall {
 };
 
 /*
- * Add the candidates of a METRICS document of eval-logits ("-" or NULL: standard input).  It must have the samples and the
- * reference of those before, and figures that its samples add up to.  Release r afterwards, also after a failure.
+ * Add the candidates of a METRICS document of eval-logits ("-" or NULL: standard input).  It must have the
+ * samples and the reference of those before, and figures that its samples add up to.  Release r afterwards,
+ * also after a failure.
  */
 int recall_add(struct recall *r, const char *path, struct err *e);
 
-/* Where candidates have one name, put their documents' folders before the names; -1 when that is not enough. */
+/*
+ * Where candidates have one name, put their documents' folders before the names; -1 when that is not enough.
+ */
 int recall_name(struct recall *r, struct err *e);
 void recall_release(struct recall *r); /* safe on a zeroed struct */
 

@@ -56,8 +56,8 @@ static size_t count_loss(const struct sample *sample, size_t n)
     return loss;
 }
 
-int resume_candidate(struct partial *part, const char identity[SHA256_HEX], const struct sample *sample, size_t n,
-                     struct eval_sample *out, struct row_stats *row, size_t *done, struct err *e)
+int resume_candidate(struct partial *part, const char identity[SHA256_HEX], const struct sample *sample,
+                     size_t n, struct eval_sample *out, struct row_stats *row, size_t *done, struct err *e)
 {
     const struct chunks_part id = {identity, SHA256_HEX - 1};
     const struct chunk *c = partial_peek(part, KIND_CANDIDATE);
@@ -66,7 +66,8 @@ int resume_candidate(struct partial *part, const char identity[SHA256_HEX], cons
     part->remark[0] = '\0';
     if (!c || c->bytes != id.bytes || memcmp(c->data, id.data, id.bytes)) {
         if (c)
-            snprintf(part->remark, sizeof part->remark, "'%s' goes on with another candidate: ignored from there", part->path);
+            snprintf(part->remark, sizeof part->remark,
+                     "'%s' goes on with another candidate: ignored from there", part->path);
         return partial_put(part, KIND_CANDIDATE, &id, 1, e);
     }
     partial_take(part, KIND_CANDIDATE);
@@ -110,8 +111,8 @@ static int put_compare(struct eval_keep *keep, size_t first, size_t n, struct er
 }
 
 int resume_compare(struct partial *part, size_t done, struct model *m, const struct states *ref,
-                   const struct weight *ref_head, const struct sample *sample, size_t n, size_t rows, struct eval_sample *out,
-                   struct row_stats *row, struct progress *p, struct err *e)
+                   const struct weight *ref_head, const struct sample *sample, size_t n, size_t rows,
+                   struct eval_sample *out, struct row_stats *row, struct progress *p, struct err *e)
 {
     struct keep_compare k = {.keep = {put_compare, done}, .part = part, .sample = sample, .out = out,
                              .row = row + count_loss(sample, done)};

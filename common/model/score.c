@@ -35,8 +35,8 @@ static void *probe_output(struct score_tap *t, size_t bytes)
     return t->yq;
 }
 
-static int probe_form(struct score_tap *t, size_t at, struct linear *l, const void *x, const void *y, const void *dy,
-                      const float *row_weight, size_t rows, bool again, struct err *e)
+static int probe_form(struct score_tap *t, size_t at, struct linear *l, const void *x, const void *y,
+                      const void *dy, const float *row_weight, size_t rows, bool again, struct err *e)
 {
     struct weight *q = &t->probe[at];
     struct backend *be = t->m->be;
@@ -56,7 +56,10 @@ static int probe_form(struct score_tap *t, size_t at, struct linear *l, const vo
     return be_check(be, e);
 }
 
-/* Bytes that this pass will still ask for: weights that are not there yet, and the probes of those that have none. */
+/*
+ * Bytes that this pass will still ask for: weights that are not there yet, and the probes of those that have
+ * none.
+ */
 static size_t bytes_to_come(const struct score_tap *t)
 {
     size_t bytes = 0, act = t->m->be->act_bytes;
@@ -72,7 +75,9 @@ static size_t bytes_to_come(const struct score_tap *t)
     return bytes;
 }
 
-/* Three quarters of what is left: operations need scratch, and pieces of memory do not always fit together. */
+/*
+ * Three quarters of what is left: operations need scratch, and pieces of memory do not always fit together.
+ */
 static int keep_blocks(const struct score_tap *t, struct walk *w, struct err *e)
 {
     size_t spare = t->m->be->spare(t->m->be), taken = bytes_to_come(t);
@@ -80,9 +85,12 @@ static int keep_blocks(const struct score_tap *t, struct walk *w, struct err *e)
     return t->m->max_bytes || spare <= taken ? 0 : walk_keep_blocks(w, (spare - taken) / 4 * 3, e);
 }
 
-/* Modules that share an input follow each other; a module that follows itself has other rows in the same place. */
-static int probe(struct tap *tap, struct linear *l, const void *x, const void *y, const void *dy, const float *row_weight,
-                 size_t rows, struct err *e)
+/*
+ * Modules that share an input follow each other; a module that follows itself has other rows in the same
+ * place.
+ */
+static int probe(struct tap *tap, struct linear *l, const void *x, const void *y, const void *dy,
+                 const float *row_weight, size_t rows, struct err *e)
 {
     struct score_tap *t = (struct score_tap *)tap;
     bool again = x == t->last_x && l != t->last;
@@ -142,12 +150,12 @@ static int take_sums(struct score_tap *t, double *sums, double *nll, struct err 
 }
 
 /*
- * No batch waits for the one before it: what they compute stays on the device until the last is done, or until it is time
- * to keep it.  Samples [0, start) are done; sums and nll are those of part.
+ * No batch waits for the one before it: what they compute stays on the device until the last is done, or
+ * until it is time to keep it.  Samples [0, start) are done; sums and nll are those of part.
  */
-static int score_batches(struct score_tap *t, const struct sample *sample, size_t start, size_t n, size_t rows, double *sums,
-                         double *nll, struct snapshot *keep, const struct snapshot_part part[2], struct progress *p,
-                         struct err *e)
+static int score_batches(struct score_tap *t, const struct sample *sample, size_t start, size_t n,
+                         size_t rows, double *sums, double *nll, struct snapshot *keep,
+                         const struct snapshot_part part[2], struct progress *p, struct err *e)
 {
     struct feed *f = feed_open(t->m, sample + start, n - start, rows, e);
     int more = f ? 1 : -1;
@@ -172,9 +180,9 @@ static int score_batches(struct score_tap *t, const struct sample *sample, size_
     return more;
 }
 
-int score_gradient(struct model *m, const struct score_form *form, size_t forms, const struct sample *sample, size_t n,
-                   size_t rows, struct score_result *out, double *nll, struct snapshot *keep, struct progress *p,
-                   struct err *e)
+int score_gradient(struct model *m, const struct score_form *form, size_t forms, const struct sample *sample,
+                   size_t n, size_t rows, struct score_result *out, double *nll, struct snapshot *keep,
+                   struct progress *p, struct err *e)
 {
     struct score_tap t = {.tap.backward = probe, .m = m, .form = form, .forms = forms};
     struct backend *be = m->be;
@@ -254,9 +262,12 @@ out:
     return ret;
 }
 
-/* One group quantized: run the stages from its own to the head again.  Leaves the inputs of later stages changed. */
-static int probe_group(struct walk *w, const struct score_form *form, const struct score_group *g, const void *p_norm,
-                       double *kl, struct err *e)
+/*
+ * One group quantized: run the stages from its own to the head again.  Leaves the inputs of later stages
+ * changed.
+ */
+static int probe_group(struct walk *w, const struct score_form *form, const struct score_group *g,
+                       const void *p_norm, double *kl, struct err *e)
 {
     struct model *m = w->m;
     struct linear *head = m->stage[m->head].head;
@@ -285,8 +296,9 @@ static bool is_skipped(const struct score_form *form, const struct score_group *
     return skip;
 }
 
-static int kl_batch(struct model *m, const struct score_form *form, size_t forms, const struct score_group *group,
-                    size_t groups, const struct sample *sample, size_t n, double *kl, struct progress *p, struct err *e)
+static int kl_batch(struct model *m, const struct score_form *form, size_t forms,
+                    const struct score_group *group, size_t groups, const struct sample *sample, size_t n,
+                    double *kl, struct progress *p, struct err *e)
 {
     struct batch b = {0};
     struct walk w = {0};
@@ -321,9 +333,9 @@ out:
     return ret;
 }
 
-int score_kl(struct model *m, const struct score_form *form, size_t forms, const struct score_group *group, size_t groups,
-             const struct sample *sample, size_t n, size_t rows, double *kl, struct snapshot *keep, struct progress *p,
-             struct err *e)
+int score_kl(struct model *m, const struct score_form *form, size_t forms, const struct score_group *group,
+             size_t groups, const struct sample *sample, size_t n, size_t rows, double *kl,
+             struct snapshot *keep, struct progress *p, struct err *e)
 {
     const struct snapshot_part part = {kl, forms * groups * sizeof *kl};
     size_t start;

@@ -7,7 +7,8 @@
 #include "common/base/mem.h"
 
 /* Tokens from .. from + n of a sample, those before `counted` without loss. */
-static int add(struct slide *s, const struct sample *sample, size_t of, size_t from, size_t n, size_t counted, struct err *e)
+static int add(struct slide *s, const struct sample *sample, size_t of, size_t from, size_t n, size_t counted,
+               struct err *e)
 {
     size_t cap = s->cap;
     struct sample *v;
@@ -29,12 +30,14 @@ static int add(struct slide *s, const struct sample *sample, size_t of, size_t f
     return 0;
 }
 
-static int cut(struct slide *s, const struct sample *sample, size_t of, size_t window, size_t stride, struct err *e)
+static int cut(struct slide *s, const struct sample *sample, size_t of, size_t window, size_t stride,
+               struct err *e)
 {
     size_t from = 0, counted = 0;
 
     if (sample->tokens > window && sample->images)
-        return err_set(e, RC_DATA, "sample '%s' is longer than the window and has a picture, which cannot be cut: it has %zu "
+        return err_set(e, RC_DATA,
+                       "sample '%s' is longer than the window and has a picture, which cannot be cut: it has %zu "
                        "tokens", sample->id, sample->tokens);
     do {
         size_t n = sample->tokens - from < window ? sample->tokens - from : window;
@@ -49,7 +52,8 @@ static int cut(struct slide *s, const struct sample *sample, size_t of, size_t w
     return 0;
 }
 
-int slide_make(struct slide *s, const struct sample *sample, size_t n, size_t window, size_t stride, struct err *e)
+int slide_make(struct slide *s, const struct sample *sample, size_t n, size_t window, size_t stride,
+               struct err *e)
 {
     *s = (struct slide){0};
     for (size_t i = 0; i < n; i++)

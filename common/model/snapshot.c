@@ -8,7 +8,8 @@
 enum { MAX_PARTS = 7 };
 static const double share = 0.02; /* of the time so far that a kill may cost */
 
-int snapshot_begin(struct snapshot *s, size_t n, const struct snapshot_part *part, size_t parts, size_t *done, struct err *e)
+int snapshot_begin(struct snapshot *s, size_t n, const struct snapshot_part *part, size_t parts, size_t *done,
+                   struct err *e)
 {
     const struct chunk *c, *last = NULL;
     uint64_t count;
@@ -47,7 +48,8 @@ bool snapshot_due(const struct snapshot *s, size_t done, size_t n)
     return done == n || now - s->last >= (wait > s->every_s ? wait : s->every_s);
 }
 
-int snapshot_put(struct snapshot *s, size_t done, const struct snapshot_part *part, size_t parts, struct err *e)
+int snapshot_put(struct snapshot *s, size_t done, const struct snapshot_part *part, size_t parts,
+                 struct err *e)
 {
     const uint64_t count = done;
     struct chunks_part all[MAX_PARTS + 1] = {{&count, sizeof count}};

@@ -1,8 +1,8 @@
 /*
  * snapshot.h - the sums of a pass over samples, kept now and then, so that a killed pass goes on
  *
- * A pass that adds up over all samples has nothing to append: what is kept is all of its sums, every two seconds, later every
- * fiftieth of the time it took so far, and at its end; the last one counts.
+ * A pass that adds up over all samples has nothing to append: what is kept is all of its sums, every two
+ * seconds, later every fiftieth of the time it took so far, and at its end; the last one counts.
  */
 #ifndef COMMON_MODEL_SNAPSHOT_H
 #define COMMON_MODEL_SNAPSHOT_H
@@ -25,13 +25,15 @@ struct snapshot_part {
 };
 
 /*
- * Begin a pass, after those before it: fill in the sums that an earlier run left, and *done, the samples that they are of,
- * of n.  Without any, or with s NULL, *done is 0 and nothing else changes.
+ * Begin a pass, after those before it: fill in the sums that an earlier run left, and *done, the samples that
+ * they are of, of n.  Without any, or with s NULL, *done is 0 and nothing else changes.
  */
-int snapshot_begin(struct snapshot *s, size_t n, const struct snapshot_part *part, size_t parts, size_t *done, struct err *e);
+int snapshot_begin(struct snapshot *s, size_t n, const struct snapshot_part *part, size_t parts, size_t *done,
+                   struct err *e);
 
 /* Whether it is time to keep the sums of `done` of n samples; s NULL: never. */
 bool snapshot_due(const struct snapshot *s, size_t done, size_t n);
-int snapshot_put(struct snapshot *s, size_t done, const struct snapshot_part *part, size_t parts, struct err *e);
+int snapshot_put(struct snapshot *s, size_t done, const struct snapshot_part *part, size_t parts,
+                 struct err *e);
 
 #endif

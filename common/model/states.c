@@ -64,18 +64,20 @@ static int keep_batch(struct visit *v, struct walk *w, size_t first, struct err 
     struct keep *k = (struct keep *)v;
 
     (void)first;
-    w->m->be->download_act(w->m->be, k->s->norm + k->row * k->s->hidden, w->norm, w->b->tokens * k->s->hidden);
+    w->m->be->download_act(w->m->be, k->s->norm + k->row * k->s->hidden, w->norm,
+                           w->b->tokens * k->s->hidden);
     k->row += w->b->tokens;
     return be_check(w->m->be, e);
 }
 
-int states_make(struct states *s, struct model *m, const struct samples *samples, size_t rows, struct progress *p,
-                struct err *e)
+int states_make(struct states *s, struct model *m, const struct samples *samples, size_t rows,
+                struct progress *p, struct err *e)
 {
     struct keep k = {.visit.batch = keep_batch, .s = s};
     size_t count;
 
-    if (states_describe(s, m, samples, e) || mem_mul(s->tokens, s->hidden, &count, "the reference's states", e))
+    if (states_describe(s, m, samples, e) ||
+        mem_mul(s->tokens, s->hidden, &count, "the reference's states", e))
         return -1;
     s->norm = mem_zalloc(count, sizeof *s->norm, e);
     return s->norm ? visit_batches(m, samples->sample, samples->n, rows, &k.visit, p, e) : -1;
@@ -85,13 +87,13 @@ int states_make(struct states *s, struct model *m, const struct samples *samples
 
 const struct chunks_type states_type = {"OCTSTATE", 2, "reference states", "make it again with --save-ref"};
 
-size_t states_row_bytes(const struct states *s)
+static size_t row_bytes(const struct states *s)
 {
     return s->hidden * dtype_bytes(s->dtype) + sizeof(float) + sizeof(int32_t);
 }
 
-static int get_digest(const json_t *head, const char *key, bool required, char hex[SHA256_HEX], const char *path,
-                      struct err *e)
+static int get_digest(const json_t *head, const char *key, bool required, char hex[SHA256_HEX],
+                      const char *path, struct err *e)
 {
     const json_t *v = json_object_get(head, key);
     const char *s = json_string_value(v);
@@ -99,41 +101,44 @@ static int get_digest(const json_t *head, const char *key, bool required, char h
     if (!required && (!v || json_is_null(v)))
         return 0;
     if (!s || json_string_length(v) != SHA256_HEX - 1 || strspn(s, "0123456789abcdef") != SHA256_HEX - 1)
-        return err_set(e, RC_DATA, "'%s': its header's '%s' is not a SHA-256 in hexadecimal digits; %s", path, key,
-                       states_type.remedy);
+        return err_set(e, RC_DATA, "'%s': its header's '%s' is not a SHA-256 in hexadecimal digits; %s", path,
+                       key, states_type.remedy);
     strcpy(hex, s);
     return 0;
 }
 
-int states_read_head(struct states *s, const json_t *head, const char *path, struct err *e)
+static int read_head(struct states *s, const json_t *head, const char *path, struct err *e)
 {
     const char *dtype;
 
     *s = (struct states){.kept = true};
     if (json_get_str(head, "dtype", &dtype, path, e) || json_get_size(head, "hidden", &s->hidden, path, e) ||
-        json_get_size(head, "vocab", &s->vocab, path, e) || json_get_size(head, "tokens", &s->tokens, path, e) ||
-        get_digest(head, "model", true, s->model, path, e) || get_digest(head, "head", true, s->head, path, e) ||
+        json_get_size(head, "vocab", &s->vocab, path, e) ||
+        json_get_size(head, "tokens", &s->tokens, path, e) ||
+        get_digest(head, "model", true, s->model, path, e) ||
+        get_digest(head, "head", true, s->head, path, e) ||
         get_digest(head, "samples", true, s->samples, path, e) ||
         get_digest(head, "tokenizer", false, s->origin.tokenizer, path, e) ||
         get_digest(head, "processor", false, s->origin.processor, path, e))
         return -1;
     s->dtype = st_dtype(dtype);
     if (s->dtype != DT_F32 && s->dtype != DT_BF16)
-        return err_set(e, RC_DATA, "'%s': its header's 'dtype' is '%s', and BF16 or F32 are read; %s", path, dtype,
-                       states_type.remedy);
+        return err_set(e, RC_DATA, "'%s': its header's 'dtype' is '%s', and BF16 or F32 are read; %s", path,
+                       dtype, states_type.remedy);
     if (s->hidden == 0 || s->hidden > (size_t)1 << 24)
-        return err_set(e, RC_DATA, "'%s': its header's 'hidden' is %zu; %s", path, s->hidden, states_type.remedy);
+        return err_set(e, RC_DATA, "'%s': its header's 'hidden' is %zu; %s", path, s->hidden,
+                       states_type.remedy);
     return 0;
 }
 
-int states_chunk_tokens(const struct states *s, const struct chunk *c, size_t number, const char *path, size_t *tokens,
-                        struct err *e)
+int states_chunk_tokens(const struct states *s, const struct chunk *c, size_t number, const char *path,
+                        size_t *tokens, struct err *e)
 {
-    *tokens = c->bytes / states_row_bytes(s);
-    if (c->kind == STATES_ROWS && c->bytes && c->bytes % states_row_bytes(s) == 0)
+    *tokens = c->bytes / row_bytes(s);
+    if (c->kind == STATES_ROWS && c->bytes && c->bytes % row_bytes(s) == 0)
         return 0;
-    return err_set(e, RC_DATA, "'%s': chunk %zu, of kind %u, is not a whole number of rows; %s", path, number, c->kind,
-                   states_type.remedy);
+    return err_set(e, RC_DATA, "'%s': chunk %zu, of kind %u, is not a whole number of rows; %s", path, number,
+                   c->kind, states_type.remedy);
 }
 
 int states_open(struct states *s, const char *path, struct err *e)
@@ -144,7 +149,7 @@ int states_open(struct states *s, const char *path, struct err *e)
     *s = (struct states){0};
     if (chunks_read(&file, &states_type, path, true, e))
         return err_prefix(e, "reference states");
-    if (states_read_head(s, file.head, path, e)) {
+    if (read_head(s, file.head, path, e)) {
         chunks_release(&file);
         return -1;
     }
@@ -161,15 +166,16 @@ int states_open(struct states *s, const char *path, struct err *e)
         chunks_digest(&file, s->digest);
         return 0;
     }
-    err_set(e, RC_DATA, "'%s' has %zu tokens, and its header promises %zu; %s", path, s->first[file.n], s->tokens,
-            states_type.remedy);
+    err_set(e, RC_DATA, "'%s' has %zu tokens, and its header promises %zu; %s", path, s->first[file.n],
+            s->tokens, states_type.remedy);
 fail:
     states_release(s);
     return -1;
 }
 
 /* n rows of one chunk, from its row `row` on. */
-static void chunk_rows(const struct states *s, size_t chunk, size_t row, size_t n, float *out, float *lse, int32_t *argmax)
+static void chunk_rows(const struct states *s, size_t chunk, size_t row, size_t n, float *out, float *lse,
+                       int32_t *argmax)
 {
     size_t tokens = s->first[chunk + 1] - s->first[chunk], width = dtype_bytes(s->dtype);
     const uint8_t *x = s->file.chunk[chunk].data, *sums = x + tokens * s->hidden * width;
@@ -204,7 +210,8 @@ void states_rows(const struct states *s, size_t first, size_t n, float *out, flo
     for (size_t done = 0, k; done < n; done += k, chunk++) {
         k = s->first[chunk + 1] - (first + done);
         k = k < n - done ? k : n - done;
-        chunk_rows(s, chunk, first + done - s->first[chunk], k, out + done * s->hidden, lse + done, argmax + done);
+        chunk_rows(s, chunk, first + done - s->first[chunk], k, out + done * s->hidden, lse + done,
+                   argmax + done);
     }
 }
 

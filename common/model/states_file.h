@@ -11,11 +11,8 @@ extern const struct chunks_type states_type;
 /* All of s but the states: what model and samples say. */
 int states_describe(struct states *s, struct model *m, const struct samples *samples, struct err *e);
 
-int states_read_head(struct states *s, const json_t *head, const char *path, struct err *e);
-size_t states_row_bytes(const struct states *s);
-
 /* The rows of a chunk, the number-th of its file; -1 when it does not hold rows of this width. */
-int states_chunk_tokens(const struct states *s, const struct chunk *c, size_t number, const char *path, size_t *tokens,
-                        struct err *e);
+int states_chunk_tokens(const struct states *s, const struct chunk *c, size_t number, const char *path,
+                        size_t *tokens, struct err *e);
 
 #endif

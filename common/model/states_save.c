@@ -6,6 +6,7 @@
 
 #include "common/base/cli.h"
 #include "common/base/mem.h"
+#include "common/model/faults.h"
 #include "common/model/states_file.h"
 #include "common/model/visit.h"
 
@@ -41,14 +42,16 @@ static json_t *make_head(const struct states *s, const struct model *m, struct e
     json_t *head = json_object();
     char arithmetic[32];
 
-    snprintf(arithmetic, sizeof arithmetic, "%s/%s", m->be->name, m->be->act_bytes == sizeof(float) ? "fp32" : "bf16");
+    snprintf(arithmetic, sizeof arithmetic, "%s/%s", m->be->name, m->be->act_bytes == sizeof(float) ? "fp32"
+             : "bf16");
     if (json_put(head, "schema", json_string("octet-states/2"), e) ||
         json_put(head, "version", json_string(cli_version()), e) ||
         json_put(head, "arithmetic", json_string(arithmetic), e) ||
         json_put(head, "dtype", json_string(st_dtype_name(s->dtype)), e) ||
         json_put(head, "tokens", json_integer((json_int_t)s->tokens), e) ||
         json_put(head, "hidden", json_integer((json_int_t)s->hidden), e) ||
-        json_put(head, "vocab", json_integer((json_int_t)s->vocab), e) || !put_digest(head, "model", s->model, e) ||
+        json_put(head, "vocab", json_integer((json_int_t)s->vocab), e) ||
+        !put_digest(head, "model", s->model, e) ||
         !put_digest(head, "head", s->head, e) || !put_digest(head, "samples", s->samples, e) ||
         !put_digest(head, "tokenizer", s->origin.tokenizer, e) ||
         !put_digest(head, "processor", s->origin.processor, e)) {
@@ -61,7 +64,8 @@ static json_t *make_head(const struct states *s, const struct model *m, struct e
 /* ---- computing ---- */
 
 /* Log-sum-exp and argmax of the logits of rows i .. i + n of a batch. */
-static int sum_logits(struct saver *v, struct walk *w, size_t i, size_t n, float *lse, int32_t *argmax, struct err *e)
+static int sum_logits(struct saver *v, struct walk *w, size_t i, size_t n, float *lse, int32_t *argmax,
+                      struct err *e)
 {
     struct backend *be = w->m->be;
     const struct weight *head = linear_weight(w->m->stage[w->m->head].head);
@@ -93,7 +97,8 @@ static int save_batch(struct visit *visit, struct walk *w, size_t first, struct 
     size_t rows = w->b->tokens, count = rows * v->s.hidden, width = dtype_bytes(v->s.dtype);
     float *x = mem_zalloc(count, sizeof *x, e), *lse = mem_zalloc(rows, sizeof *lse, e);
     int32_t *argmax = mem_zalloc(rows, sizeof *argmax, e);
-    const struct chunks_part part[] = {{x, count * width}, {lse, rows * sizeof *lse}, {argmax, rows * sizeof *argmax}};
+    const struct chunks_part part[] = {{x, count * width}, {lse, rows * sizeof *lse},
+                                       {argmax, rows * sizeof *argmax}};
     int ret = -1;
 
     if (!x || !lse || !argmax)
@@ -107,7 +112,8 @@ static int save_batch(struct visit *visit, struct walk *w, size_t first, struct 
     be->download_act(be, x, w->norm, count);
     if (be_check(be, e))
         goto out;
-    for (size_t i = 0; i < count && v->s.dtype == DT_BF16; i++) { /* in place: halves never pass what they are made of */
+    /* in place: halves never pass what they are made of */
+    for (size_t i = 0; i < count && v->s.dtype == DT_BF16; i++) {
         uint16_t h = bf16_from_f32(x[i]);
 
         memcpy((char *)x + 2 * i, &h, sizeof h);
@@ -120,8 +126,8 @@ out:
     return ret;
 }
 
-static int compute(struct saver *v, struct model *m, const struct samples *samples, size_t rows, struct progress *p,
-                   struct err *e)
+static int compute(struct saver *v, struct model *m, const struct samples *samples, size_t rows,
+                   struct progress *p, struct err *e)
 {
     struct backend *be = m->be;
     int ret;
@@ -131,7 +137,8 @@ static int compute(struct saver *v, struct model *m, const struct samples *sampl
     v->lse = be->alloc(be, v->rows * sizeof *v->lse);
     v->argmax = be->alloc(be, v->rows * sizeof *v->argmax);
     progress_add(p, v->start);
-    ret = be_check(be, e) ? -1 : visit_batches(m, samples->sample + v->start, samples->n - v->start, rows, &v->visit, p, e);
+    ret = be_check(be, e) ? -1 : visit_batches(m, samples->sample + v->start, samples->n - v->start, rows,
+                                               &v->visit, p, e);
     be->free(be, v->argmax);
     be->free(be, v->lse);
     be->free(be, v->logits);
@@ -156,13 +163,13 @@ static int look_at_old(const char *path, const json_t *head, struct err *e)
         return 1;
     if (cli_force)
         return 0;
-    return err_set(e, RC_USAGE, "'%s' exists and does not hold the states of this model and these samples: remove it or use -f",
-                   path);
+    return err_set(e, RC_USAGE,
+                   "'%s' exists and does not hold the states of this model and these samples: remove it or use -f", path);
 }
 
 /* How many samples the chunks of a file hold, whole ones all of them. */
-static int count_samples(const struct states *s, const struct chunks *c, const struct samples *samples, size_t *done,
-                         struct err *e)
+static int count_samples(const struct states *s, const struct chunks *c, const struct samples *samples,
+                         size_t *done, struct err *e)
 {
     size_t tokens, i = 0;
 
@@ -172,8 +179,8 @@ static int count_samples(const struct states *s, const struct chunks *c, const s
         for (; i < samples->n && tokens >= samples->sample[i].tokens; i++)
             tokens -= samples->sample[i].tokens;
         if (tokens)
-            return err_set(e, RC_DATA, "'%s': chunk %zu does not end with a sample; remove it to begin anew", c->map.path,
-                           k + 1);
+            return err_set(e, RC_DATA, "'%s': chunk %zu does not end with a sample; remove it to begin anew",
+                           c->map.path, k + 1);
     }
     *done = i;
     return 0;
@@ -203,8 +210,8 @@ static int open_part(struct saver *v, const char *path, const json_t *head, cons
     return ret;
 }
 
-int states_save(const char *path, enum dtype dtype, struct model *m, const struct samples *samples, size_t rows,
-                struct progress *p, char remark[STATES_REMARK], struct err *e)
+int states_save(const char *path, enum dtype dtype, struct model *m, const struct samples *samples,
+                size_t rows, struct progress *p, char remark[STATES_REMARK], struct err *e)
 {
     struct saver v = {.visit.batch = save_batch};
     char *part = mem_printf(e, "%s.part", path);

@@ -122,7 +122,9 @@ static double root(double x)
     return x > 0 ? sqrt(x) : 0;
 }
 
-/* q: candidate, b: reference ("base").  The errors of ratio and difference take the correlation into account. */
+/*
+ * q: candidate, b: reference ("base").  The errors of ratio and difference take the correlation into account.
+ */
 static void perplexity(struct stats *s, const struct row_stats *row, const size_t *tokens, size_t samples,
                        double *q, double *b)
 {
@@ -159,7 +161,8 @@ static void buckets(struct stats *s, const struct row_stats *row, double *x)
         size_t n = 0;
 
         for (size_t i = 0; i < s->tokens; i++)
-            if (row[i].top_p >= stats_bucket[b] && (row[i].top_p < stats_bucket[b + 1] || b + 1 == STATS_BUCKETS))
+            if (row[i].top_p >= stats_bucket[b] && (row[i].top_p < stats_bucket[b + 1] ||
+                                                    b + 1 == STATS_BUCKETS))
                 x[n++] = row[i].kl;
         s->bucket[b].tokens = n;
         if (n == 0)
@@ -170,7 +173,8 @@ static void buckets(struct stats *s, const struct row_stats *row, double *x)
     }
 }
 
-static void divergence(struct stats *s, const struct row_stats *row, const size_t *tokens, size_t samples, double *x)
+static void divergence(struct stats *s, const struct row_stats *row, const size_t *tokens, size_t samples,
+                       double *x)
 {
     fill(x, row, s->tokens, kl_of);
     s->kl = stats_mean(x, s->tokens);
@@ -183,8 +187,8 @@ static void divergence(struct stats *s, const struct row_stats *row, const size_
     buckets(s, row, x);
 }
 
-static void probability(struct stats *s, const struct row_stats *row, const size_t *tokens, size_t samples, double *x,
-                        double *square)
+static void probability(struct stats *s, const struct row_stats *row, const size_t *tokens, size_t samples,
+                        double *x, double *square)
 {
     size_t n = s->tokens;
     struct stats_value mean_square;
@@ -230,8 +234,8 @@ static void tops_and_logits(struct stats *s, const struct row_stats *row, size_t
     }
 }
 
-int stats_make(struct stats *s, const struct row_stats *row, const size_t *tokens, size_t samples, size_t vocab,
-               struct err *e)
+int stats_make(struct stats *s, const struct row_stats *row, const size_t *tokens, size_t samples,
+               size_t vocab, struct err *e)
 {
     double *x = NULL, *y = NULL;
     int ret = -1;

@@ -57,7 +57,8 @@ static void print_divergence(FILE *f, const struct candidate_split *split)
 static void print_probability(FILE *f, const struct candidate_split *split)
 {
     static const struct line lines[] = {
-        {"Maximum", 12}, {"99.9%  ", 11}, {"99.0%  ", 10}, {"95.0%  ", 9}, {"90.0%  ", 8}, {"75.0%  ", 7}, {"Median ", 6},
+        {"Maximum", 12}, {"99.9%  ", 11}, {"99.0%  ", 10}, {"95.0%  ", 9}, {"90.0%  ", 8}, {"75.0%  ", 7},
+        {"Median ", 6},
         {"25.0%  ", 5},  {"10.0%  ", 4},  {" 5.0%  ", 3},  {" 1.0%  ", 2}, {" 0.1%  ", 1}, {"Minimum", 0},
     };
     const struct stats *s = &split->stats;
@@ -112,9 +113,9 @@ void table_candidate(FILE *f, const struct candidate *c)
     for (enum split s = SPLIT_TEXT; s <= SPLIT_PICTURE; s++) {
         const struct candidate_split *split = &c->split[s];
 
-        fprintf(f, "%-7s: %zu samples, %zu tokens: PPL(Q)/PPL(base) %.6f, same top p %.3f%%, KLD %.6g ± %.4g", split_name[s],
-                split->stats.samples, split->stats.tokens, split->stats.ratio.value, 100 * split->stats.same_top.value,
-                split->stats.kl.value, split->stats.kl.error);
+        fprintf(f, "%-7s: %zu samples, %zu tokens: PPL(Q)/PPL(base) %.6f, same top p %.3f%%, KLD %.6g ± %.4g",
+                split_name[s], split->stats.samples, split->stats.tokens, split->stats.ratio.value,
+                100 * split->stats.same_top.value, split->stats.kl.value, split->stats.kl.error);
         print_interval(f, split, FIG_KL_ANSWER, 1);
     }
     fputc('\n', f);
@@ -126,16 +127,17 @@ void table_hint(char *text, size_t size, const struct pairs *p)
     if (p->clear + p->equal == p->neighbours)
         return;
     if (p->samples_needed)
-        snprintf(text, size, "%zu samples tell %zu of %zu neighbouring candidates apart by their KL; some %zu would tell all",
-                 p->samples, p->clear, p->neighbours, p->samples_needed);
+        snprintf(text, size,
+                 "%zu samples tell %zu of %zu neighbouring candidates apart by their KL; some %zu would tell all", p->samples, p->clear, p->neighbours, p->samples_needed);
     else
-        snprintf(text, size, "%zu samples tell %zu of %zu neighbouring candidates apart by their KL", p->samples, p->clear,
-                 p->neighbours);
+        snprintf(text, size, "%zu samples tell %zu of %zu neighbouring candidates apart by their KL",
+                 p->samples, p->clear, p->neighbours);
 }
 
 void table_pairs(FILE *f, const struct candidate *c, const struct pairs *p)
 {
-    static const char *const words[] = {"is worse than", "is better than", "equals", "is not told apart from"};
+    static const char *const words[] = {"is worse than", "is better than", "equals",
+                                        "is not told apart from"};
     char hint[160];
 
     if (p->neighbours == 0)
@@ -147,7 +149,8 @@ void table_pairs(FILE *f, const struct candidate *c, const struct pairs *p)
         if (one->b != one->a + 1)
             continue;
         fprintf(f, "%s %s %s: %+.6g [%.6g, %.6g]", c[one->b].name, words[one->verdict], c[one->a].name,
-                one->difference[PAIR_KL_ANSWER], one->interval[PAIR_KL_ANSWER].low, one->interval[PAIR_KL_ANSWER].high);
+                one->difference[PAIR_KL_ANSWER], one->interval[PAIR_KL_ANSWER].low,
+                one->interval[PAIR_KL_ANSWER].high);
         if (one->samples_needed)
             fprintf(f, "; some %zu samples would settle it", one->samples_needed);
         fputc('\n', f);

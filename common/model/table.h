@@ -17,8 +17,8 @@ void table_candidate(FILE *f, const struct candidate *c);
 void table_pairs(FILE *f, const struct candidate *c, const struct pairs *p);
 
 /*
- * A sentence for people when the samples do not tell all neighbours apart: "40 samples tell 4 of 9 neighbours apart; some
- * 310 would tell all".  Empty when there is nothing to say.
+ * A sentence for people when the samples do not tell all neighbours apart: "40 samples tell 4 of 9 neighbours
+ * apart; some 310 would tell all".  Empty when there is nothing to say.
  */
 void table_hint(char *text, size_t size, const struct pairs *p);
 

@@ -12,8 +12,8 @@
 #include "common/base/mem.h"
 
 /*
- * Intermediates of a block, shared by all blocks of a tower: a pass fills them, backward fills them again and consumes
- * them.  In both towers a block is
+ * Intermediates of a block, shared by all blocks of a tower: a pass fills them, backward fills them again and
+ * consumes them.  In both towers a block is
  *   n1 = norm1(x)    q, k, v = n1 W + b    o = attention(rope q, rope k, v)    a = o Wo    x1 = x + a
  *   n2 = norm2(x1)   g, u = n2 W           s = silu(g) u                       d = s Wd    out = x1 + d
  * where the vision tower has q, k and v side by side in one product.
@@ -100,7 +100,8 @@ static void init_text(struct walk *w)
     struct batch *b = w->b;
     struct acts *a = &w->scratch->text;
 
-    *a = (struct acts){.rows = b->tokens, .hidden = c->hidden, .inter = c->intermediate, .q_dim = c->heads * c->head_dim,
+    *a = (struct acts){.rows = b->tokens, .hidden = c->hidden, .inter = c->intermediate,
+                       .q_dim = c->heads * c->head_dim,
                        .kv_dim = c->kv_heads * c->head_dim, .cosine = b->d_cosine, .sine = b->d_sine,
                        .row_weight = b->d_token_weight, .eps = c->eps};
     a->attention = (struct attention){.segments = b->samples, .cu_q = b->d_first, .cu_k = b->d_first,
@@ -144,8 +145,8 @@ static void choose_segments(struct walk *w, size_t block)
 }
 
 /*
- * Input buffers of the stages from w->from on.  Without keep, the blocks of a tower and what follows them (the merger, the
- * head) work in place.
+ * Input buffers of the stages from w->from on.  Without keep, the blocks of a tower and what follows them
+ * (the merger, the head) work in place.
  */
 static void take_inputs(struct walk *w)
 {
@@ -162,8 +163,8 @@ static void take_inputs(struct walk *w)
         else if (follows && !w->keep)
             w->input[i] = w->input[i - 1];
         else
-            w->input[i] = arena_take(&w->arena, vision ? w->b->patches * c->vision.hidden : w->b->tokens * c->hidden,
-                                     size);
+            w->input[i] = arena_take(&w->arena, vision ? w->b->patches * c->vision.hidden
+                                     : w->b->tokens * c->hidden, size);
     }
     w->embeds = w->input[w->m->head - c->layers];
     w->last = w->input[w->m->head];
@@ -232,15 +233,18 @@ void walk_release(struct walk *w)
 /* ---- outputs that are kept ---- */
 
 /*
- * Cut up the memory at p into the outputs of a block; returns the bytes that it takes.  Every part is aligned as an
- * allocation is: a product's algorithm, and with it its last bits, may depend on that.  fused: as in take_acts().
+ * Cut up the memory at p into the outputs of a block; returns the bytes that it takes.  Every part is aligned
+ * as an allocation is: a product's algorithm, and with it its last bits, may depend on that.  fused: as in
+ * take_acts().
  */
 static size_t place_kept(const struct walk *w, struct kept *k, const struct acts *a, bool fused, char *p)
 {
-    size_t size = w->m->be->act_bytes, q = a->rows * a->q_dim, kv = a->rows * a->kv_dim, h = a->rows * a->hidden;
+    size_t size = w->m->be->act_bytes, q = a->rows * a->q_dim, kv = a->rows * a->kv_dim,
+        h = a->rows * a->hidden;
     size_t i = a->rows * a->inter, used = 0;
-    const size_t bytes[] = {(fused ? q + 2 * kv : q) * size, fused ? 0 : kv * size, fused ? 0 : kv * size, q * size,
-                            h * size, i * size, i * size, h * size, a->attention.heads * a->rows * sizeof(float)};
+    const size_t bytes[] = {(fused ? q + 2 * kv : q) * size, fused ? 0 : kv * size, fused ? 0 : kv * size,
+                            q * size, h * size, i * size, i * size, h * size,
+                            a->attention.heads * a->rows * sizeof(float)};
     void *part[9];
 
     for (size_t n = 0; n < 9; n++) {
@@ -331,10 +335,11 @@ static int project_qkv(struct walk *w, const struct stage *s, struct acts *a, st
 }
 
 /*
- * Keys and values that a language layer's queries see: as an FP8 KV cache gives them back (all of them, since engines read
- * what they stored), behind those of the walks before.
+ * Keys and values that a language layer's queries see: as an FP8 KV cache gives them back (all of them, since
+ * engines read what they stored), behind those of the walks before.
  */
-static int keep_kv(struct walk *w, const struct stage *s, const struct acts *a, struct kv_rows *kv, struct err *e)
+static int keep_kv(struct walk *w, const struct stage *s, const struct acts *a, struct kv_rows *kv,
+                   struct err *e)
 {
     const struct kv_scale *scale = w->m->kv ? &w->m->kv[s->block] : NULL;
     struct backend *be = w->m->be;
@@ -361,8 +366,10 @@ static int block(struct walk *w, const struct stage *s, struct acts *a, const vo
     be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps);
     if (project_qkv(w, s, a, e))
         return -1;
-    be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd, false);
-    be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd, false);
+    be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd,
+             false);
+    be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd,
+             false);
     if (s->kind == STAGE_TEXT && keep_kv(w, s, a, &kv, e))
         return -1;
     be->attention(be, t, a->o, a->lse, a->qr, kv.k, kv.v);
@@ -384,8 +391,10 @@ static void block_between(struct walk *w, const struct stage *s, struct acts *a,
     const struct attention *t = &a->attention;
 
     be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps);
-    be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd, false);
-    be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd, false);
+    be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd,
+             false);
+    be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd,
+             false);
     be->add(be, a->x1, x, a->a, a->rows * a->hidden);
     be->rmsnorm(be, a->n2, a->x1, s->norm2, a->rows, a->hidden, a->eps);
     be->swiglu(be, a->s, a->g, a->u, a->rows * a->inter);
@@ -475,13 +484,16 @@ int walk_forward(struct walk *w, size_t first, struct err *e)
 
 /* ---- backward ---- */
 
-static int show(struct walk *w, struct linear *l, const void *x, const void *y, const void *dy, const float *row_weight,
-                size_t rows, struct err *e)
+static int show(struct walk *w, struct linear *l, const void *x, const void *y, const void *dy,
+                const float *row_weight, size_t rows, struct err *e)
 {
     return w->tap && w->tap->backward ? w->tap->backward(w->tap, l, x, y, dy, row_weight, rows, e) : 0;
 }
 
-/* From the loss to the head's norm, in chunks of the rows that have a target; the gradient arrives in text.dx. */
+/*
+ * From the loss to the head's norm, in chunks of the rows that have a target; the gradient arrives in
+ * text.dx.
+ */
 static int head_dx(struct walk *w, const struct stage *s, float *nll, struct err *e)
 {
     struct backend *be = w->m->be;
@@ -497,7 +509,8 @@ static int head_dx(struct walk *w, const struct stage *s, float *nll, struct err
         if (t->chunk_y != t->logits)
             be->narrow(be, t->chunk_y, t->logits, n * c->vocab);
         be->nll(be, nll ? nll + i : NULL, t->lse, NULL, t->logits, b->d_loss_target + i, n, c->vocab);
-        be->nll_dx(be, t->dlogits, t->logits, t->lse, b->d_loss_target + i, b->d_loss_inverse + i, n, c->vocab);
+        be->nll_dx(be, t->dlogits, t->logits, t->lse, b->d_loss_target + i, b->d_loss_inverse + i, n,
+                   c->vocab);
         if (show(w, s->head, t->chunk_x, t->chunk_y, t->dlogits, b->d_loss_weight + i, n, e))
             return -1;
         be->linear_dx(be, t->dchunk_x, t->dlogits, n, &s->head->weight, false);
@@ -549,8 +562,10 @@ static int block_dx(struct walk *w, const struct stage *s, struct acts *a, const
         return -1;
     be->linear_dx(be, a->d_o, a->dx, a->rows, &s->o->weight, false);
     be->attention_dx(be, t, a->dqr, a->dkr, a->dv, a->d_o, a->qr, a->kr, a->v, a->o, a->lse);
-    be->rope(be, a->dq, row ? row : a->q_dim, a->dqr, a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd, true);
-    be->rope(be, a->dk, row ? row : a->kv_dim, a->dkr, a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd, true);
+    be->rope(be, a->dq, row ? row : a->q_dim, a->dqr, a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd,
+             true);
+    be->rope(be, a->dk, row ? row : a->kv_dim, a->dkr, a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads,
+             hd, true);
     if (qkv_dx(w, s, a, e))
         return -1;
     be->rmsnorm_dx(be, a->dx, a->dn, x, s->norm1, a->rows, a->hidden, a->eps);

@@ -149,7 +149,8 @@ static const struct st_tensor *take(struct weights *w, const char *module, const
     if (weights_is_float(t->dtype) || (codes && weights_is_codes(t->dtype)))
         return t;
     err_set(e, RC_DATA, "'%s': tensor '%s' is %s; BF16, F16%s F32%s is read here", ckpt_file_of(&w->ckpt, t),
-            t->name, st_dtype_name(t->dtype), codes ? "," : " or", codes ? " or F8_E4M3 or I8 with scales" : "");
+            t->name, st_dtype_name(t->dtype), codes ? "," : " or", codes ? " or F8_E4M3 or I8 with scales"
+                : "");
     return NULL;
 }
 
@@ -192,7 +193,8 @@ static int add_linear(struct walk *k, const char *prefix, const char *leaf, size
         if (!l->bias)
             return -1;
     }
-    return weights_check_form(w, &k->spec, l, tied_head, &dynamic, e) || weights_read_scales(w, l, dynamic, e) ||
+    return weights_check_form(w, &k->spec, l, tied_head, &dynamic, e) ||
+           weights_read_scales(w, l, dynamic, e) ||
                    weights_read_kv(w, &k->spec, l, e)
                ? -1
                : 0;
@@ -336,7 +338,8 @@ void weights_close(struct weights *w)
     *w = (struct weights){0};
 }
 
-static void decode_int8(const struct st_tensor *t, const struct linear_info *l, size_t first, size_t n, float *out)
+static void decode_int8(const struct st_tensor *t, const struct linear_info *l, size_t first, size_t n,
+                        float *out)
 {
     for (size_t i = 0, m; i < n; i += m) {
         const size_t row = (first + i) / l->in, left = (row + 1) * l->in - (first + i);
@@ -347,8 +350,8 @@ static void decode_int8(const struct st_tensor *t, const struct linear_info *l, 
 }
 
 /* Elements first..first+n; l: whose codes they are, NULL when they are none. */
-static int read_chunk(const struct weights *w, const struct st_tensor *t, const struct linear_info *l, size_t first,
-                      size_t n, float *out, struct err *e)
+static int read_chunk(const struct weights *w, const struct st_tensor *t, const struct linear_info *l,
+                      size_t first, size_t n, float *out, struct err *e)
 {
     if (!l)
         return ckpt_read_f32(&w->ckpt, t, first, n, out, true, e);

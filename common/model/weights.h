@@ -40,17 +40,19 @@ struct weights {
     struct weights_name *name;  /* sorted */
     size_t names;
     size_t scales_applied; /* weights in codes, which have their scales */
-    size_t kv_scales; /* of keys and of values: of all layers of the language model, or none, when the cache is 16 bits */
+    /* of keys and of values: of all layers of the language model, or none, when the cache is 16 bits */
+    size_t kv_scales;
     bool stray_head;
 };
 
 /*
  * Open a model or checkpoint directory.  Refused: a tensor that is missing, unknown, or has another shape or
- * dtype than config.json asks for; codes without a weight_scale, or without an input_scale where that is static; scales
- * that are not F32 (pre_quant_scale: or 16 bits), finite and above 0, or that have no codes; a layer whose tensors and whose
- * exclude list or group (see quantspec.h) disagree; KV cache scales of some layers and not all; quantization methods
- * other than those of quantspec.h.  An FP8 KV cache that is declared and has no scales has scales of 1, as in the engines;
- * scales that no configuration asks for are not applied, as there.  On failure w is released and zeroed.
+ * dtype than config.json asks for; codes without a weight_scale, or without an input_scale where that is
+ * static; scales that are not F32 (pre_quant_scale: or 16 bits), finite and above 0, or that have no codes; a
+ * layer whose tensors and whose exclude list or group (see quantspec.h) disagree; KV cache scales of some
+ * layers and not all; quantization methods other than those of quantspec.h.  An FP8 KV cache that is declared
+ * and has no scales has scales of 1, as in the engines; scales that no configuration asks for are not
+ * applied, as there.  On failure w is released and zeroed.
  */
 int weights_open(struct weights *w, const char *dir, struct err *e);
 void weights_close(struct weights *w); /* safe on a zeroed struct */
@@ -65,7 +67,9 @@ struct linear_info *weights_linear(const struct weights *w, const char *module);
  */
 float *weights_f32(const struct weights *w, const struct st_tensor *t, struct err *e);
 
-/* The largest |element| of an unquantized tensor; NaN and infinities are an error that names file and tensor. */
+/*
+ * The largest |element| of an unquantized tensor; NaN and infinities are an error that names file and tensor.
+ */
 int weights_amax(const struct weights *w, const struct st_tensor *t, float *amax, struct err *e);
 
 #endif

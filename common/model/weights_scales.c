@@ -1,4 +1,7 @@
-/* weights_scales.c - scales of a quantized checkpoint, and what it says of each layer against what its tensor is */
+/*
+ * weights_scales.c - scales of a quantized checkpoint, and what it says of each layer against what its tensor
+ * is
+ */
 #include "common/model/weights_scales.h"
 
 #include <stdlib.h>
@@ -37,16 +40,18 @@ static int read_scale(struct weights *w, struct weights_name *n, float *out, str
 }
 
 /* n numbers of shape [n] or [n, 1], each finite and above 0; F32, or any_float. */
-static float *read_vector(struct weights *w, struct weights_name *name, size_t n, bool any_float, struct err *e)
+static float *read_vector(struct weights *w, struct weights_name *name, size_t n, bool any_float,
+                          struct err *e)
 {
     const struct st_tensor *t = name->tensor;
     float *out;
 
     name->known = true;
-    if ((any_float ? !weights_is_float(t->dtype) : t->dtype != DT_F32) || t->count != n || !t->ndim || t->shape[0] != n ||
-        t->ndim > 2) {
+    if ((any_float ? !weights_is_float(t->dtype) : t->dtype != DT_F32) || t->count != n || !t->ndim ||
+        t->shape[0] != n || t->ndim > 2) {
         err_set(e, RC_DATA, "'%s': tensor '%s' is not %zu numbers%s: INT8 has one for each %s of its weight",
-                ckpt_file_of(&w->ckpt, t), t->name, n, any_float ? "" : " in F32", any_float ? "column" : "row");
+                ckpt_file_of(&w->ckpt, t), t->name, n, any_float ? "" : " in F32", any_float ? "column"
+                    : "row");
         return NULL;
     }
     out = mem_zalloc(n, sizeof *out, e);
@@ -91,7 +96,8 @@ static int read_pre_scale(struct weights *w, struct linear_info *l, struct err *
     if (!n)
         return 0;
     if (l->weight->dtype != DT_I8)
-        return err_set(e, RC_DATA, "'%s': '%s' stands beside '%s', which is %s and not INT8: one of them is wrong",
+        return err_set(e, RC_DATA,
+                       "'%s': '%s' stands beside '%s', which is %s and not INT8: one of them is wrong",
                        ckpt_file_of(&w->ckpt, n->tensor), n->tensor->name, l->weight->name,
                        st_dtype_name(l->weight->dtype));
     l->pre_scale = read_vector(w, n, l->in, true, e);
@@ -100,7 +106,8 @@ static int read_pre_scale(struct weights *w, struct linear_info *l, struct err *
 
 int weights_read_scales(struct weights *w, struct linear_info *l, bool dynamic, struct err *e)
 {
-    struct weights_name *weight = weights_lookup(w, l->name, "weight_scale"), *input = weights_lookup(w, l->name, "input_scale");
+    struct weights_name *weight = weights_lookup(w, l->name, "weight_scale"),
+        *input = weights_lookup(w, l->name, "input_scale");
     const bool codes = weights_is_codes(l->weight->dtype);
 
     if (check_pair(w, l, weight, "weight_scale", codes, e) ||
@@ -186,8 +193,9 @@ static enum scheme_format format_of(enum dtype t)
 }
 
 /* What one source says about a layer against what its tensor is. */
-static int check_form(const struct weights *w, const struct quantspec_source *s, const struct quantspec_form *f,
-                      const struct st_tensor *t, bool may_be_unlisted, struct err *e)
+static int check_form(const struct weights *w, const struct quantspec_source *s,
+                      const struct quantspec_form *f, const struct st_tensor *t, bool may_be_unlisted,
+                      struct err *e)
 {
     const char *file = ckpt_file_of(&w->ckpt, t), *codes = code_name(t->dtype);
 
@@ -200,10 +208,11 @@ static int check_form(const struct weights *w, const struct quantspec_source *s,
                        file, t->name, st_dtype_name(t->dtype), s->file, s->key,
                        f->format == FORMAT_INT8 ? "INT8" : "FP8");
     if (f->by)
-        return err_set(e, RC_DATA, "'%s': '%s' holds %s codes, but '%s' says in '%s' ('%s') that it is not quantized",
+        return err_set(e, RC_DATA,
+                       "'%s': '%s' holds %s codes, but '%s' says in '%s' ('%s') that it is not quantized",
                        file, t->name, codes, s->file, s->key, f->by);
-    return err_set(e, RC_DATA, "'%s': '%s' holds %s codes, but '%s' %s%s: export the checkpoint again", file, t->name,
-                   codes, s->file, f->format ? "says that it is in " : "has no group for it",
+    return err_set(e, RC_DATA, "'%s': '%s' holds %s codes, but '%s' %s%s: export the checkpoint again", file,
+                   t->name, codes, s->file, f->format ? "says that it is in " : "has no group for it",
                    f->format == FORMAT_NONE ? "" : f->format == FORMAT_INT8 ? "INT8" : "FP8");
 }
 

@@ -207,7 +207,8 @@ static json_t *targets(const struct layout_claim *c, const struct kind *k, struc
 /* One side of a product, symmetric. */
 static json_t *numbers(const char *type, const char *strategy, bool dynamic)
 {
-    return json_pack("{s:i,s:s,s:s,s:b,s:b}", "num_bits", 8, "type", type, "strategy", strategy, "symmetric", 1,
+    return json_pack("{s:i,s:s,s:s,s:b,s:b}", "num_bits", 8, "type", type, "strategy", strategy, "symmetric",
+                     1,
                      "dynamic", dynamic);
 }
 

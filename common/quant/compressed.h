@@ -1,9 +1,9 @@
 /*
  * compressed.h - what a checkpoint in compressed-tensors' layout says about itself
  *
- * Every Linear is FP8 with static scales per tensor, or INT8 with scales per row and inputs scaled per tensor or at run
- * time per token, but for those that the ignore list names.  Where layers differ in that, each kind has a group of its
- * own in config_groups, whose targets are lists like that one.  Engines match
+ * Every Linear is FP8 with static scales per tensor, or INT8 with scales per row and inputs scaled per tensor
+ * or at run time per token, but for those that the ignore list names.  Where layers differ in that, each kind
+ * has a group of its own in config_groups, whose targets are lists like that one.  Engines match
  * that list against names of their own: transformers against model.language_model.layers.3..., vLLM against
  * hub names, too, SGLang against names in which q, k and v have become one qkv_proj.  What means the same to
  * all of them is one regular expression per group that begins with ".*" and names the fused module beside the

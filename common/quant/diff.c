@@ -97,7 +97,8 @@ static bool is_scale_of_codes(const struct diff_tensor *t)
 }
 
 /* That part of t's layer when t is a weight, else NULL. */
-static const struct diff_tensor *find_scale(const struct diff *d, const struct diff_tensor *t, const char *part)
+static const struct diff_tensor *find_scale(const struct diff *d, const struct diff_tensor *t,
+                                            const char *part)
 {
     const struct diff_layer *l = &d->layer[t->in];
 
@@ -128,14 +129,16 @@ static unsigned compare_stored(const struct st_tensor *a, const struct st_tensor
 
 static void compare_tensor(const struct diff *d, struct diff_tensor *t)
 {
-    const struct diff_tensor *scale = find_scale(d, t, "weight_scale"), *pre = find_scale(d, t, "pre_quant_scale");
+    const struct diff_tensor *scale = find_scale(d, t, "weight_scale"),
+        *pre = find_scale(d, t, "pre_quant_scale");
     struct diff_side side[2];
 
     t->what = compare_stored(t->t[0], t->t[1]);
     if (t->what & (DIFF_ONLY_A | DIFF_ONLY_B))
         return;
     if (is_code(t->t[0]) && is_code(t->t[1]) &&
-        ((scale && compare_stored(scale->t[0], scale->t[1])) || (pre && compare_stored(pre->t[0], pre->t[1]))))
+        ((scale && compare_stored(scale->t[0], scale->t[1])) ||
+         (pre && compare_stored(pre->t[0], pre->t[1]))))
         t->what |= DIFF_SCALE;
     if (!t->what)
         return;

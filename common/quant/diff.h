@@ -23,9 +23,10 @@ enum diff_what {
 };
 
 /*
- * Two tensors as numbers: codes (F8_E4M3, I8) times their weight_scale, one per tensor or one per row, and times their
- * pre_quant_scale, one per column: so they compare with the weight that they were made of.  Smoothing that a norm carries
- * is not undone.  Not known for other shapes, whole numbers, and codes without such a scale: without it they mean nothing.
+ * Two tensors as numbers: codes (F8_E4M3, I8) times their weight_scale, one per tensor or one per row, and
+ * times their pre_quant_scale, one per column: so they compare with the weight that they were made of.
+ * Smoothing that a norm carries is not undone.  Not known for other shapes, whole numbers, and codes without
+ * such a scale: without it they mean nothing.
  */
 struct diff_values {
     bool known;
@@ -89,11 +90,11 @@ struct diff_side {
 void diff_compare_values(const struct diff_side side[2], struct diff_values *v);
 
 /*
- * What two schemes let one expect of the checkpoints made from them.  A layer has to differ (weight or scales) when the
- * schemes give it different formats, or when ranges or smoothing lead to other scales; a norm when it carries other
- * smoothing; a KV cache when its ranges do.  It has to be equal in everything when both say the same.  Where schemes differ
- * in rounding alone, either will do.  Beside that, each directory has to quantize what its scheme quantizes, in its format:
- * swapped directories differ in the right layers.
+ * What two schemes let one expect of the checkpoints made from them.  A layer has to differ (weight or
+ * scales) when the schemes give it different formats, or when ranges or smoothing lead to other scales; a
+ * norm when it carries other smoothing; a KV cache when its ranges do.  It has to be equal in everything when
+ * both say the same.  Where schemes differ in rounding alone, either will do.  Beside that, each directory
+ * has to quantize what its scheme quantizes, in its format: swapped directories differ in the right layers.
  */
 enum diff_miss_kind {
     MISS_FILES_EQUAL,   /* the schemes differ, the files do not */

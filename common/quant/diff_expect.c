@@ -16,7 +16,10 @@ const char *const diff_miss_text[MISS_KINDS] = {
 
 enum expected { EQUAL, DIFFERENT, EITHER };
 
-/* Two ranges as scales: they may differ by less than those tell apart, and export-ckpt may be told another rounding. */
+/*
+ * Two ranges as scales: they may differ by less than those tell apart, and export-ckpt may be told another
+ * rounding.
+ */
 static enum expected expect_scales(float a, float b, float (*scale)(float, enum rounding))
 {
     const bool exact = scale(a, ROUND_EXACT) != scale(b, ROUND_EXACT),
@@ -49,8 +52,8 @@ static const struct scheme_module *find_folded(const struct scheme *s, const cha
     char reads[NAME_BYTES];
 
     for (size_t i = 0; i < s->n_modules; i++)
-        if (s->module[i].pre_scale && s->module[i].folded && name_norm(s->module[i].name, reads, &ignored) == 0 &&
-            !strcmp(reads, norm))
+        if (s->module[i].pre_scale && s->module[i].folded &&
+            name_norm(s->module[i].name, reads, &ignored) == 0 && !strcmp(reads, norm))
             return &s->module[i];
     return NULL;
 }
@@ -82,7 +85,10 @@ static enum expected expect_of(const struct scheme *const scheme[2], const char 
     return x;
 }
 
-/* The layer of a KV cache scale's name: "language_model.layers.0" of "...0.self_attn" and "...0.self_attn.k_proj". */
+/*
+ * The layer of a KV cache scale's name: "language_model.layers.0" of "...0.self_attn" and
+ * "...0.self_attn.k_proj".
+ */
 static const struct scheme_kv *find_kv(const struct scheme *s, const char *layer)
 {
     for (size_t i = 0; i < s->n_kv; i++) {
@@ -155,7 +161,8 @@ static int check_difference(struct diff_expect *x, const struct diff *d, const s
 }
 
 /* The tensor of side s that is that part of a layer. */
-static const struct st_tensor *part_of(const struct diff *d, const struct diff_layer *l, size_t s, const char *part)
+static const struct st_tensor *part_of(const struct diff *d, const struct diff_layer *l, size_t s,
+                                       const char *part)
 {
     for (size_t i = l->first; i < l->first + l->n; i++)
         if (!strcmp(d->tensor[i].part, part))
@@ -181,7 +188,9 @@ static int check_state(struct diff_expect *x, const struct diff *d, const struct
     return fits ? 0 : add(x, s ? MISS_B : MISS_A, l->name, e);
 }
 
-/* Two scales of the KV cache for every layer that the scheme of side s has ranges for, and none for others. */
+/*
+ * Two scales of the KV cache for every layer that the scheme of side s has ranges for, and none for others.
+ */
 static int check_kv(struct diff_expect *x, const struct diff *d, size_t s, struct err *e)
 {
     const struct scheme *scheme = x->scheme[s];

@@ -204,7 +204,10 @@ static const char *ignored(const struct subject *s, const char *name)
     return entry;
 }
 
-/* find_matched_target(): the fused name, "Linear", then the members, which must all have a target: the first counts. */
+/*
+ * find_matched_target(): the fused name, "Linear", then the members, which must all have a target: the first
+ * counts.
+ */
 static void take_group(const struct subject *s, const char *name, struct choice *c)
 {
     const char *member[NAME_MEMBERS_MAX];

@@ -84,7 +84,8 @@ static int already_quantized(const struct export_plan *p, const char *how, struc
 
 static bool is_scale(const char *last)
 {
-    static const char *const scales[] = {"weight_scale", "input_scale", "pre_quant_scale", "k_scale", "v_scale"};
+    static const char *const scales[] = {"weight_scale", "input_scale", "pre_quant_scale", "k_scale",
+                                         "v_scale"};
 
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++)
         if (!strcmp(last, scales[i]))

@@ -1,12 +1,13 @@
 /*
  * export.h - a model and a scheme to a quantized checkpoint
  *
- * Of every module X that the scheme quantizes, X.weight becomes F8_E4M3 or I8 [out, in] beside X.weight_scale, F32, one
- * number or one per row, and X.input_scale, F32, one number, unless inputs are scaled at run time.  Smoothing is folded
- * into the norm before, whose weight becomes norm * pre in its own type, or kept as X.pre_quant_scale [in].  A scheme with
- * KV ranges adds a k_scale and a v_scale, F32, to every layer of the language model.  Every other tensor keeps its bytes.
- * Names are those of the hub, whatever the model's files use.  The set of quantized layers equals the set that the scheme
- * selects, or the export fails.  The codes do not depend on the layout.
+ * Of every module X that the scheme quantizes, X.weight becomes F8_E4M3 or I8 [out, in] beside
+ * X.weight_scale, F32, one number or one per row, and X.input_scale, F32, one number, unless inputs are
+ * scaled at run time.  Smoothing is folded into the norm before, whose weight becomes norm * pre in its own
+ * type, or kept as X.pre_quant_scale [in].  A scheme with KV ranges adds a k_scale and a v_scale, F32, to
+ * every layer of the language model.  Every other tensor keeps its bytes.  Names are those of the hub,
+ * whatever the model's files use.  The set of quantized layers equals the set that the scheme selects, or the
+ * export fails.  The codes do not depend on the layout.
  */
 #ifndef COMMON_QUANT_EXPORT_H
 #define COMMON_QUANT_EXPORT_H
@@ -34,7 +35,8 @@ enum export_kind {
 struct export_item {
     struct st_tensor out; /* as written: name (owned), dtype, shape, bytes */
     enum export_kind kind;
-    const struct st_tensor *src;        /* where the values come from; NULL: EXPORT_NUMBER and EXPORT_PRE_SCALE */
+    /* where the values come from; NULL: EXPORT_NUMBER and EXPORT_PRE_SCALE */
+    const struct st_tensor *src;
     const struct scheme_module *module; /* NULL: EXPORT_COPY and EXPORT_NUMBER */
     float scale;                        /* EXPORT_NUMBER: its value; EXPORT_CODES in FP8: theirs */
     size_t file;
@@ -45,9 +47,9 @@ struct export_opts {
     enum rounding rounding;
     size_t shard_bytes; /* 0: EXPORT_SHARD_BYTES */
     /*
-     * One file for each group of modules that a scheme takes or leaves as one, with their biases, scales and the norm
-     * that may carry their smoothing, and files for the rest: checkpoints of one model then differ in the files of the
-     * groups in which their schemes do.
+     * One file for each group of modules that a scheme takes or leaves as one, with their biases, scales and
+     * the norm that may carry their smoothing, and files for the rest: checkpoints of one model then differ
+     * in the files of the groups in which their schemes do.
      */
     bool by_group;
 };

@@ -23,6 +23,13 @@ struct export_item *export_find_item(const struct export_plan *p, const char *na
 /* Every module that the scheme quantizes becomes codes, every norm that carries smoothing is marked. */
 int export_select(struct export_plan *p, struct err *e);
 
+/*
+ * A checkpoint in the model's directory would change the model, a pool in the checkpoint's would go with it;
+ * the pool may hold checkpoints.  What -f replaces is a quantized checkpoint, not the model that one was made
+ * from.
+ */
+int export_check_places(const struct export_plan *p, const struct export_target *to, struct err *e);
+
 /* Scales of the selected modules and of the KV cache, in the files of their weights. */
 int export_add_scales(struct export_plan *p, struct err *e);
 

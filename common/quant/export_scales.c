@@ -37,8 +37,8 @@ static int add_number(struct export_plan *p, size_t beside, const char *what, fl
 }
 
 /* One number per row or column of the weight. */
-static int add_vector(struct export_plan *p, size_t weight, const char *what, enum export_kind kind, enum dtype dtype,
-                      size_t count, size_t ndim, struct err *e)
+static int add_vector(struct export_plan *p, size_t weight, const char *what, enum export_kind kind,
+                      enum dtype dtype, size_t count, size_t ndim, struct err *e)
 {
     struct export_item *it = add_beside(p, weight, what, e);
 
@@ -70,11 +70,13 @@ static int add_int8_scales(struct export_plan *p, size_t weight, struct err *e)
     const struct scheme_module *m = p->item[weight].module;
     const size_t rows = p->item[weight].out.shape[0];
 
-    if (add_vector(p, weight, "weight_scale", EXPORT_ROW_SCALES, DT_F32, rows, p->opts.layout->row_scale_ndim, e) ||
+    if (add_vector(p, weight, "weight_scale", EXPORT_ROW_SCALES, DT_F32, rows, p->opts.layout->row_scale_ndim,
+                   e) ||
         (m->pre_scale && !m->folded &&
          add_vector(p, weight, "pre_quant_scale", EXPORT_PRE_SCALE, pre_scale_dtype(m), m->channels, 1, e)))
         return -1;
-    return m->dynamic ? 0 : add_number(p, weight, "input_scale", int8_scale(m->input_amax, p->opts.rounding), e);
+    return m->dynamic ? 0 : add_number(p, weight, "input_scale", int8_scale(m->input_amax, p->opts.rounding),
+                                       e);
 }
 
 static int add_fp8_scales(struct export_plan *p, size_t weight, struct err *e)
@@ -140,7 +142,8 @@ static int check_kv(const struct export_plan *p, struct err *e)
     }
     for (size_t i = 0; i < s->n_kv; i++)
         if (name_scope(s->kv[i].layer) == SCOPE_VISION)
-            return err_set(e, RC_DATA, "the scheme has KV ranges for '%s', but the vision tower has no KV cache",
+            return err_set(e, RC_DATA,
+                           "the scheme has KV ranges for '%s', but the vision tower has no KV cache",
                            s->kv[i].layer);
     if (s->n_kv && s->n_kv != caches)
         return err_set(e, RC_DATA,

@@ -41,8 +41,8 @@ static struct export_item *find_weight(const struct export_plan *p, const struct
         return NULL;
     }
     if (it->src->shape[1] > EXPORT_CHUNK) {
-        err_set(e, RC_DATA, "'%s': the weight of '%s' has rows of %zu; more than %d are not quantized", dir, m->name,
-                it->src->shape[1], EXPORT_CHUNK);
+        err_set(e, RC_DATA, "'%s': the weight of '%s' has rows of %zu; more than %d are not quantized", dir,
+                m->name, it->src->shape[1], EXPORT_CHUNK);
         return NULL;
     }
     if (it->src->dtype == DT_BF16 || it->src->dtype == DT_F32 ||
@@ -63,8 +63,8 @@ static bool same_smoothing(const struct scheme_module *a, const struct scheme_mo
 }
 
 /*
- * Engines merge the members of a group into one matrix: all of them have one format, or none has any.  What they read has
- * one smoothing, too.
+ * Engines merge the members of a group into one matrix: all of them have one format, or none has any.  What
+ * they read has one smoothing, too.
  */
 static int check_group(const struct export_plan *p, const struct scheme_module *m, struct err *e)
 {
@@ -119,14 +119,15 @@ static int check_layout(const struct export_plan *p, const struct scheme_module 
             return err_set(e, RC_DATA,
                            "the scheme wants '%s' in %s and '%s' in %s, but the layout %s has one format: use --format "
                            "compressed-tensors",
-                           m->name, scheme_format_text(m->format), other->name, scheme_format_text(other->format),
-                           l->name);
+                           m->name, scheme_format_text(m->format), other->name,
+                           scheme_format_text(other->format), l->name);
     }
     return 0;
 }
 
 /* The norm that a folded module reads carries the smoothing. */
-static int fold(struct export_plan *p, const struct scheme_module *m, const struct st_tensor *weight, struct err *e)
+static int fold(struct export_plan *p, const struct scheme_module *m, const struct st_tensor *weight,
+                struct err *e)
 {
     char norm[NAME_BYTES], hub[NAME_BYTES], tensor[NAME_BYTES + 8];
     struct export_item *it;

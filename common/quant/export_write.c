@@ -1,6 +1,4 @@
 /* export_write.c - the planned checkpoint: written, looked at again, and moved into place */
-#include <libgen.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -64,7 +62,8 @@ static int write_words(const struct sink *to, const float *x, size_t n, struct e
 {
     for (size_t i = 0; i < n; i++) {
         const uint32_t bits = f32_bits(x[i]);
-        const uint8_t le[] = {(uint8_t)bits, (uint8_t)(bits >> 8), (uint8_t)(bits >> 16), (uint8_t)(bits >> 24)};
+        const uint8_t le[] = {(uint8_t)bits, (uint8_t)(bits >> 8), (uint8_t)(bits >> 16),
+                              (uint8_t)(bits >> 24)};
 
         if (write_bytes(to, le, sizeof le, e))
             return -1;
@@ -109,7 +108,8 @@ static int write_int8(const struct export_plan *p, const struct export_item *it,
     for (size_t i = 0; i < t.rows && ret == 0 && it->kind == EXPORT_CODES; i += most) {
         const size_t n = t.rows - i < most ? t.rows - i : most;
 
-        ret = tensor_encode_rows(&t, scale, i, n, (int8_t *)to->code, e) || write_bytes(to, to->code, n * t.cols, e)
+        ret = tensor_encode_rows(&t, scale, i, n, (int8_t *)to->code, e) ||
+              write_bytes(to, to->code, n * t.cols, e)
                   ? -1
                   : 0;
     }
@@ -143,7 +143,8 @@ static int write_item(const struct export_plan *p, const struct export_item *it,
     case EXPORT_PRE_SCALE: return write_floats(to, it->module->pre_scale, it->out.count, it->out.dtype, e);
     case EXPORT_NORM: return write_norm(p, it, to, e);
     case EXPORT_ROW_SCALES: ret = write_int8(p, it, to, e); break;
-    case EXPORT_CODES: ret = (it->module->format == FORMAT_INT8 ? write_int8 : write_fp8)(p, it, to, e); break;
+    case EXPORT_CODES: ret = (it->module->format == FORMAT_INT8 ? write_int8 : write_fp8)(p, it, to,
+                                                                                          e); break;
     }
     return ret && e->rc == RC_DATA ? err_prefix(e, "'%s'", ckpt_file_of(p->model, it->src)) : ret;
 }
@@ -330,8 +331,10 @@ static int check_room(const struct export_plan *p, const struct pool *pool, cons
     return (lacks && outdir_room_at(pool->dir, pool->dir, lacks, e)) || outdir_room(o, own, e) ? -1 : 0;
 }
 
-/* Put a file into the pool unless it is there, and a link to it into the checkpoint.  code: EXPORT_CHUNK bytes of
- * room. */
+/*
+ * Put a file into the pool unless it is there, and a link to it into the checkpoint.  code: EXPORT_CHUNK
+ * bytes of room.
+ */
 static int share(const struct export_plan *p, struct pool *pool, size_t file, const struct shared *s,
                  uint8_t *code, const char *dst, struct progress *progress, struct err *e)
 {
@@ -391,14 +394,16 @@ out:
 }
 
 /* Scales are above 0 and finite; a single one is as planned. */
-static int verify_scale(const struct ckpt *c, const struct export_item *it, const struct st_tensor *t, struct err *e)
+static int verify_scale(const struct ckpt *c, const struct export_item *it, const struct st_tensor *t,
+                        struct err *e)
 {
     for (size_t i = 0; i < t->count; i++) {
         float scale;
 
         if (ckpt_read_f32(c, t, i, 1, &scale, true, e) || !(scale > 0) ||
             (it->kind == EXPORT_NUMBER && scale != it->scale))
-            return err_set(e, RC_DATA, "what was written is not what was planned: scale '%s' differs", it->out.name);
+            return err_set(e, RC_DATA, "what was written is not what was planned: scale '%s' differs",
+                           it->out.name);
     }
     return 0;
 }
@@ -439,93 +444,6 @@ out:
     return ret;
 }
 
-/* The path that a name will have, whether it is there or only its parent. */
-static int resolve(const char *path, char out[PATH_MAX], struct err *e)
-{
-    char *copy, *last;
-    size_t n;
-    int ret = -1;
-
-    if (realpath(path, out))
-        return 0;
-    copy = mem_strdup(path, e);
-    if (!copy)
-        return -1;
-    for (n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
-        copy[n - 1] = '\0';
-    last = strrchr(path, '/') && n ? strrchr(copy, '/') : NULL;
-    last = mem_strdup(last ? last + 1 : copy, e);
-    if (!last)
-        goto out;
-    if (!realpath(dirname(copy), out)) {
-        err_sys(e, "cannot create '%s'", path);
-        goto out;
-    }
-    n = strlen(out);
-    if ((size_t)snprintf(out + n, PATH_MAX - n, "/%s", last) >= PATH_MAX - n) {
-        err_set(e, RC_USAGE, "'%s' is too long a path", path);
-        goto out;
-    }
-    ret = 0;
-out:
-    free(last);
-    free(copy);
-    return ret;
-}
-
-/* -1 when dir is `of` or in it. */
-static int check_apart(const char *dir, const char *of, const char *what, struct err *e)
-{
-    char in[PATH_MAX], out[PATH_MAX];
-    size_t n;
-
-    if (resolve(of, out, e) || resolve(dir, in, e))
-        return -1;
-    n = strlen(out);
-    if (!strncmp(in, out, n) && (in[n] == '/' || !in[n]))
-        return err_set(e, RC_USAGE, "'%s' is the %s own directory or in it: choose a place outside '%s'", dir,
-                       what, of);
-    return 0;
-}
-
-/*
- * A checkpoint in the model's directory would change the model, a pool in the checkpoint's would go with it.
- * The pool may hold checkpoints.
- */
-static int check_places(const struct export_plan *p, const struct export_target *to, struct err *e)
-{
-    if (check_apart(to->dir, p->model->dir, "model's", e))
-        return -1;
-    if (!to->pool)
-        return 0;
-    return check_apart(to->pool, p->model->dir, "model's", e) ||
-                   check_apart(to->pool, to->dir, "checkpoint's", e)
-               ? -1
-               : 0;
-}
-
-/* What -f replaces is a quantized checkpoint, not the model that one was made from. */
-static int check_replaced(const char *dir, struct err *e)
-{
-    char *path = file_join(dir, "config.json", e);
-    struct err unreadable = {0};
-    json_t *config;
-    int ret = path ? file_exists(path, e) : -1;
-
-    if (ret > 0) {
-        config = json_read(path, NULL, &unreadable);
-        ret = json_is_object(json_object_get(config, "quantization_config"))
-                  ? 0
-                  : err_set(e, RC_USAGE,
-                            "'%s' does not look like an earlier result (its config.json has no "
-                            "quantization_config): remove it yourself or choose another name",
-                            dir);
-        json_decref(config);
-    }
-    free(path);
-    return ret;
-}
-
 size_t export_steps(const struct export_plan *p, const struct export_target *to)
 {
     return to->pool ? 2 * p->items : p->items; /* the pool wants digests first */
@@ -537,8 +455,7 @@ int export_write(const struct export_plan *p, const struct export_target *to, st
     struct outdir o = {0};
     int ret = -1;
 
-    if (check_places(p, to, e) || (to->force && check_replaced(to->dir, e)) ||
-        outdir_create(&o, to->dir, to->force, "config.json", e))
+    if (export_check_places(p, to, e) || outdir_create(&o, to->dir, to->force, "config.json", e))
         return -1;
     if (!to->pool && outdir_room(&o, p->bytes, e))
         goto out;

@@ -21,6 +21,11 @@ const char *facts_held_text(enum facts_held h)
     return text[h];
 }
 
+bool facts_is_codes(enum facts_held h)
+{
+    return h == HELD_FP8 || h == HELD_INT8;
+}
+
 static enum facts_held held_of(const struct st_tensor *t)
 {
     if (!t)
@@ -218,7 +223,7 @@ static int make_units(struct facts *f, struct err *e)
         m->unit = (size_t)(u - f->unit);
         if (m->held != u->held)
             u->held = HELD_MIXED;
-        if (m->held == HELD_FP8 || m->held == HELD_INT8) {
+        if (facts_is_codes(m->held)) {
             f->codes[u->scope]++;
             f->codes[SCOPE_ALL]++;
         }

@@ -20,6 +20,7 @@ extern const char *facts_layout_text(enum facts_layout l);
 enum facts_held { HELD_NOT, HELD_16_BITS, HELD_FP8, HELD_INT8, HELD_OTHER, HELD_MIXED };
 
 extern const char *facts_held_text(enum facts_held h);
+bool facts_is_codes(enum facts_held h); /* FP8 or INT8 */
 
 /* Modules that share one way to be quantized: one of config_groups, or ModelOpt's "quant_algo". */
 struct facts_group {
@@ -53,7 +54,8 @@ enum facts_part {
     PART_WEIGHT_SCALE,
     PART_INPUT_SCALE,
     PART_PRE_SCALE, /* pre_quant_scale */
-    PART_KV_SCALE,  /* k_scale and v_scale: of k_proj and v_proj, or of the attention; in the vision tower of anything */
+    /* k_scale and v_scale: of k_proj and v_proj, or of the attention; in the vision tower of anything */
+    PART_KV_SCALE,
     PART_UNKNOWN
 };
 
@@ -69,7 +71,8 @@ struct facts_tensor {
 
 struct facts_module {
     const struct parts_module *is;
-    const struct st_tensor *weight, *bias, *weight_scale, *input_scale, *pre_scale; /* NULL: not in the files */
+    /* NULL: not in the files */
+    const struct st_tensor *weight, *bias, *weight_scale, *input_scale, *pre_scale;
     enum facts_held held;
     size_t unit; /* of linear ones */
 };

@@ -142,7 +142,8 @@ int facts_read_config(struct facts_source *s, const json_t *config, const char *
                        "'%s': 'quant_method' is '%s'; modelopt and compressed-tensors are checked", path,
                        s->method);
     if (s->layout == FACTS_MODELOPT ? one_group(s, path, e)
-                                    : read_groups(s, o, path, e) || json_or_str(o, "format", &s->format, path, e))
+                                    : read_groups(s, o, path, e) ||
+                                        json_or_str(o, "format", &s->format, path, e))
         return -1;
     return read_patterns(o, s->key, s->layout == FACTS_COMPRESSED, path, &s->entry, &s->entries, e);
 }

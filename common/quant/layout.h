@@ -41,8 +41,10 @@ struct layout {
     /* The sorted names or patterns of the layers that stay as they are; NULL: e is set. */
     json_t *(*ignore)(const struct layout_layer *layer, size_t n, struct err *e);
 
-    json_t *(*config)(const struct layout_claim *c, struct err *e);    /* "quantization_config" of config.json */
-    json_t *(*hf_config)(const struct layout_claim *c, struct err *e); /* hf_quant_config.json; NULL: has none */
+    /* "quantization_config" of config.json */
+    json_t *(*config)(const struct layout_claim *c, struct err *e);
+    /* hf_quant_config.json; NULL: has none */
+    json_t *(*hf_config)(const struct layout_claim *c, struct err *e);
 };
 
 extern const char *const layout_choices[];          /* for OPT_CHOICE; the first is the default */

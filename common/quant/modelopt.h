@@ -1,5 +1,6 @@
 /*
- * modelopt.h - what a checkpoint in NVIDIA ModelOpt's layout says about itself: FP8, or INT8, which no engine loads
+ * modelopt.h - what a checkpoint in NVIDIA ModelOpt's layout says about itself: FP8, or INT8, which no engine
+ * loads
  *
  * One list names the layers that are not quantized; everything else is.  Engines read that list in different
  * ways: vLLM takes an entry as exact name, as substring and as shell pattern, SGLang as whole dotted path or

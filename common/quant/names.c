@@ -166,7 +166,8 @@ int name_norm(const char *canonical, char out[NAME_BYTES], struct err *e)
         if (readers[i].scope != name_scope(canonical) || length <= end ||
             strcmp(canonical + length - end, readers[i].end))
             continue;
-        if (snprintf(out, NAME_BYTES, "%.*s%s", (int)(length - end), canonical, readers[i].norm) >= NAME_BYTES)
+        if (snprintf(out, NAME_BYTES, "%.*s%s", (int)(length - end), canonical,
+                     readers[i].norm) >= NAME_BYTES)
             return err_set(e, RC_DATA, "the layer name '%.40s...' is too long", canonical);
     }
     return 0;

@@ -19,7 +19,8 @@
 enum { NAME_BYTES = 256 }; /* room for any name and its NUL */
 
 /*
- * Each writes to out and returns 0, or -1 with e set when the name is empty, does not fit or has control characters.
+ * Each writes to out and returns 0, or -1 with e set when the name is empty, does not fit or has control
+ * characters.
  */
 int name_canonical(const char *name, char out[NAME_BYTES], struct err *e); /* any of the styles above */
 int name_hub(const char *canonical, char out[NAME_BYTES], struct err *e);
@@ -54,8 +55,9 @@ bool name_servable(const char *canonical);
 bool name_cached(const char *canonical);
 
 /*
- * The canonical name of the norm that the module reads and that no module beside its group does: input_layernorm of q/k/v,
- * post_attention_layernorm of gate/up, norm1 and norm2 of vision blocks.  "" for a module that reads something else.
+ * The canonical name of the norm that the module reads and that no module beside its group does:
+ * input_layernorm of q/k/v, post_attention_layernorm of gate/up, norm1 and norm2 of vision blocks.  "" for a
+ * module that reads something else.
  */
 int name_norm(const char *canonical, char out[NAME_BYTES], struct err *e);
 

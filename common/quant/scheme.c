@@ -25,7 +25,7 @@ int scheme_format_parse(const char *text, enum scheme_format *f)
     return -1;
 }
 
-bool scheme_counts(const struct layers *l, const struct layer_group *g)
+static bool counts(const struct layers *l, const struct layer_group *g)
 {
     return g->scored || !layers_scored(l);
 }
@@ -35,7 +35,7 @@ uint64_t scheme_weights(const struct layers *l)
     uint64_t sum = 0;
 
     for (size_t i = 0; i < l->n_groups; i++)
-        sum += scheme_counts(l, &l->group[i]) ? l->group[i].weights : 0;
+        sum += counts(l, &l->group[i]) ? l->group[i].weights : 0;
     return sum;
 }
 
@@ -86,7 +86,7 @@ static void put_sums(struct scheme *s, const struct pick *p)
         const struct layer_group *g = &p->l->group[i];
         const struct decision *d = &p->group[i];
 
-        if (!scheme_counts(p->l, g))
+        if (!counts(p->l, g))
             continue;
         if (d->state != SELECTED) {
             cost += g->weights;

@@ -25,7 +25,6 @@ struct pick {
 };
 
 /* Elements of all groups that count: the scored ones, or all when none is. */
-bool scheme_counts(const struct layers *l, const struct layer_group *g);
 uint64_t scheme_weights(const struct layers *l);
 
 /* Fill rank, group and gap from l and o. */

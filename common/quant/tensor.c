@@ -3,7 +3,10 @@
 
 #include <stdbool.h>
 
-/* Elements that one thread takes at a time, and that it converts at a time: the latter stay in the first cache. */
+/*
+ * Elements that one thread takes at a time, and that it converts at a time: the latter stay in the first
+ * cache.
+ */
 enum { CHUNK = 1 << 16, BLOCK = 1 << 10 };
 
 static int check_dtype(enum dtype dtype, const char *tensor, struct err *e)
@@ -49,13 +52,17 @@ static uint32_t largest(const float *x, size_t n)
     return most;
 }
 
-int tensor_amax(const void *w, enum dtype dtype, size_t n, const char *tensor, float *amax, struct err *e)
+/*
+ * Bits of the largest magnitude of n elements, each of which goes to code[] as well unless encode is NULL.
+ * Blocks of a chunk go one after the other while they are in the cache.
+ */
+static uint32_t each_block(const void *w, enum dtype dtype, size_t n, void (*encode)(uint8_t *, const float *,
+                                                                                     size_t, float),
+                           uint8_t *code, float scale)
 {
     const size_t chunks = n / CHUNK + (n % CHUNK != 0);
     uint32_t most = 0;
 
-    if (check_dtype(dtype, tensor, e))
-        return -1;
 #pragma omp parallel for schedule(static) reduction(max : most) if (chunks > 1)
     for (size_t c = 0; c < chunks; c++) {
         const size_t end = c + 1 < chunks ? (c + 1) * CHUNK : n;
@@ -68,8 +75,20 @@ int tensor_amax(const void *w, enum dtype dtype, size_t n, const char *tensor, f
             load(w, dtype, i, m, x);
             a = largest(x, m);
             most = a > most ? a : most;
+            if (encode)
+                encode(code + i, x, m, scale);
         }
     }
+    return most;
+}
+
+int tensor_amax(const void *w, enum dtype dtype, size_t n, const char *tensor, float *amax, struct err *e)
+{
+    uint32_t most;
+
+    if (check_dtype(dtype, tensor, e))
+        return -1;
+    most = each_block(w, dtype, n, NULL, NULL, 0);
     if (most >= 0x7f800000)
         return not_finite(tensor, e);
     *amax = f32_from_bits(most);
@@ -79,35 +98,16 @@ int tensor_amax(const void *w, enum dtype dtype, size_t n, const char *tensor, f
 int tensor_encode(const void *w, enum dtype dtype, size_t n, float scale, enum rounding r, uint8_t *code,
                   const char *tensor, struct err *e)
 {
-    const size_t chunks = n / CHUNK + (n % CHUNK != 0);
     const bool twice = r != ROUND_EXACT && dtype == DT_BF16;
-    uint32_t most = 0;
+    uint32_t most;
 
     if (check_dtype(dtype, tensor, e))
         return -1;
     if (r != ROUND_EXACT && dtype == DT_F16)
         return err_set(e, RC_DATA, "tensor '%s' is F16: rounding %s is for BF16 and F32 weights, use exact",
                        tensor, rounding_text(r));
-#pragma omp parallel for schedule(static) reduction(max : most) if (chunks > 1)
-    for (size_t c = 0; c < chunks; c++) {
-        const size_t end = c + 1 < chunks ? (c + 1) * CHUNK : n;
-        float x[BLOCK];
-
-        for (size_t i = c * CHUNK; i < end; i += BLOCK) {
-            const size_t m = end - i < BLOCK ? end - i : BLOCK;
-            uint32_t a;
-
-            load(w, dtype, i, m, x);
-            a = largest(x, m);
-            most = a > most ? a : most;
-            if (twice && r == ROUND_MODELOPT)
-                fp8_encode_twice(code + i, x, m, scale);
-            else if (twice)
-                fp8_encode_twice_cpu(code + i, x, m, scale);
-            else
-                fp8_encode(code + i, x, m, scale);
-        }
-    }
+    most = each_block(w, dtype, n, !twice ? fp8_encode : r == ROUND_MODELOPT ? fp8_encode_twice
+                      : fp8_encode_twice_cpu, code, scale);
     return most >= 0x7f800000 ? not_finite(tensor, e) : 0;
 }
 

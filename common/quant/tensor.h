@@ -1,8 +1,8 @@
 /*
  * tensor.h - whole weight tensors as they lie in a file: their ranges, and their FP8 and INT8 codes
  *
- * The arithmetic of a scale and a code is that of common/base/fp8.h and int8.h, which scoring and evaluation use, too:
- * what was measured is what is written.
+ * The arithmetic of a scale and a code is that of common/base/fp8.h and int8.h, which scoring and evaluation
+ * use, too: what was measured is what is written.
  */
 #ifndef COMMON_QUANT_TENSOR_H
 #define COMMON_QUANT_TENSOR_H
@@ -13,19 +13,22 @@
 #include "common/base/numeric.h"
 
 /*
- * Largest magnitude of n elements of dtype F32, BF16 or F16; 0 when n is 0.  w may be unaligned.  NaN and infinities are
- * errors that name the tensor.
+ * Largest magnitude of n elements of dtype F32, BF16 or F16; 0 when n is 0.  w may be unaligned.  NaN and
+ * infinities are errors that name the tensor.
  */
 int tensor_amax(const void *w, enum dtype dtype, size_t n, const char *tensor, float *amax, struct err *e);
 
 /*
- * n elements of dtype F32, BF16 or F16 (F16 with ROUND_EXACT alone) to codes, saturating at 448 * scale.  scale is finite
- * and positive.  w may be unaligned.  NaN and infinities are errors that name the tensor.
+ * n elements of dtype F32, BF16 or F16 (F16 with ROUND_EXACT alone) to codes, saturating at 448 * scale.
+ * scale is finite and positive.  w may be unaligned.  NaN and infinities are errors that name the tensor.
  */
 int tensor_encode(const void *w, enum dtype dtype, size_t n, float scale, enum rounding r, uint8_t *code,
                   const char *tensor, struct err *e);
 
-/* A weight [rows, cols] of dtype F32, BF16 or F16 whose rows have INT8 scales of their own; w may be unaligned. */
+/*
+ * A weight [rows, cols] of dtype F32, BF16 or F16 whose rows have INT8 scales of their own; w may be
+ * unaligned.
+ */
 struct tensor_rows {
     const void *w;
     enum dtype dtype;

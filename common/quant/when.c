@@ -1,178 +1,10 @@
-/* when.c - the conditions of the engines' rules */
+/* when.c - the conditions of the engines' rules about layers and tensors */
 #include "common/quant/when.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 enum { ALIGNMENT = 16 };
-
-#define SAY(s, ...) snprintf((s)->detail, DETAIL_BYTES, __VA_ARGS__)
-
-static bool is_codes(enum facts_held h)
-{
-    return h == HELD_FP8 || h == HELD_INT8;
-}
-
-/* ---- the configuration ---- */
-
-bool when_no_algorithm(struct subject *s)
-{
-    if (s->source->layout != FACTS_MODELOPT || s->source->algo)
-        return false;
-    SAY(s, "%s", s->source->file);
-    return true;
-}
-
-bool when_not_fp8(struct subject *s)
-{
-    if (s->source->layout != FACTS_MODELOPT || !s->source->algo || !strcasecmp(s->source->algo, "FP8"))
-        return false;
-    SAY(s, "quant_algo '%s' in %s", s->source->algo, s->source->file);
-    return true;
-}
-
-static bool some_group(const struct subject *s, bool (*is)(const struct facts_group *))
-{
-    for (size_t i = 0; i < s->source->groups; i++)
-        if (is(&s->source->group[i]))
-            return true;
-    return false;
-}
-
-static bool is_int8(const struct facts_group *g)
-{
-    return g->held == HELD_INT8;
-}
-
-static bool is_per_tensor(const struct facts_group *g)
-{
-    return g->held == HELD_FP8 && !g->channel;
-}
-
-bool when_int8(struct subject *s)
-{
-    return some_group(s, is_int8);
-}
-
-static bool has_odd_inputs(const struct facts_group *g)
-{
-    return g->held == HELD_INT8 && g->odd_inputs;
-}
-
-bool when_odd_int8_inputs(struct subject *s)
-{
-    return some_group(s, has_odd_inputs);
-}
-
-static bool is_fp8(const struct facts_group *g)
-{
-    return g->held == HELD_FP8;
-}
-
-bool when_mixed(struct subject *s)
-{
-    return some_group(s, is_int8) && some_group(s, is_fp8);
-}
-
-bool when_mixed_precision(struct subject *s)
-{
-    return when_mixed(s) && s->source->format && !strcmp(s->source->format, "mixed-precision");
-}
-
-bool when_per_tensor(struct subject *s)
-{
-    return some_group(s, is_per_tensor);
-}
-
-bool when_any_codes(struct subject *s)
-{
-    SAY(s, "%zu layers", s->f->codes[SCOPE_ALL]);
-    return s->f->codes[SCOPE_ALL] > 0;
-}
-
-bool when_codes_unclaimed(struct subject *s)
-{
-    return s->source->layout == FACTS_PLAIN && when_any_codes(s);
-}
-
-bool when_no_hf(struct subject *s)
-{
-    return s->f->source[FACTS_CONFIG].there && !s->f->source[FACTS_HF].there;
-}
-
-/* An entry of a that b does not have. */
-static const char *only_in(const struct facts_source *a, const struct facts_source *b)
-{
-    for (size_t i = 0; i < a->entries; i++) {
-        bool found = false;
-
-        for (size_t k = 0; k < b->entries && !found; k++)
-            found = !strcmp(a->entry[i].text, b->entry[k].text);
-        if (!found)
-            return a->entry[i].text;
-    }
-    return NULL;
-}
-
-bool when_configs_disagree(struct subject *s)
-{
-    const struct facts_source *a = &s->f->source[FACTS_CONFIG], *b = &s->f->source[FACTS_HF];
-    const char *more = NULL;
-
-    if (!a->there || !b->there)
-        return false;
-    if (a->layout != b->layout)
-        SAY(s, "%s is of layout %s, %s of %s", a->file, facts_layout_text(a->layout), b->file,
-            facts_layout_text(b->layout));
-    else if (strcasecmp(a->algo ? a->algo : "", b->algo ? b->algo : ""))
-        SAY(s, "quant_algo is '%s' in %s, '%s' in %s", a->algo ? a->algo : "", a->file,
-            b->algo ? b->algo : "", b->file);
-    else if ((more = only_in(a, b)))
-        SAY(s, "'%.200s' is in %s of %s alone", more, a->key, a->file);
-    else if ((more = only_in(b, a)))
-        SAY(s, "'%.200s' is in %s of %s alone", more, b->key, b->file);
-    else if (a->kv != b->kv)
-        SAY(s, "%s alone says that the KV cache is quantized", a->kv ? a->file : b->file);
-    else
-        return false;
-    return true;
-}
-
-bool when_wrong_total_size(struct subject *s)
-{
-    if (!s->f->sized || s->f->total_size == s->f->bytes)
-        return false;
-    SAY(s, "%llu, the tensors take %llu bytes", (unsigned long long)s->f->total_size,
-        (unsigned long long)s->f->bytes);
-    return true;
-}
-
-bool when_kv_undeclared(struct subject *s)
-{
-    return !s->source->kv && s->f->kv_scales > 0;
-}
-
-bool when_kv_missing(struct subject *s)
-{
-    return s->source->kv && s->f->kv_scales == 0;
-}
-
-bool when_kv_incomplete(struct subject *s)
-{
-    SAY(s, "%zu scales, %zu layers need %zu", s->f->kv_scales, s->f->caches, 2 * s->f->caches);
-    return s->f->kv_scales > 0 && s->f->kv_scales != 2 * s->f->caches;
-}
-
-bool when_kv_declared_incomplete(struct subject *s)
-{
-    return s->source->kv && when_kv_incomplete(s);
-}
-
-bool when_head_not_ignored(struct subject *s)
-{
-    return s->f->parts.tied && !engine_ignores(s->source, "lm_head") && engine_target(s->source, "lm_head");
-}
 
 /* ---- units ---- */
 
@@ -192,7 +24,7 @@ bool when_half_listed(struct subject *s)
 {
     if (s->choice->held != HELD_MIXED)
         return false;
-    SAY(s, "the list has '%.200s'", s->choice->entry ? s->choice->entry : "");
+    WHEN_SAY(s, "the list has '%.200s'", s->choice->entry ? s->choice->entry : "");
     return true;
 }
 
@@ -218,12 +50,12 @@ static bool differ(struct subject *s, bool weight)
         const struct st_tensor *t = weight ? member(s, i)->weight_scale : member(s, i)->input_scale;
         const float v = t ? facts_scale(t) : NAN;
 
-        if (!is_codes(held) || member(s, i)->held != held || !(v > 0))
+        if (!facts_is_codes(held) || member(s, i)->held != held || !(v > 0))
             return false;
         least = fminf(least, v);
         most = fmaxf(most, v);
     }
-    SAY(s, "%g to %g", (double)least, (double)most);
+    WHEN_SAY(s, "%g to %g", (double)least, (double)most);
     return least != most;
 }
 
@@ -245,7 +77,7 @@ bool when_pre_scales_differ(struct subject *s)
     for (size_t i = 1; i < s->unit->n; i++) {
         const struct st_tensor *t = member(s, i)->pre_scale;
 
-        SAY(s, "%s and %s", last_part(s->unit->name), last_part(member(s, i)->is->name));
+        WHEN_SAY(s, "%s and %s", last_part(s->unit->name), last_part(member(s, i)->is->name));
         if (!t != !first || (t && (t->dtype != first->dtype || t->bytes != first->bytes ||
                                    memcmp(t->data, first->data, t->bytes))))
             return true;
@@ -257,17 +89,17 @@ bool when_misaligned(struct subject *s)
 {
     size_t rows = 0, cols = 0;
 
-    if (!is_codes(s->choice->held))
+    if (!facts_is_codes(s->choice->held))
         return false;
     for (size_t i = 0; i < s->unit->n; i++) {
         const struct st_tensor *w = member(s, i)->weight;
 
-        if (!w || w->ndim != 2 || !is_codes(member(s, i)->held))
+        if (!w || w->ndim != 2 || !facts_is_codes(member(s, i)->held))
             return false;
         rows += w->shape[0];
         cols = w->shape[1];
     }
-    SAY(s, "[%zu, %zu]", rows, cols);
+    WHEN_SAY(s, "[%zu, %zu]", rows, cols);
     return rows % ALIGNMENT || cols % ALIGNMENT;
 }
 
@@ -293,12 +125,12 @@ bool when_misaligned_vision(struct subject *s)
 
 bool when_tied_head_codes(struct subject *s)
 {
-    return s->f->parts.tied && !strcmp(s->unit->name, "lm_head") && is_codes(s->unit->held);
+    return s->f->parts.tied && !strcmp(s->unit->name, "lm_head") && facts_is_codes(s->unit->held);
 }
 
 bool when_vision_codes(struct subject *s)
 {
-    return s->unit->scope == SCOPE_VISION && (is_codes(s->unit->held) || s->unit->held == HELD_MIXED);
+    return s->unit->scope == SCOPE_VISION && (facts_is_codes(s->unit->held) || s->unit->held == HELD_MIXED);
 }
 
 /* ---- modules ---- */
@@ -306,21 +138,21 @@ bool when_vision_codes(struct subject *s)
 static void say_entry(struct subject *s)
 {
     if (s->choice->entry)
-        SAY(s, "excluded by '%.200s'", s->choice->entry);
+        WHEN_SAY(s, "excluded by '%.200s'", s->choice->entry);
 }
 
 bool when_part_missing(struct subject *s)
 {
     const struct facts_module *m = s->module;
 
-    SAY(s, "%s", m->weight ? "bias" : "weight");
+    WHEN_SAY(s, "%s", m->weight ? "bias" : "weight");
     return !m->weight || (m->is->bias && !m->bias);
 }
 
 bool when_codes_excluded(struct subject *s)
 {
     say_entry(s);
-    return is_codes(s->module->held) && s->choice->held == HELD_16_BITS;
+    return facts_is_codes(s->module->held) && s->choice->held == HELD_16_BITS;
 }
 
 bool when_scaled_codes_excluded(struct subject *s)
@@ -340,7 +172,7 @@ bool when_language_codes_excluded(struct subject *s)
 
 bool when_bytes_included(struct subject *s)
 {
-    return s->module->held == HELD_16_BITS && is_codes(s->choice->held);
+    return s->module->held == HELD_16_BITS && facts_is_codes(s->choice->held);
 }
 
 bool when_other_codes(struct subject *s)
@@ -349,13 +181,14 @@ bool when_other_codes(struct subject *s)
 
     if (!s->module->weight || s->choice->held == HELD_MIXED)
         return false;
-    SAY(s, "%s, taken as %s", st_dtype_name(s->module->weight->dtype), facts_held_text(s->choice->held));
-    return held == HELD_OTHER || (is_codes(held) && is_codes(s->choice->held) && held != s->choice->held);
+    WHEN_SAY(s, "%s, taken as %s", st_dtype_name(s->module->weight->dtype), facts_held_text(s->choice->held));
+    return held == HELD_OTHER || (facts_is_codes(held) && facts_is_codes(s->choice->held) &&
+                                  held != s->choice->held);
 }
 
 static bool taken_as_codes(const struct subject *s)
 {
-    return is_codes(s->module->held) && s->choice->held == s->module->held;
+    return facts_is_codes(s->module->held) && s->choice->held == s->module->held;
 }
 
 bool when_no_weight_scale(struct subject *s)
@@ -382,9 +215,10 @@ bool when_codes_bare(struct subject *s)
     const struct facts_group *g = own_group(s, m);
     const bool weight = !m->weight_scale, input = !m->input_scale && g && !g->dynamic;
 
-    if (!is_codes(m->held) || (!weight && !input))
+    if (!facts_is_codes(m->held) || (!weight && !input))
         return false;
-    SAY(s, "%s", weight && input ? "weight_scale and input_scale" : weight ? "weight_scale" : "input_scale");
+    WHEN_SAY(s, "%s", weight && input ? "weight_scale and input_scale" : weight ? "weight_scale"
+             : "input_scale");
     return true;
 }
 
@@ -392,7 +226,7 @@ bool when_small_scale(struct subject *s)
 {
     const float v = s->module->weight_scale ? facts_scale(s->module->weight_scale) : NAN;
 
-    SAY(s, "%g", (double)v);
+    WHEN_SAY(s, "%g", (double)v);
     return taken_as_codes(s) && s->module->held == HELD_FP8 && v > 0 && v < ENGINE_FP16_SCALE_LEAST;
 }
 
@@ -478,7 +312,7 @@ static bool is_scale(const struct subject *s)
 bool when_scale_of_plain(struct subject *s)
 {
     say_tensor(s);
-    return is_scale(s) && s->tensor->module->weight && !is_codes(s->tensor->module->held);
+    return is_scale(s) && s->tensor->module->weight && !facts_is_codes(s->tensor->module->held);
 }
 
 bool when_scale_of_excluded(struct subject *s)
@@ -504,7 +338,7 @@ bool when_scale_shape(struct subject *s)
     size_t want = 1;
 
     say_tensor(s);
-    if (!g || !m->weight || m->weight->ndim != 2 || !is_codes(m->held))
+    if (!g || !m->weight || m->weight->ndim != 2 || !facts_is_codes(m->held))
         return false;
     if (s->tensor->part == PART_WEIGHT_SCALE && g->channel)
         want = m->weight->shape[0];
@@ -529,7 +363,7 @@ bool when_scale_value(struct subject *s)
     const enum dtype t = s->tensor->t->dtype;
 
     if (s->tensor->t->count == 1)
-        SAY(s, "%g", (double)facts_scale(s->tensor->t));
+        WHEN_SAY(s, "%g", (double)facts_scale(s->tensor->t));
     return (is_scale(s) || s->tensor->part == PART_KV_SCALE) &&
            (t == DT_F32 || t == DT_BF16 || t == DT_F16) && !is_good(s->tensor->t);
 }
@@ -581,6 +415,6 @@ bool when_kv_vision(struct subject *s)
 
 bool when_in_memory(struct subject *s)
 {
-    SAY(s, "%.300s", s->tensor->t->name);
+    WHEN_SAY(s, "%.300s", s->tensor->t->name);
     return s->tensor->in_memory && s->f->parts.vision;
 }

@@ -9,11 +9,15 @@
 
 #include "common/quant/engine.h"
 
+/* What a condition says about its subject. */
+#define WHEN_SAY(s, ...) snprintf((s)->detail, DETAIL_BYTES, __VA_ARGS__)
+
 /* RULE_CONFIG and RULE_FILES */
 bool when_no_algorithm(struct subject *s);     /* quant_algo is missing */
 bool when_not_fp8(struct subject *s);          /* quant_algo is not FP8 */
 bool when_int8(struct subject *s);             /* a config_group that is INT8 */
-bool when_odd_int8_inputs(struct subject *s);  /* one whose inputs have neither one static scale nor one per token */
+/* one whose inputs have neither one static scale nor one per token */
+bool when_odd_int8_inputs(struct subject *s);
 bool when_mixed(struct subject *s);            /* config_groups of FP8 and of INT8 */
 bool when_mixed_precision(struct subject *s);  /* the same, of the format "mixed-precision" */
 bool when_per_tensor(struct subject *s);       /* a config_group that is FP8 with one scale per tensor */
@@ -62,8 +66,8 @@ bool when_row_scale_1d(struct subject *s);   /* scales per row of shape [out] wh
 
 /* RULE_TENSOR */
 bool when_unknown(struct subject *s); /* the model has no such tensor */
-bool when_unknown_shard(
-    struct subject *s); /* the same, and its name holds q_proj, k_proj, ... of the language model */
+/* the same, of the language model, with q_proj, k_proj, ... in its name */
+bool when_unknown_shard(struct subject *s);
 bool when_scale_of_plain(struct subject *s);    /* a scale beside 16-bit weights */
 bool when_scale_of_excluded(struct subject *s); /* the same, of a layer that is taken as 16 bits */
 bool when_scale_type(struct subject *s);        /* a scale of the wrong element type */

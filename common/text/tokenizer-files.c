@@ -8,13 +8,13 @@
 
 enum { TOKENIZER_JSON, VOCAB_JSON, MERGES_TXT, ADDED_TOKENS, TOKENIZER_CONFIG };
 
-const char *const tokenizer_file_name[TOKENIZER_FILES] = {"tokenizer.json", "vocab.json", "merges.txt",
-                                                          "added_tokens.json", "tokenizer_config.json"};
+static const char *const file_name[TOKENIZER_FILES] = {"tokenizer.json", "vocab.json", "merges.txt",
+                                                       "added_tokens.json", "tokenizer_config.json"};
 
 /* Map a file of the directory.  1: done; 0: it is not there; -1. */
 static int map(struct tokenizer_files *f, int which, const char *dir, struct err *e)
 {
-    char *path = file_join(dir, tokenizer_file_name[which], e);
+    char *path = file_join(dir, file_name[which], e);
     int ret = path ? file_exists(path, e) : -1;
 
     if (ret == 1 && file_map(&f->file[which], path, e))

@@ -22,8 +22,6 @@ struct tokenizer_files {
     struct file_map file[TOKENIZER_FILES]; /* those that were read */
 };
 
-extern const char *const tokenizer_file_name[TOKENIZER_FILES];
-
 /* Zero f before; release it after, a failure included. */
 int tokenizer_files_read(struct tokenizer_files *f, const char *dir, struct err *e);
 void tokenizer_files_release(struct tokenizer_files *f);

@@ -52,8 +52,8 @@ int32_t tokenizer_id(const struct tokenizer *t, const char *token);
 size_t tokenizer_vocab(const struct tokenizer *t);
 
 /*
- * SHA-256 over what decides which ids a text has: vocabulary, merges, added tokens, normalizer and pattern.  The same for all
- * files that say the same, however they are written.
+ * SHA-256 over what decides which ids a text has: vocabulary, merges, added tokens, normalizer and pattern.
+ * The same for all files that say the same, however they are written.
  */
 int tokenizer_digest(const struct tokenizer *t, char hex[SHA256_HEX], struct err *e);
 

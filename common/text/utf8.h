@@ -35,8 +35,8 @@ int utf8_check(const char *s, size_t n, struct err *e);
 int utf8_repair(const char *s, size_t n, struct text *out, struct err *e);
 
 /*
- * The same for text that arrives in pieces: moves what `in` begins with to out and leaves the at most 3 bytes at its end
- * that the next piece may complete.  Without more to come utf8_repair() takes them.
+ * The same for text that arrives in pieces: moves what `in` begins with to out and leaves the at most 3 bytes
+ * at its end that the next piece may complete.  Without more to come utf8_repair() takes them.
  */
 int utf8_take(struct text *in, struct text *out, struct err *e);
 

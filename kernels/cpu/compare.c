@@ -126,8 +126,8 @@ static inline double mix(double x)
 }
 
 /*
- * With x = (P - Q) / (P + Q), Jensen-Shannon is the sum of (P + Q) mix(x) / 4: no term is negative, so nothing
- * cancels.
+ * With x = (P - Q) / (P + Q), Jensen-Shannon is the sum of (P + Q) mix(x) / 4: no term is negative, so
+ * nothing cancels.
  */
 static double jensen_shannon(const struct sums *s, const float *p, const float *q, size_t n)
 {
@@ -169,8 +169,8 @@ static void centred(struct row_stats *out, const struct sums *s, const float *p,
 }
 
 /*
- * KL(P || Q) = mean of p - q under P, less the difference of the two log-sums.  In fp64 the difference of nearly
- * equal terms still has 1e-15 of them, far below any KL of interest; below 0 it is that rounding.
+ * KL(P || Q) = mean of p - q under P, less the difference of the two log-sums.  In fp64 the difference of
+ * nearly equal terms still has 1e-15 of them, far below any KL of interest; below 0 it is that rounding.
  */
 static void compare_row(struct row_stats *out, const float *p, const float *q, size_t n)
 {

@@ -82,8 +82,8 @@ void cpu_gelu_dx(struct backend *be, void *dx, const void *dy, const void *x, si
 void cpu_add(struct backend *be, void *y, const void *a, const void *b, size_t n);
 void cpu_gather(struct backend *be, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
 void cpu_scatter(struct backend *be, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
-void cpu_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch, const float *table,
-                 size_t patches, size_t side, size_t frames);
+void cpu_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch,
+                 const float *table, size_t patches, size_t side, size_t frames);
 void cpu_embed(struct backend *be, void *y, const struct weight *table, const int32_t *ids, size_t rows);
 
 void cpu_narrow(struct backend *be, void *y, const float *x, size_t n);

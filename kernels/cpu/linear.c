@@ -66,8 +66,8 @@ static float dot(const float *a, const float *b, size_t n)
 }
 
 /*
- * One row: W is read once, where it lies.  The order of the sums is not gemm()'s, so only this case has other last bits
- * than the same row in a batch.
+ * One row: W is read once, where it lies.  The order of the sums is not gemm()'s, so only this case has other
+ * last bits than the same row in a batch.
  */
 static void skinny(float *y, const float *x, size_t rows, const struct weight *w)
 {

@@ -3,7 +3,8 @@
 
 #include "kernels/cpu/cpu.h"
 
-static void cut(float *y, const uint8_t *rgb, const struct patch *p, const float *table, size_t side, size_t frames)
+static void cut(float *y, const uint8_t *rgb, const struct patch *p, const float *table, size_t side,
+                size_t frames)
 {
     size_t area = side * side;
 
@@ -18,8 +19,8 @@ static void cut(float *y, const uint8_t *rgb, const struct patch *p, const float
     }
 }
 
-void cpu_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch, const float *table,
-                 size_t patches, size_t side, size_t frames)
+void cpu_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch,
+                 const float *table, size_t patches, size_t side, size_t frames)
 {
     size_t columns = 3 * frames * side * side;
 

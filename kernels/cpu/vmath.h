@@ -1,5 +1,6 @@
 /*
- * vmath.h - the exponential, the logarithm and the maximum, written so that compilers vectorise loops over them
+ * vmath.h - the exponential, the logarithm and the maximum, written so that compilers vectorise loops over
+ * them
  *
  * libm's exponential is called element by element, and glibc offers its vector form (4 ulp) under -ffast-math
  * only.  Here: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial in r, and 2^n put together from bits.  NaN
@@ -73,8 +74,8 @@ static inline double exp_f64(double x)
 }
 
 /*
- * ln x for normal x > 0, within 1e-15 of 1 + |ln x|; of 0 and of subnormals some number below -700.  x = 2^n m with m
- * from sqrt(1/2) to sqrt(2); ln m = 2 atanh((m - 1) / (m + 1)), a series.
+ * ln x for normal x > 0, within 1e-15 of 1 + |ln x|; of 0 and of subnormals some number below -700.  x = 2^n
+ * m with m from sqrt(1/2) to sqrt(2); ln m = 2 atanh((m - 1) / (m + 1)), a series.
  */
 static inline double log_f64(double x)
 {

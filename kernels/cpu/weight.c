@@ -15,8 +15,8 @@ static size_t element(int format)
 }
 
 /*
- * Room for [out, in] of a format in w, that of an earlier load if it fits; *n = out * in.  -1: recorded in be->err, and w
- * is empty.
+ * Room for [out, in] of a format in w, that of an earlier load if it fits; *n = out * in.  -1: recorded in
+ * be->err, and w is empty.
  */
 static int reserve(struct backend *be, struct weight *w, int format, size_t out, size_t in, size_t *n)
 {

@@ -35,7 +35,8 @@ void cuda_amax(struct backend *be, float *out, const void *x, size_t n)
 }
 
 /* A thread sees one column of every gridDim.y-th row. */
-template <typename T> static __global__ void largest_columns(unsigned *out, const T *x, size_t rows, size_t dim)
+template <typename T> static __global__ void largest_columns(unsigned *out, const T *x, size_t rows,
+                                                             size_t dim)
 {
     size_t c = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
     unsigned max = 0;
@@ -50,7 +51,8 @@ template <typename T> static __global__ void largest_columns(unsigned *out, cons
     atomicMax(out + c, max);
 }
 
-template <typename T> static void run_columns(struct cuda *c, float *out, const void *x, size_t rows, size_t dim)
+template <typename T> static void run_columns(struct cuda *c, float *out, const void *x, size_t rows,
+                                              size_t dim)
 {
     dim3 grid((unsigned)((dim + 127) / 128), (unsigned)(rows < 64 ? rows : 64));
 

@@ -130,8 +130,8 @@ static bool keep_pool(struct cuda *c)
 }
 
 /*
- * A batch of 4096 rows fills a large GPU's tensor cores; twice that makes up for pictures, of which few fit into one.
- * Scoring takes some 0.3 MB a row of a 3B model, 4 MB of a 72B one.
+ * A batch of 4096 rows fills a large GPU's tensor cores; twice that makes up for pictures, of which few fit
+ * into one.  Scoring takes some 0.3 MB a row of a 3B model, 4 MB of a 72B one.
  */
 static void choose_sizes(struct cuda *c)
 {

@@ -269,8 +269,8 @@ void cuda_gelu_dx(struct backend *be, void *dx, const void *dy, const void *x, s
 
 void cuda_gather(struct backend *be, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
 void cuda_scatter(struct backend *be, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
-void cuda_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch, const float *table,
-                  size_t patches, size_t side, size_t frames);
+void cuda_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch,
+                  const float *table, size_t patches, size_t side, size_t frames);
 void cuda_embed(struct backend *be, void *y, const struct weight *table, const int32_t *ids, size_t rows);
 
 void cuda_narrow(struct backend *be, void *y, const float *x, size_t n);

@@ -23,7 +23,10 @@ static inline size_t fp8_padded(size_t n)
     return (n + 15) / 16 * 16;
 }
 
-/* INT8 weights: codes [int8_padded(out), int8_padded(in)], the padding 0, on every device that the backend runs on. */
+/*
+ * INT8 weights: codes [int8_padded(out), int8_padded(in)], the padding 0, on every device that the backend
+ * runs on.
+ */
 static inline size_t int8_padded(size_t n)
 {
     return (n + 15) / 16 * 16;
@@ -32,7 +35,10 @@ static inline size_t int8_padded(size_t n)
 /* linear_int8.cu: y [rows, out] fp32 or act; rows and in are not 0. */
 void cuda_linear_int8(struct cuda *c, void *y, bool f32, const void *x, size_t rows, const struct weight *w);
 
-/* linear_int8.cu: q's codes and row scales from a dense weight; pre and own are device memory [in], NULL without smoothing. */
+/*
+ * linear_int8.cu: q's codes and row scales from a dense weight; pre and own are device memory [in], NULL
+ * without smoothing.
+ */
 struct int8_rounding {
     const float *pre, *own;
     bool modelopt, twice; /* twice: int8_smooth() with ROUND_MODELOPT of a bf16 weight */

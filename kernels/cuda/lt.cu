@@ -261,9 +261,9 @@ static bool multiply(struct lt *lt, const struct plan *p, const cublasLtMatmulAl
     bool integers = product->in == CUDA_R_8I;
 
     return lt_ok(lt,
-                 lt->Matmul(lt->handle, p->desc, integers ? (const void *)&one : &product->alpha, product->a, p->a,
-                            product->b, p->b, integers ? (const void *)&none : &beta, product->d, p->d, product->d,
-                            p->d, algo, lt->workspace, WORKSPACE_BYTES, cuda_of(lt->be)->stream),
+                 lt->Matmul(lt->handle, p->desc, integers ? (const void *)&one : &product->alpha, product->a,
+                            p->a, product->b, p->b, integers ? (const void *)&none : &beta, product->d, p->d,
+                            product->d, p->d, algo, lt->workspace, WORKSPACE_BYTES, cuda_of(lt->be)->stream),
                  "a product");
 }
 

@@ -69,8 +69,9 @@ static bool next_slot(struct cuda *c)
 }
 
 /*
- * The host's memory is the caller's again on return, and the device has not caught up: what is uploaded waits in pinned
- * memory for its turn.  A copy from pageable memory would wait here until the device has done all that was asked before.
+ * The host's memory is the caller's again on return, and the device has not caught up: what is uploaded waits
+ * in pinned memory for its turn.  A copy from pageable memory would wait here until the device has done all
+ * that was asked before.
  */
 void cuda_upload(struct backend *be, void *dst, const void *host, size_t bytes)
 {
@@ -104,10 +105,12 @@ static void download_large(struct cuda *c, char *host, const char *src, size_t b
         size_t at = i * PINNED_BYTES, n = bytes - at < PINNED_BYTES ? bytes - at : (size_t)PINNED_BYTES;
 
         if (i < pieces &&
-            (!cuda_ok(be, cudaMemcpyAsync(c->pinned[i % 2], src + at, n, cudaMemcpyDeviceToHost, c->stream), "download") ||
+            (!cuda_ok(be, cudaMemcpyAsync(c->pinned[i % 2], src + at, n, cudaMemcpyDeviceToHost, c->stream),
+                      "download") ||
              !cuda_ok(be, cudaEventRecord(c->sent[i % 2], c->stream), "download")))
             return;
-        if (i == 0 || !cuda_ok(be, cudaEventSynchronize(c->sent[(i - 1) % 2]), "an operation before a download"))
+        if (i == 0 ||
+            !cuda_ok(be, cudaEventSynchronize(c->sent[(i - 1) % 2]), "an operation before a download"))
             continue;
         at = (i - 1) * PINNED_BYTES;
         n = bytes - at < PINNED_BYTES ? bytes - at : (size_t)PINNED_BYTES;

@@ -1,8 +1,8 @@
 /*
  * order.cuh - the order of a row of logits: largest first, of equal ones the first, NaN before all
  *
- * A token's key has the logit's order in its high half and in its low one its place, such that an earlier token is
- * larger; so an order is that of the keys, which are all different.
+ * A token's key has the logit's order in its high half and in its low one its place, such that an earlier
+ * token is larger; so an order is that of the keys, which are all different.
  */
 #ifndef KERNELS_CUDA_ORDER_CUH
 #define KERNELS_CUDA_ORDER_CUH

@@ -3,8 +3,8 @@
 
 /* One block a patch; every byte is looked up once and written to all frames. */
 template <typename T>
-static __global__ void cut(T *y, const uint8_t *rgb, const struct patch *patch, const float *table, unsigned side,
-                           unsigned frames)
+static __global__ void cut(T *y, const uint8_t *rgb, const struct patch *patch, const float *table,
+                           unsigned side, unsigned frames)
 {
     struct patch p = patch[blockIdx.x];
     unsigned area = side * side;
@@ -21,14 +21,15 @@ static __global__ void cut(T *y, const uint8_t *rgb, const struct patch *patch, 
 }
 
 template <typename T>
-static void run(struct cuda *c, void *y, const uint8_t *rgb, const struct patch *patch, const float *table, size_t patches,
-                size_t side, size_t frames)
+static void run(struct cuda *c, void *y, const uint8_t *rgb, const struct patch *patch, const float *table,
+                size_t patches, size_t side, size_t frames)
 {
-    cut<<<(unsigned)patches, 256, 0, c->stream>>>((T *)y, rgb, patch, table, (unsigned)side, (unsigned)frames);
+    cut<<<(unsigned)patches, 256, 0, c->stream>>>((T *)y, rgb, patch, table, (unsigned)side,
+                                                  (unsigned)frames);
 }
 
-void cuda_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch, const float *table,
-                  size_t patches, size_t side, size_t frames)
+void cuda_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch,
+                  const float *table, size_t patches, size_t side, size_t frames)
 {
     struct cuda *c = cuda_of(be);
 

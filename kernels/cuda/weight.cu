@@ -44,7 +44,8 @@ void cuda_weight_free(struct backend *be, struct weight *w)
 
 /* Room for [out, in] in w, that of an earlier load if it fits.  exact: fp32 room too.  Returns NULL:
  * recorded. */
-static struct cuda_matrix *reserve(struct backend *be, struct weight *w, int format, size_t out, size_t in, bool exact)
+static struct cuda_matrix *reserve(struct backend *be, struct weight *w, int format, size_t out, size_t in,
+                                   bool exact)
 {
     struct cuda *c = cuda_of(be);
     struct cuda_matrix *m = cuda_matrix_of(w);

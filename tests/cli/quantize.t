@@ -1,6 +1,7 @@
 #!/bin/bash
 # quantize.t - make quantize on the bundled model: recipes, resuming, what it refuses
 . tests/lib.sh
+unset MAKEFLAGS # of make -j check, whose job server is not for the make below
 
 # Few samples: this is about the pipeline, not about the numbers.
 quantize() { # quantize OUT [ARG...]
@@ -46,6 +47,8 @@ is "elsewhere it gives the same bytes" "" "$(diff -r "$W/a/fp8-lm-kv" "$W/b/fp8-
 run "quantize $W/b PRESET=int8-sq-lm LAYOUT=modelopt APPLY='--smooth-at input'"
 is "options reach the tools" "modelopt false" \
     "$(jq -r .quantization_config.quant_method "$W/b/int8-sq-lm/checkpoint/config.json") $(jq '[.modules[].folded] | any' "$W/b/int8-sq-lm/scheme.json")"
+is "an engine that does not serve the checkpoint is named" 1 \
+    "$(grep -cF "vllm does not serve \$W/b/int8-sq-lm/checkpoint" "$W/.err")"
 
 run "make -n --no-print-directory -f pipelines/quantize.mk TOOLS=$B/tools OUT=$W/d PRESET=int8-sq-lm quantize"
 is "make -n prints the commands" "coco-subset 3 calib-stream 4 calib-amax 1 apply-coverage 1 export-ckpt 1 check-ckpt 1 eval-logits 2" \

@@ -2,7 +2,10 @@
 #include "common/image/processor.h"
 #include "tests/fuzz/fuzz.h"
 
-/* A picture of 2^18 to IMAGE_MAX_PIXELS takes too long to be made thousands of times; larger ones are refused. */
+/*
+ * A picture of 2^18 to IMAGE_MAX_PIXELS takes too long to be made thousands of times; larger ones are
+ * refused.
+ */
 static bool quick(const struct processor *p)
 {
     const size_t side = p->patch_size * p->merge_size, area = side * side;

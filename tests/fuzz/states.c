@@ -1,8 +1,8 @@
 /*
  * states.c - fuzz target: a file of reference states
  *
- * An input that begins with a JSON object is a header and, after lines "%%", the payloads of chunks: nothing that is made up
- * would have the checksums of a file.
+ * An input that begins with a JSON object is a header and, after lines "%%", the payloads of chunks: nothing
+ * that is made up would have the checksums of a file.
  */
 #include "common/model/eval.h"
 #include "tests/fuzz/fuzz.h"

@@ -104,7 +104,8 @@ static void check_ranking(struct reference *r, const char *how)
     if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 2048, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
-        form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}}, ranges.tokens[i] == 0};
+        form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}},
+                                      ranges.tokens[i] == 0};
     if (score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, score, &nll, NULL, &p, &e) ||
         score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, again, &nll, NULL, &p, &e))
         goto out;
@@ -136,8 +137,9 @@ out:
 }
 
 /*
- * INT8 scores, static, of every fifth sample against tests/golden/tiny-describe.int8.json.  Outputs are rounded to bf16 before
- * they are compared, by a third of what INT8 changes, which raises all scores alike: the order is what must hold.
+ * INT8 scores, static, of every fifth sample against tests/golden/tiny-describe.int8.json.  Outputs are
+ * rounded to bf16 before they are compared, by a third of what INT8 changes, which raises all scores alike:
+ * the order is what must hold.
  */
 static void check_int8(struct reference *r, const char *how)
 {
@@ -159,7 +161,8 @@ static void check_int8(struct reference *r, const char *how)
     if (e.rc != RC_OK || ranges_measure(&ranges, &r->m, 0, sample, kept, 2048, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
-        form[i] = (struct score_form){{.format = FORMAT_INT8, .input_amax = ranges.input[i]}, ranges.tokens[i] == 0};
+        form[i] = (struct score_form){{.format = FORMAT_INT8, .input_amax = ranges.input[i]},
+                                      ranges.tokens[i] == 0};
     if (score_gradient(&r->m, form, 1, sample, kept, 2048, score, &nll, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < g.n; i++) {
@@ -168,7 +171,8 @@ static void check_int8(struct reference *r, const char *how)
             mine[n] += score[g.group[i].member[k]->index].gradient;
         n += want[n] > 0;
     }
-    CHECK(n > 40 && spearman(mine, want, n) >= 0.97, "%s: Spearman of the ranking in INT8 %.5f", how, spearman(mine, want, n));
+    CHECK(n > 40 && spearman(mine, want, n) >= 0.97, "%s: Spearman of the ranking in INT8 %.5f", how,
+          spearman(mine, want, n));
 out:
     CHECK(e.rc == RC_OK, "%s: scored in INT8 %s", how, e.msg);
     json_decref(oracle);

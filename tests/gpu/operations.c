@@ -393,7 +393,8 @@ static void column_ranges(size_t rows, size_t dim)
 
 static void distances(size_t n)
 {
-    struct twin a = randoms(n, 3), b = randoms(n, 3), y = blank(n), out = plain(&(double){0.5}, sizeof(double));
+    struct twin a = randoms(n, 3), b = randoms(n, 3), y = blank(n),
+        out = plain(&(double){0.5}, sizeof(double));
     double want, got, again, start = 0.5;
     float nan = NAN;
 
@@ -404,7 +405,8 @@ static void distances(size_t n)
     gpu->upload(gpu, out.gpu, &start, sizeof start);
     gpu->distance(gpu, out.gpu, a.gpu, b.gpu, n);
     gpu->download(gpu, &again, out.gpu, sizeof again);
-    CHECK(unit_near(got, want, 1e-12, 0) && got == again, "distance of %zu: %.3g; twice the same bits", n, got / want - 1);
+    CHECK(unit_near(got, want, 1e-12, 0) && got == again, "distance of %zu: %.3g; twice the same bits", n,
+          got / want - 1);
     /* E4M3 values times a power of two are bf16 numbers; times another scale, the CPU's rounded. */
     cpu->round_fp8(cpu, y.cpu, a.cpu, n, 0.0078125f);
     gpu->round_fp8(gpu, y.gpu, a.gpu, n, 0.0078125f);

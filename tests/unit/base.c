@@ -59,17 +59,22 @@ static void small_floats(void)
         float x[3] = {nextafterf(mid, 0), mid, nextafterf(mid, INFINITY)};
 
         for (int i = 0; i < 3; i++, n++)
-            bad += e4m3_from_f32(x[i]) != e4m3_by_search(x[i]) || e4m3_from_f32(-x[i]) != e4m3_by_search(-x[i]);
+            bad += e4m3_from_f32(x[i]) != e4m3_by_search(x[i]) ||
+                e4m3_from_f32(-x[i]) != e4m3_by_search(-x[i]);
     }
     CHECK(bad == 0 && n == 378, "E4M3 rounds to nearest, ties to even, around every midpoint");
     CHECK(e4m3_from_f32(1e30f) == 0x7e && e4m3_from_f32(-INFINITY) == 0xfe, "E4M3 saturates at 448");
     CHECK(e4m3_from_f32(NAN) == 0x7f && isnan(e4m3_to_f32(0xff)), "E4M3 keeps NaN");
-    CHECK(bf16_from_f32(1.00390625f) == 0x3f80 && bf16_from_f32(1.01171875f) == 0x3f82, "bf16 ties go to even");
+    CHECK(bf16_from_f32(1.00390625f) == 0x3f80 && bf16_from_f32(1.01171875f) == 0x3f82,
+          "bf16 ties go to even");
     CHECK(isnan(bf16_to_f32(bf16_from_f32(NAN))), "bf16 keeps NaN");
-    CHECK(f16_to_f32(0x3c01) == 1.0009765625f && f16_to_f32(1) == 0x1p-24f && f16_to_f32(0xfbff) == -65504, "fp16");
+    CHECK(f16_to_f32(0x3c01) == 1.0009765625f && f16_to_f32(1) == 0x1p-24f && f16_to_f32(0xfbff) == -65504,
+          "fp16");
 }
 
-/* The array forms against the scalar definition, on every 1024th fp32 bit pattern and around every midpoint. */
+/*
+ * The array forms against the scalar definition, on every 1024th fp32 bit pattern and around every midpoint.
+ */
 static void fp8_arrays(void)
 {
     enum { N = 1 << 12 };
@@ -88,16 +93,19 @@ static void fp8_arrays(void)
         }
         fp8_encode_twice(code, x, N, 1.2f);
         for (int i = 0; i < N; i++)
-            twice += code[i] != e4m3_from_f32(bf16_to_f32(bf16_from_f32(x[i] / bf16_to_f32(bf16_from_f32(1.2f)))));
+            twice += code[i] !=
+                     e4m3_from_f32(bf16_to_f32(bf16_from_f32(x[i] / bf16_to_f32(bf16_from_f32(1.2f)))));
     }
     CHECK(bad == 0, "fp8_encode is e4m3_from_f32 on 4 million patterns");
     CHECK(rounds == 0, "fp8_round is decode of encode");
     CHECK(twice == 0, "fp8_encode_twice rounds through bf16");
     fp8_decode(y, code, N, 3);
     CHECK(y[7] == 3 * e4m3_to_f32(code[7]) || isnan(y[7]), "fp8_decode scales");
-    CHECK(fp8_scale(448, ROUND_EXACT) == 1 && fp8_scale(0, ROUND_EXACT) == 1 && fp8_scale(0, ROUND_MODELOPT) == 1,
+    CHECK(fp8_scale(448, ROUND_EXACT) == 1 && fp8_scale(0, ROUND_EXACT) == 1 &&
+          fp8_scale(0, ROUND_MODELOPT) == 1,
           "a zero range has scale 1");
-    CHECK(fp8_scale(1.1f, ROUND_EXACT) == 1.1f / 448 && fp8_scale(1.1f, ROUND_MODELOPT) == 1.1f * (1 / 448.0f), "scales");
+    CHECK(fp8_scale(1.1f, ROUND_EXACT) == 1.1f / 448 &&
+          fp8_scale(1.1f, ROUND_MODELOPT) == 1.1f * (1 / 448.0f), "scales");
 }
 
 static void reports(void)
@@ -157,6 +165,7 @@ int main(void)
     fp8_arrays();
     reports();
     files();
-    CHECK(mem_mul((size_t)1 << 40, (size_t)1 << 40, &product, "x", &e) == -1 && e.rc == RC_DATA, "overflow is seen");
+    CHECK(mem_mul((size_t)1 << 40, (size_t)1 << 40, &product, "x", &e) == -1 &&
+          e.rc == RC_DATA, "overflow is seen");
     return unit_end();
 }

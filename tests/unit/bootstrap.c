@@ -29,8 +29,8 @@ static int covers(struct misses m, double least, double most)
 }
 
 /*
- * Samples of 5 to 40 tokens; the KL of candidate b is 1.2 times that of a on average, sample by sample.  Intervals of the
- * mean KL of a, whose true value is 1, and of the paired difference, 0.2.
+ * Samples of 5 to 40 tokens; the KL of candidate b is 1.2 times that of a on average, sample by sample.
+ * Intervals of the mean KL of a, whose true value is 1, and of the paired difference, 0.2.
  */
 static void simulate(size_t samples, struct misses *mean, struct misses *difference)
 {
@@ -69,30 +69,38 @@ static void coverage(void)
         struct misses mean, difference;
 
         simulate(samples[i], &mean, &difference);
-        CHECK(covers(mean, 93, 97), "%zu samples: 95 %% intervals of a mean are above it %.1f %%, below it %.1f %% of the "
+        CHECK(covers(mean, 93, 97),
+              "%zu samples: 95 %% intervals of a mean are above it %.1f %%, below it %.1f %% of the "
               "time", samples[i], mean.above, mean.below);
-        CHECK(covers(difference, 93, 97), "%zu samples: those of a paired difference %.1f %% and %.1f %%", samples[i],
-              difference.above, difference.below);
+        CHECK(covers(difference, 93, 97), "%zu samples: those of a paired difference %.1f %% and %.1f %%",
+              samples[i], difference.above, difference.below);
     }
 }
 
 static void ratios(void)
 {
-    double top[] = {1, 2, 9}, bottom[] = {1, 2, 1}, flat[] = {2, 4, 2}, none[] = {0, 0, 0}, some[] = {0, 3, 0};
-    const struct boot_ratio four[] = {{top, bottom, BOOT_SIZE}, {flat, bottom, BOOT_REAL}, {none, bottom, BOOT_ROOT},
+    double top[] = {1, 2, 9}, bottom[] = {1, 2, 1}, flat[] = {2, 4, 2}, none[] = {0, 0, 0},
+        some[] = {0, 3, 0};
+    const struct boot_ratio four[] = {{top, bottom, BOOT_SIZE}, {flat, bottom, BOOT_REAL},
+                                      {none, bottom, BOOT_ROOT},
                                       {none, bottom, BOOT_SHARE}};
     const struct boot_ratio weighted = {top, some, BOOT_REAL};
     struct boot_interval i[4], again[4];
     struct err e = {0};
 
-    CHECK(boot_value(&four[0], 3) == 3 && boot_value(&(struct boot_ratio){top, bottom, BOOT_EXP}, 3) == exp(3) &&
-              boot_value(&(struct boot_ratio){top, bottom, BOOT_ROOT}, 3) == sqrt(3), "a ratio, and functions of it");
-    CHECK(boot_intervals(i, four, 4, 3, 200, 7, &e) == 0 && boot_intervals(again, four, 4, 3, 200, 7, &e) == 0 &&
+    CHECK(boot_value(&four[0], 3) == 3 &&
+          boot_value(&(struct boot_ratio){top, bottom, BOOT_EXP}, 3) == exp(3) &&
+              boot_value(&(struct boot_ratio){top, bottom, BOOT_ROOT}, 3) == sqrt(3),
+              "a ratio, and functions of it");
+    CHECK(boot_intervals(i, four, 4, 3, 200, 7, &e) == 0 &&
+          boot_intervals(again, four, 4, 3, 200, 7, &e) == 0 &&
               !memcmp(i, again, sizeof i), "one seed, one set of draws");
-    CHECK(boot_intervals(again, four, 4, 3, 200, 8, &e) == 0 && i[0].error != again[0].error, "another seed, another");
+    CHECK(boot_intervals(again, four, 4, 3, 200, 8, &e) == 0 && i[0].error != again[0].error,
+          "another seed, another");
     CHECK(i[0].low == 0 && i[0].high > 9, "what cannot be negative has no negative end");
     CHECK(i[1].error == 0 && i[1].low == 2 && i[1].high == 2, "where all samples agree, there is no doubt");
-    CHECK(i[2].low == 0 && i[2].high == 0 && i[3].low == 0 && i[3].high == 0, "nor where nothing ever differs");
+    CHECK(i[2].low == 0 && i[2].high == 0 && i[3].low == 0 &&
+          i[3].high == 0, "nor where nothing ever differs");
     CHECK(boot_intervals(i, &weighted, 1, 3, 200, 1, &e) == 0 && isfinite(i->low) && isfinite(i->high),
           "draws without weight are drawn again");
 }
@@ -127,7 +135,8 @@ static void skew(void)
     ratio = boot_value(&r[0], 20);
     CHECK(boot_intervals(i, r, 2, 20, 2000, 3, &e) == 0 && i[0].high - ratio > 1.2 * (ratio - i[0].low),
           "the longer side is the one of the tail");
-    CHECK(unit_near(i[0].low, -i[1].high, 1e-12, 0) && unit_near(i[0].high, -i[1].low, 1e-12, 0), "on either side");
+    CHECK(unit_near(i[0].low, -i[1].high, 1e-12, 0) && unit_near(i[0].high, -i[1].low, 1e-12, 0),
+          "on either side");
 }
 
 /* A share of 19 in 20 samples: draws are multiples of 1/20. */
@@ -155,7 +164,10 @@ static void needed(void)
 
 /* ---- pairs ---- */
 
-/* Candidate c of n samples: the KL of sample i is c + 1 times some size, or with noise, independent of the others'. */
+/*
+ * Candidate c of n samples: the KL of sample i is c + 1 times some size, or with noise, independent of the
+ * others'.
+ */
 static void fill(struct eval_sample *s, size_t n, size_t c, double noise)
 {
     struct mt m;
@@ -165,7 +177,8 @@ static void fill(struct eval_sample *s, size_t n, size_t c, double noise)
         double size = effect(&m);
 
         s[i] = (struct eval_sample){.tokens = 30, .loss_tokens = 10, .kl_answer = 10 * size * (double)(c + 1),
-                                    .kl = 12 * size * (double)(c + 1), .nll_ref = 10, .nll = 10 + size * (double)c,
+                                    .kl = 12 * size * (double)(c + 1), .nll_ref = 10,
+                                    .nll = 10 + size * (double)c,
                                     .same_top_answer = 10 - c % 2};
     }
     mt_init(&m, 100 + c);
@@ -183,19 +196,27 @@ static void make_pairs(void)
     int bad = 0;
 
     for (size_t k = 0; k < CANDIDATES; k++) {
-        fill(s[k], N, k == 2 ? 1 : k, k == 3 ? 400 : 0); /* the third is the second; the last is mostly noise */
+        /* the third is the second; the last is mostly noise */
+        fill(s[k], N, k == 2 ? 1 : k, k == 3 ? 400 : 0);
         bad |= candidate_recall(&c[k], "x", s[k], N, &e);
     }
-    CHECK(!bad && pairs_make(&p, c, CANDIDATES, false, &e) == 0 && p.n == 3 && p.neighbours == 3, "neighbours");
-    CHECK(p.pair[0].verdict == VERDICT_WORSE && p.pair[1].verdict == VERDICT_EQUAL && p.clear == 2 && p.equal == 1,
+    CHECK(!bad && pairs_make(&p, c, CANDIDATES, false, &e) == 0 && p.n == 3 &&
+          p.neighbours == 3, "neighbours");
+    CHECK(p.pair[0].verdict == VERDICT_WORSE && p.pair[1].verdict == VERDICT_EQUAL && p.clear == 2 &&
+          p.equal == 1,
           "worse, equal, worse");
-    CHECK(unit_near(p.pair[0].difference[PAIR_KL_ANSWER], c[1].total.kl_answer - c[0].total.kl_answer, 1e-12, 0) &&
-              unit_near(p.pair[0].difference[PAIR_PPL_RATIO], c[1].total.ppl / c[1].total.ppl_ref - 1, 1e-12, 0) &&
-              unit_near(p.pair[0].difference[PAIR_SAME_TOP], -0.1, 1e-12, 0), "differences are those of the figures");
+    CHECK(unit_near(p.pair[0].difference[PAIR_KL_ANSWER], c[1].total.kl_answer - c[0].total.kl_answer, 1e-12,
+                    0) &&
+              unit_near(p.pair[0].difference[PAIR_PPL_RATIO], c[1].total.ppl / c[1].total.ppl_ref - 1, 1e-12,
+                        0) &&
+              unit_near(p.pair[0].difference[PAIR_SAME_TOP], -0.1, 1e-12, 0),
+              "differences are those of the figures");
     CHECK(p.pair[0].interval[PAIR_PPL_RATIO].low < p.pair[0].difference[PAIR_PPL_RATIO] &&
-              p.pair[0].difference[PAIR_PPL_RATIO] < p.pair[0].interval[PAIR_PPL_RATIO].high, "and lie in their intervals");
+              p.pair[0].difference[PAIR_PPL_RATIO] < p.pair[0].interval[PAIR_PPL_RATIO].high,
+              "and lie in their intervals");
     CHECK(pairs_make(&every, c, CANDIDATES, true, &e) == 0 && every.n == 6 && every.neighbours == 3 &&
-              !memcmp(&every.pair[0], &p.pair[0], sizeof *p.pair) && every.pair[5].a == 2 && every.pair[5].b == 3,
+              !memcmp(&every.pair[0], &p.pair[0], sizeof *p.pair) && every.pair[5].a == 2 &&
+              every.pair[5].b == 3,
           "every two, in order, with the same figures");
     pairs_release(&every);
     pairs_release(&p);

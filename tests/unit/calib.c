@@ -1,4 +1,7 @@
-/* calib.c - caption sources: the published files, the bundled COCO layout, and files that are not what they seem */
+/*
+ * calib.c - caption sources: the published files, the bundled COCO layout, and files that are not what they
+ * seem
+ */
 #include "common/io/calib.h"
 
 #include <sqlite3.h>
@@ -26,7 +29,8 @@ static bool refused(const void *data, size_t n, const char *want)
     bool right;
 
     put_file(data, n);
-    right = calib_read(&c, scratch, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, scratch) && strstr(e.msg, want);
+    right = calib_read(&c, scratch, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, scratch) &&
+            strstr(e.msg, want);
     if (!right)
         printf("# rc %d: %s\n", e.rc, e.msg);
     calib_release(&c);
@@ -45,14 +49,16 @@ static void published(void)
         bool same = true;
 
         snprintf(path, sizeof path, "data/coco2017/coco2017_vlm_calib%s.db", size[i]);
-        CHECK(calib_read(&c, path, &e) == 0 && c.kind == CALIB_DATABASE && c.n == rows[i], "%s has %zu captions (%s)",
-              path, rows[i], e.msg);
+        CHECK(calib_read(&c, path, &e) == 0 && c.kind == CALIB_DATABASE &&
+              c.n == rows[i], "%s has %zu captions (%s)", path, rows[i], e.msg);
         if (i == 0) {
             CHECK(c.remark && strstr(c.remark, "says 4096 samples and holds 8192 rows, 4096 of them repeats"),
                   "the doubled rows are remarked on");
-            CHECK(c.root && !strcmp(c.root, "data/coco2017/../coco2017/source-data"), "meta tells the pictures' folder");
-            CHECK(c.item[41].caption && !strcmp(c.item[41].caption, "A picture of something and it appears like "
-                                                                    "sustenance. \n"),
+            CHECK(c.root && !strcmp(c.root, "data/coco2017/../coco2017/source-data"),
+                  "meta tells the pictures' folder");
+            CHECK(c.item[41].caption &&
+                  !strcmp(c.item[41].caption, "A picture of something and it appears like "
+                                              "sustenance. \n"),
                   "captions stay as they are");
             CHECK(c.item[0].image_id == 448463 && c.item[0].caption_id == 54008 &&
                       !strcmp(c.item[0].picture, "train2017/000000448463.jpg") &&
@@ -62,10 +68,11 @@ static void published(void)
             CHECK(!c.remark && !c.root, "a database without meta needs no remark");
         }
         snprintf(path, sizeof path, "data/coco2017/coco2017_captions%s.txt", size[i]);
-        CHECK(calib_read(&text, path, &e) == 0 && text.kind == CALIB_CAPTIONS && text.n == rows[i], "%s (%s)", path,
-              e.msg);
+        CHECK(calib_read(&text, path, &e) == 0 && text.kind == CALIB_CAPTIONS && text.n == rows[i], "%s (%s)",
+              path, e.msg);
         for (size_t k = 0; k < text.n && k < c.n; k++)
-            same = same && text.item[k].line == k + 1 && text.item[k].image_id == -1 && !text.item[k].picture &&
+            same = same && text.item[k].line == k + 1 && text.item[k].image_id == -1 &&
+                   !text.item[k].picture &&
                    strstr(c.item[k].caption, text.item[k].caption);
         CHECK(same, "its lines are the database's captions");
         calib_release(&text);
@@ -74,9 +81,11 @@ static void published(void)
         else
             calib_release(&c);
     }
-    CHECK(calib_read(&c, "data/coco2017/coco2017_vlm_eval_100.jsonl", &e) == 0 && c.kind == CALIB_EVAL && c.n == 100,
+    CHECK(calib_read(&c, "data/coco2017/coco2017_vlm_eval_100.jsonl", &e) == 0 && c.kind == CALIB_EVAL &&
+          c.n == 100,
           "the evaluation list (%s)", e.msg);
-    CHECK(!strcmp(c.item[41].caption, first.item[41].caption) && c.item[41].image_id == first.item[41].image_id,
+    CHECK(!strcmp(c.item[41].caption, first.item[41].caption) &&
+          c.item[41].image_id == first.item[41].image_id,
           "its captions are verbatim, its pictures known by number");
     calib_release(&c);
     calib_release(&first);
@@ -97,7 +106,8 @@ static void coco(void)
               !strcmp(c.item[0].picture, "val2017/000000100001.jpg") && c.item[1].caption_id == 1000011,
           "one split (%s)", e.msg);
     calib_one_per_image(&c, true);
-    CHECK(c.n == 80 && c.item[0].caption_id == 1000011 && c.item[79].image_id == 100080, "last captions by picture");
+    CHECK(c.n == 80 && c.item[0].caption_id == 1000011 && c.item[79].image_id == 100080,
+          "last captions by picture");
     calib_release(&c);
     root = coco_root("data/annotations/captions_x.json", &e);
     CHECK(!strcmp(root, "data"), "the root of annotations/");
@@ -120,7 +130,8 @@ static void text_forms(void)
 
     put_file(captions, sizeof captions - 1);
     CHECK(calib_read(&c, scratch, &e) == 0 && c.n == 3 && !strcmp(c.item[0].caption, "one") &&
-              !strcmp(c.item[1].caption, "two three") && c.item[1].line == 4 && !strcmp(c.item[2].caption, "last"),
+              !strcmp(c.item[1].caption, "two three") && c.item[1].line == 4 &&
+              !strcmp(c.item[2].caption, "last"),
           "captions are stripped, blank lines skipped");
     calib_release(&c);
     put_file(eval, sizeof eval - 1);
@@ -144,7 +155,8 @@ static void refusals(void)
     CHECK(refused("", 0, "holds no captions"), "an empty file");
     CHECK(refused("\n \n", 3, "holds no captions"), "blank lines");
     CHECK(refused("a\0b\n", 4, "line 1 holds a NUL"), "a binary file");
-    CHECK(refused("{\"image_relpath\":\"a\",\"caption\":\"b\"}\n{\"image_rel", 45, "line 2 is not valid JSON"),
+    CHECK(refused("{\"image_relpath\":\"a\",\"caption\":\"b\"}\n{\"image_rel", 45,
+                  "line 2 is not valid JSON"),
           "truncated JSON lines");
     CHECK(refused("{\"image_relpath\":\"a\"}\n", 22, "line 1: "), "a line without its caption");
     CHECK(refused("{\"images\":[],\"annotations\":[]}", 30, "must be named captions_SPLIT.json"),
@@ -181,11 +193,12 @@ static void foreign_tables(void)
         sqlite3 *db;
 
         unlink(scratch);
-        if (sqlite3_open(scratch, &db) != SQLITE_OK || sqlite3_exec(db, t[i].sql, NULL, NULL, NULL) != SQLITE_OK)
+        if (sqlite3_open(scratch, &db) != SQLITE_OK ||
+            sqlite3_exec(db, t[i].sql, NULL, NULL, NULL) != SQLITE_OK)
             exit(1);
         sqlite3_close(db);
-        CHECK(calib_read(&c, scratch, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, t[i].want), "%s: %s", t[i].name,
-              e.msg);
+        CHECK(calib_read(&c, scratch, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, t[i].want), "%s: %s",
+              t[i].name, e.msg);
     }
 }
 

@@ -19,8 +19,8 @@ static void write_file(bool end)
     struct err e = {0};
 
     memset(big, 'c', sizeof big);
-    if (chunks_create(&o, &type, path, head, &e) || chunks_put(&o, 7, NULL, 0, &e) || chunks_put(&o, 8, two, 2, &e) ||
-        chunks_put(&o, 9, many, 1, &e) || (end && chunks_end(&o, &e)))
+    if (chunks_create(&o, &type, path, head, &e) || chunks_put(&o, 7, NULL, 0, &e) ||
+        chunks_put(&o, 8, two, 2, &e) || chunks_put(&o, 9, many, 1, &e) || (end && chunks_end(&o, &e)))
         CHECK(0, "a file is written: %s", e.msg);
     chunks_close(&o);
     json_decref(head);
@@ -34,7 +34,10 @@ static void put_bytes(const uint8_t *data, size_t n)
         CHECK(0, "bytes are written to %s", path);
 }
 
-/* Chunks that chunks_read() gives of these bytes; -1: refused, with rc RC_DATA and the file's name and the remedy. */
+/*
+ * Chunks that chunks_read() gives of these bytes; -1: refused, with rc RC_DATA and the file's name and the
+ * remedy.
+ */
 static long count(const uint8_t *data, size_t n, bool whole)
 {
     struct chunks c;
@@ -55,8 +58,10 @@ static void test_read(void)
     struct err e = {0};
 
     write_file(true);
-    CHECK(chunks_read(&c, &type, path, true, &e) == 0 && c.n == 3 && c.ended, "a whole file is read %s", e.msg);
-    CHECK(c.n == 3 && c.chunk[0].kind == 7 && c.chunk[0].bytes == 0 && c.chunk[1].kind == 8 && c.chunk[1].bytes == 2 &&
+    CHECK(chunks_read(&c, &type, path, true, &e) == 0 && c.n == 3 && c.ended, "a whole file is read %s",
+          e.msg);
+    CHECK(c.n == 3 && c.chunk[0].kind == 7 && c.chunk[0].bytes == 0 && c.chunk[1].kind == 8 &&
+          c.chunk[1].bytes == 2 &&
               !memcmp(c.chunk[1].data, "ab", 2) && c.chunk[2].bytes == 1000 && c.chunk[2].data[999] == 'c',
           "its chunks are those that were written");
     CHECK(!strcmp(json_string_value(json_object_get(c.head, "key")), "value"), "so is its header");
@@ -145,7 +150,8 @@ static void test_type(void)
     struct err e = {0};
 
     write_file(true);
-    CHECK(chunks_read(&c, &other, path, true, &e) && e.rc == RC_DATA && strstr(e.msg, "not a file of other records"),
+    CHECK(chunks_read(&c, &other, path, true, &e) && e.rc == RC_DATA &&
+          strstr(e.msg, "not a file of other records"),
           "another magic: %s", e.msg);
     e = (struct err){0};
     CHECK(chunks_read(&c, &newer, path, true, &e) && e.rc == RC_DATA && strstr(e.msg, "format version 3"),
@@ -169,7 +175,8 @@ static void test_resume(void)
               "a torn file is read %s", e.msg);
         if (keep > c.n)
             keep = c.n;
-        CHECK(chunks_resume(&o, &c, keep, &e) == 0 && chunks_put(&o, 5, more, 1, &e) == 0 && chunks_end(&o, &e) == 0,
+        CHECK(chunks_resume(&o, &c, keep, &e) == 0 && chunks_put(&o, 5, more, 1, &e) == 0 &&
+              chunks_end(&o, &e) == 0,
               "it goes on after %zu chunks %s", keep, e.msg);
         CHECK(chunks_create(&second, &type, path, c.head, &e) == -1 && e.rc == RC_SYS &&
                   strstr(e.msg, "written by another process"),

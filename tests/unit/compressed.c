@@ -113,7 +113,8 @@ static void lists(void)
                                          {"language_model.x_layers.1.mlp.down_proj", FORMAT_NONE, false},
                                          {"language_model.layers.2.mlp.down_proj", FORMAT_NONE, false},
                                          {"language_model.x_layers.2.mlp.down_proj", FORMAT_FP8, false}};
-    const struct layout_layer text[] = {{"language_model.layers.0.mlp.down_proj", FORMAT_FP8, false}, {"lm_head", FORMAT_FP8, false}};
+    const struct layout_layer text[] = {{"language_model.layers.0.mlp.down_proj", FORMAT_FP8, false},
+                                        {"lm_head", FORMAT_FP8, false}};
     struct err e = {0};
     json_t *list = compressed_ignore(layer, sizeof layer / sizeof *layer, &e);
 

@@ -1,5 +1,6 @@
 /*
- * export_int8.c - SmoothQuant checkpoints against what ModelOpt wrote, and folded ones against their definition
+ * export_int8.c - SmoothQuant checkpoints against what ModelOpt wrote, and folded ones against their
+ * definition
  *
  * ModelOpt made them without a GPU; its channel ranges are in tests/golden/modelopt-tiny/channels.json.
  */
@@ -40,7 +41,10 @@ static bool is_among(const json_t *names, const char *name)
     return false;
 }
 
-/* The scheme of the groups of these modules, smoothed; fold: at the norm where one can carry it, and no others. */
+/*
+ * The scheme of the groups of these modules, smoothed; fold: at the norm where one can carry it, and no
+ * others.
+ */
 static const char *put_scheme(const json_t *modules, double alpha, bool fold, bool dynamic)
 {
     static char path[300];
@@ -71,7 +75,8 @@ static const char *put_scheme(const json_t *modules, double alpha, bool fold, bo
         smooth_release(&s);
     }
     doc = json_pack("{s:s,s:s,s:o,s:[],s:s,s:s,s:{},s:o}", "schema", "octet-scheme/1", "scheme_name", "t",
-                    "selected_layers", selected, "dropped_layers", "rounding", "modelopt", "fused_ranges", "own",
+                    "selected_layers", selected, "dropped_layers", "rounding", "modelopt", "fused_ranges",
+                    "own",
                     "model", "modules", all);
     snprintf(path, sizeof path, "%s", in_dir("scheme.json"));
     if (json_dump_file(doc, path, JSON_REAL_PRECISION(9)))
@@ -133,12 +138,12 @@ static void like_modelopt_fp8(const char *name)
     struct err e = {0};
     struct ckpt c = {0};
 
-    snprintf(scheme, sizeof scheme, "jq -f tests/golden/export/scheme.jq " MODELOPT "%s/evidence.json >%s", name,
-             in_dir("scheme.json"));
+    snprintf(scheme, sizeof scheme, "jq -f tests/golden/export/scheme.jq " MODELOPT "%s/evidence.json >%s",
+             name, in_dir("scheme.json"));
     if (system(scheme))
         exit(1);
-    CHECK(export_as("modelopt", TINY, in_dir("scheme.json"), ROUND_MODELOPT_CPU, EXPORT_SHARD_BYTES, in_dir("out"),
-                    &e) == 0,
+    CHECK(export_as("modelopt", TINY, in_dir("scheme.json"), ROUND_MODELOPT_CPU, EXPORT_SHARD_BYTES,
+                    in_dir("out"), &e) == 0,
           "%s: export %s", name, e.msg);
     if (ckpt_open(&c, in_dir("out"), &e))
         fail(&e);
@@ -160,15 +165,17 @@ static float number(const struct ckpt *c, const char *name, size_t i)
 }
 
 /*
- * Smoothing folded into the norm: norm * pre, rounded to bf16 once, and a weight whose codes times their scales are the
- * weight over pre.  What is folded leaves no trace in the tensors' names.
+ * Smoothing folded into the norm: norm * pre, rounded to bf16 once, and a weight whose codes times their
+ * scales are the weight over pre.  What is folded leaves no trace in the tensors' names.
  */
 static void folded(bool dynamic)
 {
-    static const char norm[] = "model.layers.0.input_layernorm.weight", q[] = "model.layers.0.self_attn.q_proj.weight",
+    static const char norm[] = "model.layers.0.input_layernorm.weight",
+    q[] = "model.layers.0.self_attn.q_proj.weight",
                       scale[] = "model.layers.0.self_attn.q_proj.weight_scale";
     json_t *modules = json_pack("[s,s,s,s]", "language_model.layers.0.self_attn.q_proj",
-                                "language_model.layers.0.self_attn.k_proj", "language_model.layers.0.self_attn.v_proj",
+                                "language_model.layers.0.self_attn.k_proj",
+                                "language_model.layers.0.self_attn.v_proj",
                                 "language_model.layers.0.mlp.down_proj");
     const char *path = put_scheme(modules, 0.5, true, dynamic);
     const struct scheme_module *m;
@@ -178,7 +185,8 @@ static void folded(bool dynamic)
     size_t bad = 0;
     float worst = 0;
 
-    CHECK(export_as("compressed-tensors", TINY, path, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"), &e) == 0,
+    CHECK(export_as("compressed-tensors", TINY, path, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"),
+                    &e) == 0,
           "folded %s", e.msg);
     if (ckpt_open(&c, in_dir("out"), &e) || scheme_read(&s, path, false, &e))
         fail(&e);
@@ -255,7 +263,8 @@ static void bad_schemes(void)
     refused("compressed-tensors", put_scheme(modules, 1, false, false), "apply-coverage --smooth-at norm",
             "smoothing that no norm carries in compressed-tensors");
     refused("modelopt", text_scheme(O0, PRE(O0), ""), "2 smoothing scales for", "too few smoothing scales");
-    refused("modelopt", text_scheme(D1, FP8(D1), KV("visual.blocks.0")), "no KV cache", "KV ranges in the vision tower");
+    refused("modelopt", text_scheme(D1, FP8(D1), KV("visual.blocks.0")), "no KV cache",
+            "KV ranges in the vision tower");
     refused("modelopt", text_scheme(D1, FP8(D1), KV("language_model.layers.0")), "has 6: engines quantize",
             "KV ranges of one layer");
     refused("compressed-tensors", text_scheme(O0, folded_o, ""), "no norm that this module alone reads",
@@ -272,16 +281,18 @@ static void mixed(void)
     json_t *groups, *config;
     char *got;
 
-    CHECK(export_as("compressed-tensors", TINY, s, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"), &e) == 0, "mixed %s",
-          e.msg);
+    CHECK(export_as("compressed-tensors", TINY, s, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"), &e) == 0,
+          "mixed %s", e.msg);
     if (ckpt_open(&c, in_dir("out"), &e))
         fail(&e);
     config = json_object_get(c.config, "quantization_config");
     groups = json_object_get(config, "config_groups");
     got = json_dumps(groups, JSON_COMPACT);
-    CHECK(json_object_size(groups) == 3 && !strcmp(json_string_value(json_object_get(config, "format")), "float-quantized"),
+    CHECK(json_object_size(groups) == 3 &&
+          !strcmp(json_string_value(json_object_get(config, "format")), "float-quantized"),
           "three groups");
-    CHECK(!strcmp(got, "{\"group_0\":{\"targets\":[\"re:.*layers\\\\.0\\\\.self_attn\\\\.o_proj$\"],\"format\":"
+    CHECK(!strcmp(got,
+                  "{\"group_0\":{\"targets\":[\"re:.*layers\\\\.0\\\\.self_attn\\\\.o_proj$\"],\"format\":"
                        "\"float-quantized\",\"weights\":{\"num_bits\":8,\"type\":\"float\",\"strategy\":\"tensor\","
                        "\"symmetric\":true,\"dynamic\":false},\"input_activations\":{\"num_bits\":8,\"type\":\"float\","
                        "\"strategy\":\"tensor\",\"symmetric\":true,\"dynamic\":false}},\"group_1\":{\"targets\":"
@@ -300,7 +311,8 @@ static void mixed(void)
 
 int main(void)
 {
-    static const char *const fp8[] = {"fp8-lm-top10", "fp8-lm-top50", "fp8-lm-top100", "fp8-all-top50", "fp8-lm-kv"};
+    static const char *const fp8[] = {"fp8-lm-top10", "fp8-lm-top50", "fp8-lm-top100", "fp8-all-top50",
+                                      "fp8-lm-kv"};
     struct err e = {0};
 
     if (!mkdtemp(dir))

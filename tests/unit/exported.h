@@ -40,8 +40,8 @@ static void wipe(const char *path)
 }
 
 /* Plan and write; the message of a failure goes to e. */
-static int export_as(const char *layout, const char *model, const char *scheme, enum rounding r, size_t shard_bytes,
-                     const char *out, struct err *e)
+static int export_as(const char *layout, const char *model, const char *scheme, enum rounding r,
+                     size_t shard_bytes, const char *out, struct err *e)
 {
     const struct export_opts o = {layout_find(layout), r, shard_bytes, false};
     struct export_plan plan = {0};
@@ -62,7 +62,8 @@ static int export_as(const char *layout, const char *model, const char *scheme, 
 
 static const char *torch_name(enum dtype t)
 {
-    return t == DT_F8_E4M3 ? "float8_e4m3fn" : t == DT_BF16 ? "bfloat16" : t == DT_F32 ? "float32" : t == DT_I8 ? "int8" : "?";
+    return t == DT_F8_E4M3 ? "float8_e4m3fn" : t == DT_BF16 ? "bfloat16" : t == DT_F32 ? "float32"
+        : t == DT_I8 ? "int8" : "?";
 }
 
 /* A tensor as a row of tensors.tsv: name, dtype, shape, sha256 of its bytes. */

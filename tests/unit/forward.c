@@ -1,9 +1,9 @@
 /*
  * forward.c - the forward pass against the reference library in fp32, on every golden model
  *
- * Tolerances: fp32 sums of up to some thousand terms in another order differ by some 1e-6 of the largest term; through
- * the layers of a model that grows to a few 1e-5 of the largest logit, and 2e-4 is asked for.  A sum of negative log
- * likelihoods averages those: 1e-5 relative.
+ * Tolerances: fp32 sums of up to some thousand terms in another order differ by some 1e-6 of the largest
+ * term; through the layers of a model that grows to a few 1e-5 of the largest logit, and 2e-4 is asked for.
+ * A sum of negative log likelihoods averages those: 1e-5 relative.
  */
 #include "common/model/eval.h"
 #include "common/model/ranges.h"
@@ -18,8 +18,8 @@ static float *logits_of(struct reference *r, const struct sample *s, struct err 
     size_t n = s->tokens * r->m.config->vocab;
     float *out = mem_zalloc(n, sizeof *out, e), *d;
 
-    if (batch_build(&b, be, r->m.config, &r->m.processor, s, 1, e) == 0 && walk_init(&w, &r->m, &b, false, e) == 0 &&
-        walk_forward(&w, 0, e) == 0) {
+    if (batch_build(&b, be, r->m.config, &r->m.processor, s, 1, e) == 0 &&
+        walk_init(&w, &r->m, &b, false, e) == 0 && walk_forward(&w, 0, e) == 0) {
         d = be->alloc(be, n * sizeof *d);
         be->linear_f32(be, d, w.norm, s->tokens, linear_weight(r->m.stage[r->m.head].head));
         be->download(be, out, d, n * sizeof *d);
@@ -36,7 +36,8 @@ static void check_logits(struct reference *r)
     double worst = 0, worst_last = 0;
 
     for (size_t k = 0; k < r->s.n; k++) {
-        const struct st_tensor *all = reference_tensor(r, "logits", k), *last = reference_tensor(r, "last_logits", k);
+        const struct st_tensor *all = reference_tensor(r, "logits", k),
+            *last = reference_tensor(r, "last_logits", k);
         struct err e = {0};
         float *z = logits_of(r, &r->s.sample[k], &e);
         double top, d;
@@ -67,7 +68,8 @@ static void check_nll(struct reference *r)
     double worst = 0;
     size_t i, tokens = 0;
 
-    CHECK(eval_nll(&r->m, r->s.sample, r->s.n, 300, out, NULL, &p, &e) == 0, "%s: packed evaluation %s", r->name, e.msg);
+    CHECK(eval_nll(&r->m, r->s.sample, r->s.n, 300, out, NULL, &p, &e) == 0, "%s: packed evaluation %s",
+          r->name, e.msg);
     json_array_foreach (want, i, row) {
         double nll = json_number_value(json_object_get(row, "nll")), d = fabs(out[i].nll - nll) / nll;
 
@@ -89,7 +91,8 @@ static void check_ranges(struct reference *r)
     double worst = 0;
     size_t rows = 0, i = 0;
 
-    CHECK(ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 300, NULL, &p, &e) == 0, "%s: ranges %s", r->name, e.msg);
+    CHECK(ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 300, NULL, &p, &e) == 0, "%s: ranges %s",
+          r->name, e.msg);
     json_object_foreach (want, name, row) {
         double input = json_number_value(json_object_get(row, "input"));
         double weight = json_number_value(json_object_get(row, "weight"));
@@ -119,7 +122,8 @@ static void check_packing(struct reference *r)
     struct progress p = {0};
     double worst = 0;
 
-    if (eval_nll(&r->m, r->s.sample, n, 1, one, NULL, &p, &e) || eval_nll(&r->m, r->s.sample, n, 1 << 20, all, NULL, &p, &e))
+    if (eval_nll(&r->m, r->s.sample, n, 1, one, NULL, &p, &e) ||
+        eval_nll(&r->m, r->s.sample, n, 1 << 20, all, NULL, &p, &e))
         worst = NAN;
     for (size_t i = 0; i < n; i++)
         worst = fmax(worst, fabs(one[i].nll - all[i].nll) / one[i].nll);

@@ -1,31 +1,14 @@
 /* image.c - pictures of every form: decoded, resized and cut as the reference does, or refused */
-#include <jansson.h>
 #include <stdbool.h>
 
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "common/base/sha256.h"
 #include "common/image/processor.h"
 #include "tests/unit/unit.h"
+#include "tests/unit/image.h"
 #include "tests/unit/patches.h"
 
 enum { HUB_MAX_PIXELS = 12845056 }; /* of the published checkpoints */
-
-static bool same_digest(const void *data, size_t n, const json_t *want)
-{
-    char hex[SHA256_HEX];
-    struct sha256 s;
-
-    sha256_init(&s);
-    sha256_add(&s, data, n);
-    sha256_hex(&s, hex);
-    return want && !strcmp(hex, json_string_value(want));
-}
-
-static size_t at(const json_t *array, size_t i)
-{
-    return (size_t)json_integer_value(json_array_get(array, i));
-}
 
 static size_t bytes(const struct image *im)
 {

@@ -122,7 +122,8 @@ struct sums {
     long double pp, qq, pq, dd;
 };
 
-static struct sums sum_products(const float *p, const float *q, size_t n, long double mean_p, long double mean_q)
+static struct sums sum_products(const float *p, const float *q, size_t n, long double mean_p,
+                                long double mean_q)
 {
     struct sums s = {0};
 
@@ -164,18 +165,24 @@ static bool right(const struct row_stats *s, const float *p, const float *q, siz
     }
     nll_p = 9 + logl(sum_p) - p[label];
     nll_q = 9 + logl(sum_q) - q[label];
-    /* KL is a difference of terms as large as the shift, Jensen-Shannon a sum of squares of (P - Q) / (P + Q), each of which
-       has a rounding error of P and Q; the sums have n terms of one sign */
-    ok = same(s->kl, kl, 0, 100 * (1 + fabsl(shift))) && same(s->kl_back, back, 0, 100 * (1 + fabsl(shift))) &&
-         same(s->js, js, 1e-12, sqrtl(js) + 1e-3L) && same(s->top_p, top, 1e-13, 0) && same(s->nll_p, nll_p, 1e-14, 10) &&
+    /*
+     * KL is a difference of terms as large as the shift, Jensen-Shannon a sum of squares of (P - Q) / (P +
+     * Q), each of which has a rounding error of P and Q; the sums have n terms of one sign
+     */
+    ok = same(s->kl, kl, 0, 100 * (1 + fabsl(shift))) &&
+         same(s->kl_back, back, 0, 100 * (1 + fabsl(shift))) &&
+         same(s->js, js, 1e-12, sqrtl(js) + 1e-3L) && same(s->top_p, top, 1e-13, 0) &&
+         same(s->nll_p, nll_p, 1e-14, 10) &&
          same(s->nll_q, nll_q, 1e-14, 10 + fabsl(shift));
-    ok &= same(s->sq, raw.dd, 1e-12, 0) && same(s->sq_centred, c.dd, 1e-12, (long double)n * 1e-16L) && s->max_abs == (double)max;
+    ok &= same(s->sq, raw.dd, 1e-12, 0) && same(s->sq_centred, c.dd, 1e-12, (long double)n * 1e-16L) &&
+          s->max_abs == (double)max;
     if (raw.dd != 0 && raw.pp != 0 && raw.qq != 0)
         ok &= same(s->cos, raw.pq / sqrtl(raw.pp * raw.qq), 1e-13, 10);
     if (c.dd > 1e-20L * c.pp && c.pp != 0 && c.qq != 0)
         ok &= same(s->cos_centred, c.pq / sqrtl(c.pp * c.qq), 1e-13, 10);
     return ok && (size_t)s->rank_p == rank(p, n, label) && (size_t)s->rank_q == rank(q, n, label) &&
-           (n > 1000 ? (s->agree >= 1) == (first_top(p, n) == first_top(q, n)) : s->agree == agreement(p, q, n));
+           (n > 1000 ? (s->agree >= 1) == (first_top(p, n) == first_top(q, n))
+            : s->agree == agreement(p, q, n));
 }
 
 static void comparison(size_t rows, size_t vocab, double noise, double shift)
@@ -190,12 +197,16 @@ static void comparison(size_t rows, size_t vocab, double noise, double shift)
         got[r].label = (int32_t)(r * 7 % vocab);
     be->compare(be, got, p, q, rows, vocab);
     for (size_t r = 0; r < rows; r++)
-        bad += !right(&got[r], p + r * vocab, q + r * vocab, vocab, shift) || got[r].kl < 0 || got[r].kl_back < 0;
-    CHECK(bad == 0, "compare [%zu, %zu], noise %g, shift %g: %zu rows differ", rows, vocab, noise, shift, bad);
+        bad += !right(&got[r], p + r * vocab, q + r * vocab, vocab, shift) || got[r].kl < 0 ||
+            got[r].kl_back < 0;
+    CHECK(bad == 0, "compare [%zu, %zu], noise %g, shift %g: %zu rows differ", rows, vocab, noise, shift,
+          bad);
     be->compare(be, got, p, p, rows, vocab);
     for (size_t r = bad = 0; r < rows; r++)
-        bad += got[r].kl != 0 || got[r].kl_back != 0 || got[r].js != 0 || got[r].sq != 0 || got[r].sq_centred != 0 ||
-               got[r].max_abs != 0 || got[r].cos != 1 || got[r].cos_centred != 1 || got[r].nll_p != got[r].nll_q ||
+        bad += got[r].kl != 0 || got[r].kl_back != 0 || got[r].js != 0 || got[r].sq != 0 ||
+            got[r].sq_centred != 0 ||
+               got[r].max_abs != 0 || got[r].cos != 1 || got[r].cos_centred != 1 ||
+               got[r].nll_p != got[r].nll_q ||
                got[r].rank_p != got[r].rank_q || got[r].agree != (vocab < ROW_TOP ? (int32_t)vocab : ROW_TOP);
     CHECK(bad == 0, "a row equals itself exactly");
     if (rows > 1) {
@@ -216,13 +227,15 @@ static void comparison_by_hand(void)
     be->compare(be, &s, p, q, 1, 2);
     CHECK(unit_near(s.kl, log(3) / 2, 1e-7, 0) && unit_near(s.kl_back, log(3) / 2, 1e-7, 0), "KL both ways");
     CHECK(unit_near(s.js, 0.75 * log(1.5) + 0.25 * log(0.5), 1e-7, 0), "Jensen-Shannon");
-    CHECK(unit_near(s.nll_p, log(4), 1e-7, 0) && unit_near(s.nll_q, log(4.0 / 3), 1e-7, 0), "likelihoods of the label");
+    CHECK(unit_near(s.nll_p, log(4), 1e-7, 0) && unit_near(s.nll_q, log(4.0 / 3), 1e-7, 0),
+          "likelihoods of the label");
     CHECK(s.agree == 0 && s.rank_p == 1 && s.rank_q == 0 && unit_near(s.top_p, 0.75, 1e-7, 0), "orders");
     CHECK(s.cos == 0 && unit_near(s.cos_centred, -1, 1e-15, 0) && unit_near(s.max_abs, log(3), 1e-7, 0) &&
               unit_near(s.sq, 2 * log(3) * log(3), 1e-7, 0) && s.sq_centred == s.sq, "distances");
     s.label = -1;
     be->compare(be, &s, a, b, 1, 12);
-    CHECK(s.agree == 9 && s.label == -1 && s.rank_p == 0 && s.nll_p == 0 && s.nll_q == 0, "no label; ties by index");
+    CHECK(s.agree == 9 && s.label == -1 && s.rank_p == 0 && s.nll_p == 0 &&
+          s.nll_q == 0, "no label; ties by index");
     s.label = 3;
     be->compare(be, &s, b, a, 1, 12);
     CHECK(s.agree == 9 && s.rank_p == 3 && s.rank_q == 3, "of equal logits the first comes first");

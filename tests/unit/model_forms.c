@@ -370,8 +370,8 @@ int main(void)
         if (reference_open(&r, names[i]))
             continue;
         plain = states_of(&r, &e);
-        CHECK(plain && ranges_measure(&ranges, &r.m, RANGES_CHANNELS | RANGES_KV, r.s.sample, r.s.n, 4000, NULL,
-                                      &p, &e) == 0,
+        CHECK(plain && ranges_measure(&ranges, &r.m, RANGES_CHANNELS | RANGES_KV, r.s.sample, r.s.n, 4000,
+                                      NULL, &p, &e) == 0,
               "%s runs %s", r.name, e.msg);
         unquantized(&r, plain, true);
         unquantized(&r, plain, false);

@@ -30,8 +30,8 @@ static void sample(const char *line)
         if (k <= 16 || i < 8 || i >= k - 8)
             length += (size_t)snprintf(got + length, sizeof got - length, "%s%u", length ? "," : "", v[i]);
     }
-    CHECK(!strcmp(k ? got : "-", list) && sum == want_sum && mt_u32(&m) == next, "Random(%llu).sample(range(%u), %u)", seed, n,
-          k);
+    CHECK(!strcmp(k ? got : "-", list) && sum == want_sum &&
+          mt_u32(&m) == next, "Random(%llu).sample(range(%u), %u)", seed, n, k);
     free(v);
 }
 

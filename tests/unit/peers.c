@@ -1,8 +1,8 @@
 /*
  * peers.c - statistics of transformers' logits against a float64 oracle (tests/peers/eval_stats.py)
  *
- * Given the same logits every statistic is within 1e-6 of the oracle's, relative.  The absolute 1e-14 is for divergences
- * of 1e-9, which both take as differences of numbers of size 10.
+ * Given the same logits every statistic is within 1e-6 of the oracle's, relative.  The absolute 1e-14 is for
+ * divergences of 1e-9, which both take as differences of numbers of size 10.
  */
 #include <jansson.h>
 
@@ -32,8 +32,8 @@ static void same(const json_t *want, const json_t *got, const char *where)
             same(v, json_array_get(got, i), path);
         }
     else
-        CHECK(json_is_number(got) && unit_near(json_number_value(got), json_number_value(want), 1e-6, 1e-14), "%s: %.17g, %.17g",
-              where, got ? json_number_value(got) : NAN, json_number_value(want));
+        CHECK(json_is_number(got) && unit_near(json_number_value(got), json_number_value(want), 1e-6, 1e-14),
+              "%s: %.17g, %.17g", where, got ? json_number_value(got) : NAN, json_number_value(want));
 }
 
 static const struct st_tensor *find(const struct st_file *f, size_t sample)
@@ -47,9 +47,12 @@ static const struct st_tensor *find(const struct st_file *f, size_t sample)
     return NULL;
 }
 
-/* One row per token with loss: the reference's logits, and the same rounded to bf16.  *nll grows as eval-ppl sums it. */
-static size_t add_rows(struct backend *be, const struct st_tensor *t, const struct sample *s, struct row_stats *row,
-                       double *nll)
+/*
+ * One row per token with loss: the reference's logits, and the same rounded to bf16.  *nll grows as eval-ppl
+ * sums it.
+ */
+static size_t add_rows(struct backend *be, const struct st_tensor *t, const struct sample *s,
+                       struct row_stats *row, double *nll)
 {
     size_t vocab = t->shape[1], n = 0;
     float *p = malloc(vocab * sizeof *p), *q = malloc(vocab * sizeof *q), one;
@@ -70,16 +73,22 @@ static size_t add_rows(struct backend *be, const struct st_tensor *t, const stru
     return n;
 }
 
-/* TorchMetrics' perplexity of the same logits (tests/peers/perplexity.py) is that of eval-ppl and of eval-logits. */
+/*
+ * TorchMetrics' perplexity of the same logits (tests/peers/perplexity.py) is that of eval-ppl and of
+ * eval-logits.
+ */
 static void check_perplexity(double ppl, const json_t *statistics, const char *name)
 {
     struct err e = {0};
     json_t *want = json_read(GOLDEN "eval/torchmetrics.json", NULL, &e);
     double theirs = json_number_value(json_object_get(want, name));
-    const json_t *ours = json_object_get(json_object_get(json_object_get(statistics, "all"), "perplexity"), "ppl_ref");
+    const json_t *ours = json_object_get(json_object_get(json_object_get(statistics, "all"), "perplexity"),
+                                         "ppl_ref");
 
-    CHECK(theirs > 1 && unit_near(ppl, theirs, 1e-6, 0), "%s: perplexity %.9g, TorchMetrics' %.9g", name, ppl, theirs);
-    CHECK(theirs > 1 && unit_near(json_number_value(json_object_get(ours, "value")), theirs, 1e-6, 0), "and of a reference");
+    CHECK(theirs > 1 && unit_near(ppl, theirs, 1e-6, 0), "%s: perplexity %.9g, TorchMetrics' %.9g", name, ppl,
+          theirs);
+    CHECK(theirs > 1 && unit_near(json_number_value(json_object_get(ours, "value")), theirs, 1e-6, 0),
+          "and of a reference");
     json_decref(want);
 }
 
@@ -110,8 +119,8 @@ static void model(struct backend *be, const char *prefix, const char *name)
             vocab = t->shape[1];
             rows += loss;
         }
-    CHECK(n == 3 && candidate_make(&c, name, sample, n, row, vocab, &e) == 0 && metrics_against(got, &c, &e) == 0, "%s %s",
-          name, e.msg);
+    CHECK(n == 3 && candidate_make(&c, name, sample, n, row, vocab, &e) == 0 &&
+          metrics_against(got, &c, &e) == 0, "%s %s", name, e.msg);
     same(want, json_object_get(json_object_get(got, "statistics"), "all"), name);
     check_perplexity(exp(nll / (double)rows), json_object_get(got, "statistics"), name);
     candidate_release(&c);

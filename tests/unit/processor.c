@@ -92,7 +92,8 @@ static void digest(void)
 
     digest_of("{}", plain);
     CHECK(strspn(plain, "0123456789abcdef") == 64, "digest %s", plain);
-    digest_of("{\"image_mean\": [0, 0, 0], \"size\": {\"longest_edge\": 1003520, \"shortest_edge\": 3136}}", other);
+    digest_of("{\"image_mean\": [0, 0, 0], \"size\": {\"longest_edge\": 1003520, \"shortest_edge\": 3136}}",
+              other);
     CHECK(!strcmp(plain, other), "settings that give the same sizes have the same digest");
     digest_of("{\"max_pixels\": 1003521}", other);
     CHECK(strcmp(plain, other), "another limit, another digest");
@@ -167,7 +168,8 @@ static void run(void)
     im.width = 50;
     p.min_pixels = p.max_pixels = 4 * IMAGE_MAX_PIXELS;
     e = (struct err){0};
-    CHECK(processor_run(&p, &im, &pic, &e) == -1 && strstr(e.msg, "check min_pixels") && !pic.rgb, "%s", e.msg);
+    CHECK(processor_run(&p, &im, &pic, &e) == -1 && strstr(e.msg, "check min_pixels") &&
+          !pic.rgb, "%s", e.msg);
     picture_release(&pic);
 }
 

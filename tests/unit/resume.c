@@ -1,4 +1,7 @@
-/* resume.c - every pass over samples, stopped behind and inside of each of its chunks, ends with the same bits */
+/*
+ * resume.c - every pass over samples, stopped behind and inside of each of its chunks, ends with the same
+ * bits
+ */
 #include "common/model/resume.h"
 
 #include <unistd.h>
@@ -35,7 +38,8 @@ static int pass_ranges(struct stand *s, struct partial *part, void *out, size_t 
     struct progress p = {0};
     struct ranges got;
     char *to = out;
-    int ret = ranges_measure(&got, &r->m, RANGES_CHANNELS | RANGES_KV, r->s.sample, r->s.n, ROWS, &keep, &p, e);
+    int ret = ranges_measure(&got, &r->m, RANGES_CHANNELS | RANGES_KV, r->s.sample, r->s.n, ROWS, &keep, &p,
+                             e);
 
     for (size_t i = 0; ret == 0 && i < got.linears; i++) {
         size_t bytes = r->m.linear[i].info->in * sizeof(float);
@@ -73,7 +77,8 @@ static int pass_gradient(struct stand *s, struct partial *part, void *out, size_
     struct score_result *to = out;
 
     *n = r->m.linears * sizeof *to + sizeof(double);
-    return score_gradient(&r->m, s->form, 1, r->s.sample, r->s.n, ROWS, to, (double *)(to + r->m.linears), &keep, &p, e);
+    return score_gradient(&r->m, s->form, 1, r->s.sample, r->s.n, ROWS, to, (double *)(to + r->m.linears),
+                          &keep, &p, e);
 }
 
 static int pass_kl(struct stand *s, struct partial *part, void *out, size_t *n, struct err *e)
@@ -83,7 +88,8 @@ static int pass_kl(struct stand *s, struct partial *part, void *out, size_t *n, 
     struct progress p = {0};
 
     *n = s->groups.n * sizeof(double);
-    return score_kl(&r->m, s->form, 1, s->groups.group, s->groups.n, r->s.sample, r->s.n, ROWS, out, &keep, &p, e);
+    return score_kl(&r->m, s->form, 1, s->groups.group, s->groups.n, r->s.sample, r->s.n, ROWS, out, &keep,
+                    &p, e);
 }
 
 static int pass_nll(struct stand *s, struct partial *part, void *out, size_t *n, struct err *e)
@@ -106,7 +112,8 @@ static int pass_compare(struct stand *s, struct partial *part, void *out, size_t
 
     if (resume_candidate(part, identity, r->s.sample, r->s.n, to, s->row, &done, e) == 0 &&
         model_quantize(&r->m, &r->m.linear[0], &s->form[0].form, e) == 0)
-        ret = resume_compare(part, done, &r->m, &s->states, NULL, r->s.sample, r->s.n, ROWS, to, s->row, &p, e);
+        ret = resume_compare(part, done, &r->m, &s->states, NULL, r->s.sample, r->s.n, ROWS, to, s->row, &p,
+                             e);
     model_unquantize(&r->m, &r->m.linear[0]);
     for (size_t i = 0; i < r->s.n; i++)
         rows += to[i].loss_tokens;
@@ -115,8 +122,12 @@ static int pass_compare(struct stand *s, struct partial *part, void *out, size_t
     return ret;
 }
 
-/* What the pass comes to when it goes on with these bytes of an earlier run, *taken of its chunks; its file stays. */
-static bool run(struct stand *s, pass_fn *pass, const uint8_t *left, size_t bytes, void *out, size_t *n, size_t *taken)
+/*
+ * What the pass comes to when it goes on with these bytes of an earlier run, *taken of its chunks; its file
+ * stays.
+ */
+static bool run(struct stand *s, pass_fn *pass, const uint8_t *left, size_t bytes, void *out, size_t *n,
+                size_t *taken)
 {
     struct partial part;
     struct err e = {0};
@@ -158,9 +169,11 @@ static void check(struct stand *s, const char *name, pass_fn *pass)
         memset(got, 0xff, n);
         m = 0;
         unlink(part_path); /* the map of c stays */
-        good += run(s, pass, file, end, got, &m, &taken) && taken == (i + 1) / 2 && m == n && !memcmp(want, got, n);
+        good += run(s, pass, file, end, got, &m, &taken) && taken == (i + 1) / 2 && m == n &&
+            !memcmp(want, got, n);
     }
-    CHECK(good == stops, "%s: stopped in %zu places, it goes on to the same bits after %zu of them", name, stops, good);
+    CHECK(good == stops, "%s: stopped in %zu places, it goes on to the same bits after %zu of them", name,
+          stops, good);
     chunks_release(&c);
     free(file);
 }
@@ -175,7 +188,8 @@ static int prepare(struct stand *s)
     s->form = calloc(r->m.linears, sizeof *s->form);
     s->row = calloc(1000, sizeof *s->row);
     if (ranges_measure(&s->ranges, &r->m, RANGES_CHANNELS, r->s.sample, r->s.n, ROWS, NULL, &p, &e) ||
-        document_make(&s->layers, &r->m, "x", &r->s, &s->ranges, &e) || states_make(&s->states, &r->m, &r->s, ROWS, &p, &e)) {
+        document_make(&s->layers, &r->m, "x", &r->s, &s->ranges, &e) ||
+        states_make(&s->states, &r->m, &r->s, ROWS, &p, &e)) {
         CHECK(0, "the model is prepared: %s", e.msg);
         return -1;
     }

@@ -1,8 +1,9 @@
 /*
  * samples.c - octet-samples/1: golden streams, writing and reading back, and every way a stream can be wrong
  *
- * With file names it tests nothing and prints one line per sample instead, for tests/cli to compare: id, tokens, and the
- * SHA-256 of ids (little-endian), loss and of each picture's pixels with its grid and patch size.
+ * With file names it tests nothing and prints one line per sample instead, for tests/cli to compare: id,
+ * tokens, and the SHA-256 of ids (little-endian), loss and of each picture's pixels with its grid and patch
+ * size.
  */
 #include <unistd.h>
 
@@ -26,7 +27,10 @@ static void put_file(const void *data, size_t n)
     }
 }
 
-/* Load the scratch file; true when that fails as bad data with a message that has the file's name and `want` in it. */
+/*
+ * Load the scratch file; true when that fails as bad data with a message that has the file's name and `want`
+ * in it.
+ */
 static bool refused(const char *want)
 {
     const char *path[] = {scratch};
@@ -60,12 +64,14 @@ static void golden(void)
     for (size_t i = 0; i < all.n; i++)
         pictures += all.sample[i].images;
     CHECK(all.n == 80 && pictures == 40, "80 samples, 40 pictures");
-    CHECK(!strcmp(all.sample[0].id, "text/100001") && all.sample[0].loss[0] == 0 && all.sample[0].loss[1] == 1,
+    CHECK(!strcmp(all.sample[0].id, "text/100001") && all.sample[0].loss[0] == 0 &&
+          all.sample[0].loss[1] == 1,
           "the first is a text");
     CHECK(!strcmp(all.sample[40].id, "val2017/000000100001.jpg") && all.sample[40].images == 1 &&
               all.sample[40].image[0].patch == 14 && all.sample[40].index == 40,
           "the 41st is a picture of 14-pixel patches");
-    CHECK(!strcmp(all.digest, "8942aba25348838e652e0d31f66ee1ac28a617156ecf8ea60e23c871a8a1a8d3"), "its digest");
+    CHECK(!strcmp(all.digest, "8942aba25348838e652e0d31f66ee1ac28a617156ecf8ea60e23c871a8a1a8d3"),
+          "its digest");
     CHECK(samples_load(&part, path, 2, 2, 3, &e) == 0 && part.n == 53 && part.sample[52].index == 158 &&
               !strcmp(part.sample[26].id, all.sample[0].id),
           "two files are one stream of 160; shard 2 of 3 holds 53");
@@ -104,8 +110,8 @@ static char *stream(size_t *n, const char *tokenizer, long count, size_t samples
     for (size_t i = 0; i < samples; i++)
         if (samples_put(&w, &s[i], &e))
             exit(1);
-    CHECK((samples_end(&w, &e) == 0) == (count < 0 || (size_t)count == samples), "a writer keeps its promise of %ld",
-          count);
+    CHECK((samples_end(&w, &e) == 0) == (count < 0 || (size_t)count == samples),
+          "a writer keeps its promise of %ld", count);
     fclose(f);
     json_decref(head);
     return data;
@@ -125,11 +131,13 @@ static void round_trip(void)
     put_file(data, n);
     CHECK(samples_open(&r, path, 1, &e) == 0 && r.total == 2, "a written stream opens and says its length");
     CHECK(!strcmp(json_string_value(json_object_get(r.head, "tokenizer")), "abc"), "its header arrives");
-    CHECK(samples_next(&r, &s, &e) == 1 && !strcmp(s.id, "text/1") && s.tokens == 3 && s.ids[1] == 0x01020304 &&
+    CHECK(samples_next(&r, &s, &e) == 1 && !strcmp(s.id, "text/1") && s.tokens == 3 &&
+          s.ids[1] == 0x01020304 &&
               s.loss[1] == 1 && s.loss[2] == 0 && s.images == 0,
           "the text comes back");
     sample_release(&s);
-    CHECK(samples_next(&r, &s, &e) == 1 && s.index == 1 && s.images == 1 && s.image[0].h == 1 && s.image[0].w == 2 &&
+    CHECK(samples_next(&r, &s, &e) == 1 && s.index == 1 && s.images == 1 && s.image[0].h == 1 &&
+          s.image[0].w == 2 &&
               s.image[0].patch == 2 && s.image[0].rgb[2] == 3 && s.image[0].rgb[23] == 9,
           "the picture comes back");
     sample_release(&s);
@@ -144,7 +152,8 @@ static void round_trip(void)
 }
 
 /* Replace the first occurrence of `from` in a copy of the stream; the lengths are equal. */
-static bool patched(const char *data, size_t n, const char *from, const char *to, size_t bytes, const char *want)
+static bool patched(const char *data, size_t n, const char *from, const char *to, size_t bytes,
+                    const char *want)
 {
     char *copy = malloc(n), *at;
     bool right;
@@ -181,17 +190,20 @@ static void damaged(void)
     CHECK(patched(data, n, "\xa5" "count\x02", "\xa5" "count\xff", 7, "'count' is not"), "a negative count");
     CHECK(patched(data, n, "\xa3" "end\x02", "\xa3" "end\x01", 5, "samples were lost"), "a wrong end");
     CHECK(patched(data, n, "\x00\xa4loss", "\x80\xa4loss", 6, "ids[2] is"), "a negative id");
-    CHECK(patched(data, n, "\xc4\x03\x00\x01\x00", "\xc4\x03\x00\x02\x00", 5, "sample 1 ('text/1'): loss[1] is 2"),
+    CHECK(patched(data, n, "\xc4\x03\x00\x01\x00", "\xc4\x03\x00\x02\x00", 5,
+                  "sample 1 ('text/1'): loss[1] is 2"),
           "a loss that is neither 0 nor 1");
     CHECK(patched(data, n, "\xc4\x03\x00\x01\x00", "\xc4\x03\x01\x01\x00", 5, "no token predicts"),
           "a loss on the first token");
     CHECK(patched(data, n, "text/1", "text/\n", 6, "printable"), "a control character in an id");
     CHECK(patched(data, n, "p\xc3\xa9", "p\xc3\xc3", 3, "printable"), "an id that is not UTF-8");
     CHECK(patched(data, n, "\xa4loss", "\xa4lost", 5, "'loss' is missing"), "no loss");
-    CHECK(patched(data, n, "\x93\x01\x01\x02", "\x93\x01\x01\x03", 4, "sample 2 ('val/p"), "a grid that does not fit");
+    CHECK(patched(data, n, "\x93\x01\x01\x02", "\x93\x01\x01\x03", 4, "sample 2 ('val/p"),
+          "a grid that does not fit");
     CHECK(patched(data, n, "\x93\x01\x01\x02", "\x93\x02\x01\x02", 4, "films"), "a film");
     CHECK(patched(data, n, "\x93\x01\x01\x02", "\x93\x01\x00\x02", 4, "not a positive"), "an empty grid");
-    CHECK(patched(data, n, "\xa2id\xa6text", "\xa2id\xc1text", 8, "not msgpack"), "a byte that msgpack does not have");
+    CHECK(patched(data, n, "\xa2id\xa6text", "\xa2id\xc1text", 8, "not msgpack"),
+          "a byte that msgpack does not have");
     free(data);
 }
 
@@ -217,7 +229,10 @@ static void huge_lengths(void)
     CHECK(refused_bytes(deep, sizeof deep, "too many parts"), "arrays in arrays without end");
 }
 
-/* Any single changed byte is either read as something valid or refused; never a crash (the sanitizer build looks). */
+/*
+ * Any single changed byte is either read as something valid or refused; never a crash (the sanitizer build
+ * looks).
+ */
 static void flipped_bytes(void)
 {
     const char *path[] = {scratch};
@@ -265,7 +280,8 @@ static void other_files(void)
     free(data);
     data = stream(&n, "abd", -1, 2);
     put_file(data, n);
-    CHECK(samples_load(&all, strange, 3, 0, 1, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, "another tokenizer") &&
+    CHECK(samples_load(&all, strange, 3, 0, 1, &e) == -1 && e.rc == RC_DATA &&
+          strstr(e.msg, "another tokenizer") &&
               strstr(e.msg, scratch),
           "files of two tokenizers are no one stream");
     unlink(second);

@@ -1,14 +1,16 @@
 /*
  * scores.c - gradient and KL scores against the reference library, on every golden model
  *
- * Tolerances: a score is a sum of squares of rounding differences.  fp32 sums in another order move an input by an ulp
- * now and then, and where that flips one E4M3 code a small group moves by a percent: real ModelOpt against the same
- * reference has median 1e-5, largest 1.1e-2.  So the median must be within 1e-4 and the largest within 2 %; KL, made of
- * fp32 logits there, 1e-3 and 2 %, or 1e-7 nats a position (fp32 noise of the reference's own sum).
+ * Tolerances: a score is a sum of squares of rounding differences.  fp32 sums in another order move an input
+ * by an ulp now and then, and where that flips one E4M3 code a small group moves by a percent: real ModelOpt
+ * against the same reference has median 1e-5, largest 1.1e-2.  So the median must be within 1e-4 and the
+ * largest within 2 %; KL, made of fp32 logits there, 1e-3 and 2 %, or 1e-7 nats a position (fp32 noise of the
+ * reference's own sum).
  *
- * The tiny model's reference was run twice.  On a GPU, x / s is computed as x * (1 / s), which puts 1,079 weights of
- * patch_embed that lie on a tie on its other side and moves that group by 1.4 %, past its neighbour in the ranking
- * (0.1 % away): one swap of 44 costs 1.4e-4 of Spearman.  On a CPU it divides, as we do, and the ranking is the same.
+ * The tiny model's reference was run twice.  On a GPU, x / s is computed as x * (1 / s), which puts 1,079
+ * weights of patch_embed that lie on a tie on its other side and moves that group by 1.4 %, past its
+ * neighbour in the ranking (0.1 % away): one swap of 44 costs 1.4e-4 of Spearman.  On a CPU it divides, as we
+ * do, and the ranking is the same.
  */
 #include "common/model/ranges.h"
 #include "common/model/score.h"
@@ -26,7 +28,8 @@ static void compare(const struct reference *r, const struct groups *g, const cha
                     const double *got, double median, double floor_, double rho)
 {
     json_t *groups = json_object_get(r->oracle, "groups");
-    double *want = calloc(g->n, sizeof *want), *mine = calloc(g->n, sizeof *mine), *off = calloc(g->n, sizeof *off);
+    double *want = calloc(g->n, sizeof *want), *mine = calloc(g->n, sizeof *mine),
+        *off = calloc(g->n, sizeof *off);
     size_t n = 0, named = 0, nan = 0, worst = 0;
 
     for (size_t i = 0; i < g->n; i++) {
@@ -42,9 +45,10 @@ static void compare(const struct reference *r, const struct groups *g, const cha
         worst = off[n] > off[worst] ? n : worst;
         n++;
     }
-    CHECK(named == g->n && json_object_size(groups) == g->n, "%s: the %zu groups and their members", r->name, g->n);
-    CHECK(n > 0 && nan == 0 && off[worst] <= 0.02, "%s: %s of %zu groups, largest difference %.2g", r->name, what, n,
-          n ? off[worst] : 0);
+    CHECK(named == g->n && json_object_size(groups) == g->n, "%s: the %zu groups and their members", r->name,
+          g->n);
+    CHECK(n > 0 && nan == 0 && off[worst] <= 0.02, "%s: %s of %zu groups, largest difference %.2g", r->name,
+          what, n, n ? off[worst] : 0);
     CHECK(n > 0 && spearman(mine, want, n) >= rho, "%s: %s, Spearman %.6f", r->name, what,
           n ? spearman(mine, want, n) : 0);
     qsort(off, n, sizeof *off, ascending);
@@ -63,7 +67,8 @@ static size_t some_spare(struct backend *be)
     return spare_bytes;
 }
 
-static void check_kept(struct reference *r, const struct score_form *form, const struct score_result *want, size_t rows)
+static void check_kept(struct reference *r, const struct score_form *form, const struct score_result *want,
+                       size_t rows)
 {
     struct score_result *got = calloc(r->m.linears, sizeof *got);
     struct progress p = {0};
@@ -74,8 +79,8 @@ static void check_kept(struct reference *r, const struct score_form *form, const
     for (spare_bytes = 0; spare_bytes <= 8 << 20; spare_bytes += 8 << 20) {
         int ret = score_gradient(&r->m, form, 1, r->s.sample, r->s.n, rows, got, &nll, NULL, &p, &e);
 
-        CHECK(ret == 0 && !memcmp(got, want, r->m.linears * sizeof *got), "%s: the same scores with %zu bytes to spare %s",
-              r->name, spare_bytes, e.msg);
+        CHECK(ret == 0 && !memcmp(got, want, r->m.linears * sizeof *got),
+              "%s: the same scores with %zu bytes to spare %s", r->name, spare_bytes, e.msg);
     }
     free(got);
 }
@@ -94,7 +99,8 @@ static void check_model(struct reference *r, size_t rows)
     if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, rows, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
-        form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}}, ranges.tokens[i] == 0};
+        form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}},
+                                      ranges.tokens[i] == 0};
     if (score_gradient(&r->m, form, 1, r->s.sample, r->s.n, rows, score, &nll, NULL, &p, &e))
         goto out;
     if (strcmp(r->name, "tiny-describe"))
@@ -110,7 +116,8 @@ static void check_model(struct reference *r, size_t rows)
         r->oracle = json_read(REFERENCE_CPU, NULL, &e);
     }
     compare(r, &g, "gradient score", "score", sum, 1e-4, 0, 0.9999);
-    CHECK(predicted > 0 && isfinite(predicted), "%s: predicted KL of everything %.4g nats", r->name, predicted);
+    CHECK(predicted > 0 && isfinite(predicted), "%s: predicted KL of everything %.4g nats", r->name,
+          predicted);
     for (size_t i = 0; i < r->s.n; i++)
         tokens += r->s.sample[i].tokens;
     if (score_kl(&r->m, form, 1, g.group, g.n, r->s.sample, r->s.n, rows, sum, NULL, &p, &e))

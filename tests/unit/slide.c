@@ -17,8 +17,8 @@ static void windows(size_t tokens, size_t window, size_t stride, size_t want)
         ids[i] = (int32_t)i;
         loss[i] = i % 7 != 0;
     }
-    CHECK(slide_make(&slide, s, 2, window, stride, &e) == 0 && slide.n == want + 1, "%zu tokens, %zu by %zu: %zu windows", tokens,
-          window, stride, slide.n - 1);
+    CHECK(slide_make(&slide, s, 2, window, stride, &e) == 0 &&
+          slide.n == want + 1, "%zu tokens, %zu by %zu: %zu windows", tokens, window, stride, slide.n - 1);
     for (size_t k = 0; k + 1 < slide.n; k++) {
         const struct sample *v = &slide.view[k];
 
@@ -58,7 +58,8 @@ int main(void)
     /* without overlap each window but the first repeats one token: 8, then 7 new ones each */
     windows(22, 8, 8, 3);
     windows(23, 8, 8, 4);
-    CHECK(slide_make(&slide, &picture, 1, 8, 4, &e) == -1 && strstr(e.msg, "'seen'") && strstr(e.msg, "picture"),
+    CHECK(slide_make(&slide, &picture, 1, 8, 4, &e) == -1 && strstr(e.msg, "'seen'") &&
+          strstr(e.msg, "picture"),
           "a picture cannot be cut");
     slide_release(&slide);
     return unit_end();

@@ -1,4 +1,7 @@
-/* states.c - kept references: what is written is what was computed, whatever the batches and wherever it stopped */
+/*
+ * states.c - kept references: what is written is what was computed, whatever the batches and wherever it
+ * stopped
+ */
 #include "common/model/states.h"
 
 #include <unistd.h>
@@ -24,7 +27,8 @@ static void sum_row(struct reference *r, const float *x, double *lse, int32_t *a
     size_t vocab = r->m.config->vocab;
     struct backend *be = r->be;
     float *logits = malloc(vocab * sizeof *logits);
-    void *norm = be->alloc(be, r->m.config->hidden * be->act_bytes), *out = be->alloc(be, vocab * sizeof *logits);
+    void *norm = be->alloc(be, r->m.config->hidden * be->act_bytes),
+        *out = be->alloc(be, vocab * sizeof *logits);
     double sum = 0;
 
     be->upload_act(be, norm, x, r->m.config->hidden);
@@ -61,10 +65,12 @@ static void compare(struct reference *r, const struct states *kept, const struct
             int32_t top;
 
             sum_row(r, want + k * width, &sum, &top);
-            sums += !unit_near(lse[k], sum, 1e-6, 0) || argmax[k] != top; /* fp32 of a sum in fp64, logits to 1 ulp */
+            /* fp32 of a sum in fp64, logits to 1 ulp */
+            sums += !unit_near(lse[k], sum, 1e-6, 0) || argmax[k] != top;
         }
     }
-    CHECK(wrong == 0, "%s, %zu rows at a time: they are those that were computed", st_dtype_name(kept->dtype), step);
+    CHECK(wrong == 0, "%s, %zu rows at a time: they are those that were computed", st_dtype_name(kept->dtype),
+          step);
     if (step == 1)
         CHECK(sums == 0, "%s: log-sum-exps and argmaxes are of the exact logits", st_dtype_name(kept->dtype));
     free(argmax);
@@ -80,13 +86,16 @@ static void test_rows(struct reference *r, enum dtype dtype)
     struct progress p = {0};
     struct err e = {0};
 
-    if (states_make(&exact, &r->m, &r->s, ROWS, &p, &e) || save(r, dtype, &e) || states_open(&kept, path, &e)) {
+    if (states_make(&exact, &r->m, &r->s, ROWS, &p, &e) || save(r, dtype, &e) ||
+        states_open(&kept, path, &e)) {
         CHECK(0, "states are kept: %s", e.msg);
         return;
     }
-    CHECK(kept.file.n > 1 && kept.tokens == exact.tokens && kept.hidden == exact.hidden && kept.dtype == dtype,
+    CHECK(kept.file.n > 1 && kept.tokens == exact.tokens && kept.hidden == exact.hidden &&
+          kept.dtype == dtype,
           "%zu tokens in %zu chunks", kept.tokens, kept.file.n);
-    CHECK(!strcmp(kept.model, exact.model) && !strcmp(kept.samples, exact.samples) && !strcmp(kept.head, exact.head) &&
+    CHECK(!strcmp(kept.model, exact.model) && !strcmp(kept.samples, exact.samples) &&
+          !strcmp(kept.head, exact.head) &&
               !memcmp(&kept.origin, &exact.origin, sizeof exact.origin),
           "what they belong to");
     for (size_t i = 0; i < sizeof step / sizeof *step; i++)

@@ -39,8 +39,8 @@ static void all_halves(enum dtype dtype, enum rounding r, float s)
         memcpy(p + 2 * n, &h, 2);
         n += isfinite(value(p, dtype, n)) != 0;
     }
-    CHECK(tensor_encode(p, dtype, n, s, r, code, "t", &e) == 0 && n > 60000, "%zu values, type %d, %s, scale %g",
-          n, (int)dtype, rounding_text(r), (double)s);
+    CHECK(tensor_encode(p, dtype, n, s, r, code, "t", &e) == 0 &&
+          n > 60000, "%zu values, type %d, %s, scale %g", n, (int)dtype, rounding_text(r), (double)s);
     for (size_t i = 0; i < n; i++)
         bad += code[i] != reference(value(p, dtype, i), dtype, s, r);
     CHECK(bad == 0, "every code is that of the definition");
@@ -179,12 +179,14 @@ static void refusals(void)
     CHECK(tensor_amax(w, DT_F32, 3, "x.weight", &amax, &e) == -1 && strstr(e.msg, "'x.weight'") && amax == 7,
           "NaN in a range");
     e = (struct err){0};
-    CHECK(tensor_amax(inf, DT_F32, 2, "y", &amax, &e) == -1 && strstr(e.msg, "infinity"), "infinity in a range");
+    CHECK(tensor_amax(inf, DT_F32, 2, "y", &amax, &e) == -1 &&
+          strstr(e.msg, "infinity"), "infinity in a range");
     e = (struct err){0};
     CHECK(tensor_amax(&half, DT_F16, 1, "h", &amax, &e) == -1, "NaN in F16");
     e = (struct err){0};
     half = 0x3c00;
-    CHECK(tensor_encode(&half, DT_F16, 1, 1, ROUND_MODELOPT, code, "h", &e) == -1 && strstr(e.msg, "use exact"),
+    CHECK(tensor_encode(&half, DT_F16, 1, 1, ROUND_MODELOPT, code, "h", &e) == -1 &&
+          strstr(e.msg, "use exact"),
           "%s", e.msg);
     e = (struct err){0};
     CHECK(tensor_encode(code, DT_I8, 1, 1, ROUND_EXACT, code, "i", &e) == -1 && strstr(e.msg, "'i'"), "%s",

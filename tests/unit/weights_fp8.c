@@ -208,12 +208,14 @@ static void kv_scales(void)
         snprintf(module, sizeof module, "model.layers.%zu.self_attn%s", i, i ? ".v_proj" : "");
         add_scale(&m, module, "v_scale", 0.25f);
     }
-    CHECK(open_changed(&m, &w, &e) == 0 && w.kv_scales == 0, "scales that no configuration asks for (%s)", e.msg);
+    CHECK(open_changed(&m, &w, &e) == 0 && w.kv_scales == 0, "scales that no configuration asks for (%s)",
+          e.msg);
     CHECK(weights_linear(&w, "language_model.layers.0.self_attn.k_proj")->k_scale == 0, "are not applied");
     weights_close(&w);
     json_object_set_new(json_object_get(m.config, "quantization_config"), "kv_cache_scheme",
                         text("{\"num_bits\": 8, \"type\": \"float\", \"dynamic\": false}"));
-    refused(&m, "a KV cache that one configuration knows of", "says that the KV cache is FP8", "hf_quant_config.json");
+    refused(&m, "a KV cache that one configuration knows of", "says that the KV cache is FP8",
+            "hf_quant_config.json");
     json_object_set_new(json_object_get(m.hf, "quantization"), "kv_cache_quant_algo", json_string("FP8"));
     CHECK(open_changed(&m, &w, &e) == 0 && w.kv_scales == 2 * layers, "scales of the KV cache (%s)", e.msg);
     k = weights_linear(&w, "language_model.layers.0.self_attn.k_proj");
@@ -377,7 +379,8 @@ static void methods(void)
         {COMPRESSED(NUMBERS, NUMBERS, LINEAR, ", \"sparsity_config\": {\"format\": \"x\"}"), NULL,
          "'sparsity_config'"},
         {COMPRESSED(NUMBERS, NUMBERS, "", ""), NULL, "'targets'"},
-        {COMPRESSED(NUMBERS, NUMBERS, "\"targets\": [\"re:.*mlp.*\"], ", ""), NULL, "does not name its layer in 'ignore'"},
+        {COMPRESSED(NUMBERS, NUMBERS, "\"targets\": [\"re:.*mlp.*\"], ", ""), NULL,
+         "does not name its layer in 'ignore'"},
         {COMPRESSED(NUMBERS, NUMBERS, "\"targets\": [\"Linear\", 1], ", ""), NULL, "targets[1]"},
         {COMPRESSED(NUMBERS, NUMBERS, "\"targets\": [\"re:(\"], ", ""), NULL, "not a regular expression"},
         {COMPRESSED(NUMBERS, NUMBERS, LINEAR "\"output_activations\": {\"num_bits\": 8}, ", ""), NULL,
@@ -417,10 +420,12 @@ static void methods(void)
         {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"FP8\", \"ignore\": [1]}", NULL, "ignore[0]"},
         {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"FP8\"}", NULL, "does not name its layer"},
         {"[]", NULL, "quantization_config"},
-        {NULL, "{\"quantization\": {\"quant_algo\": \"W8A8_SQ_PER_CHANNEL\"}}", "read its bytes as INT8 codes"},
+        {NULL, "{\"quantization\": {\"quant_algo\": \"W8A8_SQ_PER_CHANNEL\"}}",
+         "read its bytes as INT8 codes"},
         {NULL, "{\"quantization\": {\"quant_algo\": \"FP8\", \"kv_cache_quant_algo\": \"NVFP4\"}}",
          "'kv_cache_quant_algo' is not FP8"},
-        {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"FP8\", \"kv_cache_scheme\": {\"num_bits\": 4}}", NULL,
+        {"{\"quant_method\": \"modelopt\", \"quant_algo\": \"FP8\", \"kv_cache_scheme\": {\"num_bits\": 4}}",
+         NULL,
          "'kv_cache_scheme' is not FP8"},
         {NULL, "{\"quantization\": {}}", "quant_algo"},
         {NULL, "{}", "quantization"},

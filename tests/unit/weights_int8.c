@@ -6,7 +6,10 @@
 
 #define FLAT "tests/golden/models/flat-mha"
 
-/* Weight, and what has codes in it: q, k and v of layer 0 static, down_proj of layer 1 dynamic, up and gate of it FP8. */
+/*
+ * Weight, and what has codes in it: q, k and v of layer 0 static, down_proj of layer 1 dynamic, up and gate
+ * of it FP8.
+ */
 #define Q0 "model.layers.0.self_attn.q_proj"
 #define D1 "model.layers.1.mlp.down_proj"
 
@@ -20,7 +23,8 @@ static float *values(struct model *m, const char *name, size_t n)
     return x;
 }
 
-static void put_floats(struct model *m, const char *module, const char *what, size_t ndim, const float *x, size_t n)
+static void put_floats(struct model *m, const char *module, const char *what, size_t ndim, const float *x,
+                       size_t n)
 {
     char name[200];
     struct st_tensor *t;
@@ -118,7 +122,8 @@ static void forms(void)
     model_release(&m);
     model_load(&m, FLAT);
     y = values(&m, Q0 ".weight", q->out * q->in);
-    for (size_t i = 0; i < q->out * q->in; i++) /* half a step, and the roundings of the quotient and the product */
+    /* half a step, and the roundings of the quotient and the product */
+    for (size_t i = 0; i < q->out * q->in; i++)
         bad += !(fabsf(x[i] - y[i]) <= q->row_scale[i / q->in] * 0.5001f);
     CHECK(bad == 0, "codes come with the scale of their row");
     free(x);
@@ -137,14 +142,16 @@ static void groups(void)
     refused(&m, "a dynamic group over a static layer", "scales at run time", Q0 ".input_scale");
     model_release(&m);
     load(&m, CONFIG("mixed-precision",
-                    GROUP("group_0", "\"Linear\"", STATIC) ", " GROUP("group_1", "\"re:.*down_proj$\"", DYNAMIC)));
+                    GROUP("group_0", "\"Linear\"", STATIC) ", " GROUP("group_1", "\"re:.*down_proj$\"",
+                                                                      DYNAMIC)));
     opens(&m, "names and expressions come before Linear");
     model_release(&m);
     load(&m, CONFIG("mixed-precision", GROUP("group_0", QKV0, STATIC)));
     refused(&m, "codes that no group names", "has no group for it", D1);
     model_release(&m);
     load(&m, CONFIG("float-quantized", GROUP("group_0", "\"Linear\"", STATIC)));
-    refused(&m, "a format that is not the group's", "'format' is 'float-quantized', but its group is in int8", "config.json");
+    refused(&m, "a format that is not the group's", "'format' is 'float-quantized', but its group is in int8",
+            "config.json");
     model_release(&m);
     load(&m, "{\"quant_method\": \"modelopt\", \"quant_algo\": \"FP8\", \"ignore\": [\"visual*\"]}");
     refused(&m, "INT8 codes where FP8 is said", "says that it is in FP8", Q0);
@@ -194,7 +201,8 @@ static void smoothed(void)
         pre[i] = 1.0f + (float)i;
     put_floats(&m, Q0, "pre_quant_scale", 1, pre, n);
     CHECK(open_changed(&m, &w, &e) == 0 &&
-              !memcmp(weights_linear(&w, "language_model.layers.0.self_attn.q_proj")->pre_scale, pre, n * sizeof *pre),
+              !memcmp(weights_linear(&w, "language_model.layers.0.self_attn.q_proj")->pre_scale, pre,
+                      n * sizeof *pre),
           "smoothing scales %s", e.msg);
     weights_close(&w);
     model_release(&m);

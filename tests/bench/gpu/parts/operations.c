@@ -1,0 +1,310 @@
+/* operations.c - speed of a backend's operations at the shapes of the 3B model */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/bench/gpu/parts/speed.h"
+
+/* Random numbers within -most and most, on the host. */
+static float *randoms(size_t n, double most)
+{
+    float *host = malloc(n * sizeof *host);
+    uint64_t seed = 1;
+
+    if (!host)
+        speed_fail("out of memory");
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        host[i] = (float)((double)(int64_t)seed * 0x1p-63 * most);
+    }
+    return host;
+}
+
+/* The same as activations, on the device. */
+static void *numbers(size_t n)
+{
+    float *host = randoms(n, 1);
+    void *p = speed_room(n * sizeof *host);
+
+    be->upload_act(be, p, host, n);
+    free(host);
+    return p;
+}
+
+struct job {
+    void (*run)(const struct job *);
+    struct weight w, fp8, int8;
+    struct attention a;
+    size_t rows, n;
+    void *x, *y, *z, *g, *dq, *dk, *dv, *q, *k, *v, *o;
+    float *lse, *f;
+    double *sum;
+    int32_t *target;
+};
+
+static double seconds(const struct job *j)
+{
+    double t[7], once;
+    size_t repeat;
+
+    j->run(j);
+    speed_wait();
+    once = speed_now();
+    j->run(j);
+    speed_wait();
+    once = speed_now() - once;
+    repeat = (size_t)(0.01 / once) + 1;
+    for (int i = 0; i < 7; i++) {
+        t[i] = speed_now();
+        for (size_t r = 0; r < repeat; r++)
+            j->run(j);
+        speed_wait();
+        t[i] = (speed_now() - t[i]) / (double)repeat;
+    }
+    qsort(t, 7, sizeof *t, speed_ascending);
+    return t[3];
+}
+
+static void linear(const struct job *j)
+{
+    be->linear(be, j->y, j->x, j->rows, &j->w);
+}
+
+static void linear_fp8(const struct job *j)
+{
+    be->linear(be, j->y, j->x, j->rows, &j->fp8);
+}
+
+static void linear_int8(const struct job *j)
+{
+    be->linear(be, j->y, j->x, j->rows, &j->int8);
+}
+
+static void linear_dx(const struct job *j)
+{
+    be->linear_dx(be, j->x, j->y, j->rows, &j->w, false);
+}
+
+static void linear_f32(const struct job *j)
+{
+    be->linear_f32(be, j->f, j->x, j->rows, &j->w);
+}
+
+static void products(const char *by, size_t rows, size_t in, size_t out)
+{
+    float *host = randoms(in * out, 1);
+    struct job j = {.rows = rows, .x = numbers(rows * in), .y = numbers(rows * out)};
+    double flop = 2e-12 * (double)rows * (double)in * (double)out;
+
+    be->weight_load(be, &j.w, out, in, host, DT_F32);
+    free(host);
+    j.run = linear;
+    printf("linear %zux%zu->%zu%s,%.0f,TFLOP/s\n", rows, in, out, by, flop / seconds(&j));
+    j.run = linear_dx;
+    printf("linear_dx %zux%zu->%zu%s,%.0f,TFLOP/s\n", rows, in, out, by, flop / seconds(&j));
+    if (out < 100000) {
+        be->weight_quantize(be, &j.fp8, &j.w, DT_BF16, 1 / 448.0f, 1 / 448.0f, ROUND_EXACT);
+        j.run = linear_fp8;
+        printf("linear, FP8 with its quantizing %zux%zu->%zu%s,%.0f,TFLOP/s\n", rows, in, out, by,
+               flop / seconds(&j));
+        j.run = linear_int8;
+        be->weight_quantize_int8(be, &j.int8, &j.w, DT_BF16, NULL, 1 / 127.0f, ROUND_EXACT);
+        printf("linear, INT8 with its quantizing %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out,
+               flop / seconds(&j));
+        be->weight_quantize_int8(be, &j.int8, &j.w, DT_BF16, NULL, 0, ROUND_EXACT);
+        printf("linear, INT8 of dynamic inputs %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out,
+               flop / seconds(&j));
+    } else {
+        j.f = speed_room(rows * out * sizeof *j.f);
+        j.run = linear_f32;
+        printf("linear, fp32 out %zux%zu->%zu%s,%.0f,TFLOP/s\n", rows, in, out, by, flop / seconds(&j));
+        be->free(be, j.f);
+    }
+    be->weight_free(be, &j.int8);
+    be->weight_free(be, &j.fp8);
+    be->weight_free(be, &j.w);
+    be->free(be, j.x);
+    be->free(be, j.y);
+}
+
+static void forward(const struct job *j)
+{
+    be->attention(be, &j->a, j->o, j->lse, j->q, j->k, j->v);
+}
+
+static void backward(const struct job *j)
+{
+    be->attention_dx(be, &j->a, j->dq, j->dk, j->dv, j->g, j->q, j->k, j->v, j->o, j->lse);
+}
+
+static void attention(const char *name, size_t segments, size_t rows, size_t heads, size_t kv, size_t dim,
+                      bool causal)
+{
+    size_t nq = segments * rows * heads * dim, nk = segments * rows * kv * dim;
+    int32_t *cu = malloc((segments + 1) * sizeof *cu), *d = speed_room((segments + 1) * sizeof *cu);
+    struct job j = {.q = numbers(nq),
+                    .o = numbers(nq),
+                    .g = numbers(nq),
+                    .dq = numbers(nq),
+                    .k = numbers(nk),
+                    .v = numbers(nk),
+                    .dk = numbers(nk),
+                    .dv = numbers(nk),
+                    .lse = speed_room(segments * rows * heads * sizeof(float))};
+
+    for (size_t i = 0; i <= segments; i++)
+        cu[i] = (int32_t)(i * rows);
+    be->upload(be, d, cu, (segments + 1) * sizeof *cu);
+    j.a = (struct attention){.segments = segments,
+                             .cu_q = d,
+                             .cu_k = d,
+                             .max_q = rows,
+                             .max_k = rows,
+                             .heads = heads,
+                             .kv_heads = kv,
+                             .head_dim = dim,
+                             .q_stride = heads * dim,
+                             .k_stride = kv * dim,
+                             .v_stride = kv * dim,
+                             .o_stride = heads * dim,
+                             .scale = 0.1f,
+                             .causal = causal};
+    j.run = forward;
+    printf("attention %s,%.0f,us\n", name, 1e6 * seconds(&j));
+    j.run = backward;
+    printf("attention_dx %s,%.0f,us\n", name, 1e6 * seconds(&j));
+    void *all[] = {d, j.q, j.o, j.g, j.dq, j.k, j.v, j.dk, j.dv, j.lse};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        be->free(be, all[i]);
+    free(cu);
+}
+
+static void add(const struct job *j)
+{
+    be->add(be, j->x, j->y, j->z, j->n);
+}
+
+static void swiglu(const struct job *j)
+{
+    be->swiglu(be, j->x, j->y, j->z, j->n);
+}
+
+static void norm(const struct job *j)
+{
+    be->rmsnorm(be, j->x, j->y, j->z, j->n / 2048, 2048, 1e-6f);
+}
+
+static void norm_dx(const struct job *j)
+{
+    be->rmsnorm_dx(be, j->x, j->y, j->z, j->z, j->n / 2048, 2048, 1e-6f);
+}
+
+static void score(const struct job *j)
+{
+    be->score(be, j->sum, j->x, j->y, j->z, j->lse, j->n / 2048, 2048);
+}
+
+static void nll(const struct job *j)
+{
+    be->nll(be, j->lse, j->lse, NULL, j->f, j->target, 220, 151936);
+}
+
+static void nll_dx(const struct job *j)
+{
+    be->nll_dx(be, j->x, j->f, j->lse, j->target, j->lse, 220, 151936);
+}
+
+static void amax_columns(const struct job *j)
+{
+    be->amax_columns(be, j->f, j->x, j->n / 2048, 2048);
+}
+
+static void distance(const struct job *j)
+{
+    be->distance(be, j->sum, j->x, j->y, j->n);
+}
+
+static void round_fp8(const struct job *j)
+{
+    be->round_fp8(be, j->x, j->y, j->n, 0.01f);
+}
+
+static void compare(const struct job *j)
+{
+    be->compare(be, j->o, j->f, j->f, 220, 151936);
+}
+
+/* Logits, and rows for compare() that have labels. */
+static void fill_logits(const struct job *j)
+{
+    size_t n = (size_t)220 * 151936;
+    float *host = randoms(n, 8);
+    struct row_stats rows[220] = {0};
+
+    for (int i = 0; i < 220; i++)
+        rows[i].label = 31 * i;
+    be->upload(be, j->f, host, n * sizeof *host);
+    be->upload(be, j->o, rows, sizeof rows);
+    free(host);
+}
+
+static void loops(void)
+{
+    size_t n = (size_t)4096 * 11008, act = be->act_bytes;
+    struct job j = {.n = n,
+                    .x = numbers(n),
+                    .y = numbers(n),
+                    .z = numbers(n),
+                    .f = speed_room(4 * 220 * 151936),
+                    .lse = speed_room(4 * 65536),
+                    .sum = speed_room(16),
+                    .target = speed_room(4 * 65536),
+                    .o = speed_room(220 * sizeof(struct row_stats))};
+    const struct {
+        const char *name;
+        void (*run)(const struct job *);
+        double bytes;
+    } runs[] = {{"add", add, 3.0 * (double)(n * act)},
+                {"swiglu", swiglu, 3.0 * (double)(n * act)},
+                {"rmsnorm", norm, 2.0 * (double)(n * act)},
+                {"rmsnorm_dx", norm_dx, 4.0 * (double)(n * act)},
+                {"score", score, 3.0 * (double)(n * act)},
+                {"amax_columns", amax_columns, (double)(n * act)},
+                {"distance", distance, 2.0 * (double)(n * act)},
+                {"round_fp8", round_fp8, 2.0 * (double)(n * act)},
+                {"nll", nll, 4.0 * 220 * 151936},
+                {"nll_dx", nll_dx, (4.0 + (double)act) * 220 * 151936},
+                {"compare", compare, 8.0 * 220 * 151936}};
+
+    be->zero(be, j.lse, 4 * 65536);
+    be->zero(be, j.target, 4 * 65536);
+    fill_logits(&j);
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        j.run = runs[i].run;
+        printf("%s,%.0f,GB/s\n", runs[i].name, 1e-9 * runs[i].bytes / seconds(&j));
+    }
+    void *all[] = {j.x, j.y, j.z, j.f, j.lse, j.sum, j.target, j.o};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        be->free(be, all[i]);
+}
+
+void speed_products(const char *by)
+{
+    products(by, 4096, 2048, 2048);
+    products(by, 4096, 2048, 256);
+    products(by, 4096, 2048, 11008);
+    products(by, 4096, 11008, 2048);
+    products(by, 220, 2048, 151936);
+    products(by, 6256, 1280, 3840);
+    products(by, 6256, 1280, 3420);
+    products(by, 6256, 3420, 1280);
+}
+
+void speed_operations(void)
+{
+    attention("8x512 16:2x128 causal", 8, 512, 16, 2, 128, true);
+    attention("8x2048 16:2x128 causal", 8, 2048, 16, 2, 128, true);
+    attention("195x21 16:2x128 causal", 195, 21, 16, 2, 128, true);
+    attention("4x1564 16x80 full", 4, 1564, 16, 16, 80, false);
+    attention("98x64 16x80 windows", 98, 64, 16, 16, 80, false);
+    loops();
+}
