@@ -106,6 +106,8 @@ void file_unmap(struct file_map *m)
 
 int file_create(struct file_out *o, const char *path, bool force, bool binary, struct err *e)
 {
+    struct stat st;
+
     *o = (struct file_out){0};
     if (is_std(path)) {
         if (binary && isatty(STDOUT_FILENO))
@@ -113,6 +115,9 @@ int file_create(struct file_out *o, const char *path, bool force, bool binary, s
         o->f = stdout;
         return 0;
     }
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return err_set(e, RC_USAGE, "'%s' is not a regular file, and only those are replaced: give another name, or '-' for "
+                       "standard output", path);
     if (!force && access(path, F_OK) == 0)
         return err_set(e, RC_USAGE, "'%s' exists: remove it or use -f", path);
     o->path = mem_strdup(path, e);

@@ -37,7 +37,7 @@ struct file_out {
 
 /*
  * Open for writing.  path NULL or "-": standard output.  An existing path is replaced, at file_commit(), only when force
- * is set; otherwise it is an error now.  binary: refuse to write to a terminal.
+ * is set; otherwise it is an error now, as is in any case what is no regular file.  binary: refuse to write to a terminal.
  */
 int file_create(struct file_out *o, const char *path, bool force, bool binary, struct err *e);
 
