@@ -80,6 +80,8 @@ report:                              ## the sweep, and plots of it in OUT (gnupl
 quantize: all                        ## one or more recipes: calibrate, export, check, measure: MODEL= PRESET= SAMPLES= OUT= (pipelines/quantize.mk)
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/quantize.mk TOOLS=$B/tools quantize
 results: all                         ## every metrics.json below out into out/results.db (RESULTS=)
+	@find $(or $(OUT),out) -name metrics.json | grep -q . || { echo "results: there is no metrics.json below" \
+	    "'$(or $(OUT),out)': run make sweep or make quantize first, or give OUT=" >&2; exit 4; }
 	find $(or $(OUT),out) -name metrics.json -exec $B/tools/store-metrics -d $(or $(RESULTS),out/results.db) {} + >$B/stored.txt
 
 bench: all $(BENCHES)                ## measure speed; never passes or fails on time (tests/bench)
