@@ -81,6 +81,8 @@ quantize: all                        ## one or more recipes: calibrate, export, 
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/quantize.mk TOOLS=$B/tools quantize
 
 results: all                         ## every metrics.json below out into out/results.db (RESULTS=)
+	@find $(or $(OUT),out) -name metrics.json | grep -q . || { echo "results: there is no metrics.json below" \
+	    "'$(or $(OUT),out)': run make sweep or make quantize first, or give OUT=" >&2; exit 4; }
 	find $(or $(OUT),out) -name metrics.json -exec $B/tools/store-metrics -d $(or $(RESULTS),out/results.db) {} + >$B/stored.txt
 
 check: all $(UNITS) $(FUZZERS)       ## every test: unit, command line, man pages; no GPU, no network

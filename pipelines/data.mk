@@ -3,6 +3,8 @@
 #
 # Included by sweep.mk and quantize.mk, which set MODEL, DATA, SAMPLES, SEED and OUT, and write OUT/settings.
 
+$(foreach v,MODEL DATA OUT,$(if $(word 2,$($v)),$(error $v='$($v)' has a space in it, which make takes for two files: link it \
+    to another name)))
 VAL      := $(DATA)/annotations/captions_val2017.json
 ifndef EVAL
 EVAL     := $(or $(shell jq --argjson few '$(SAMPLES)' 'if (.images | length) < 200 then $$few else 100 end' $(VAL) \

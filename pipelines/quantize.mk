@@ -78,8 +78,9 @@ $(call at,layout): %/layout: %/scheme.json
 $(call at,checkpoint/config.json): %/checkpoint/config.json: %/scheme.json %/layout
 	export-ckpt -q -f -m $(MODEL) --format $(or $(LAYOUT),$$(cat $*/layout)) $(EXPORT) -o $(@D) $<
 $(call at,check.txt): %/check.txt: %/checkpoint/config.json
-	check-ckpt -f -o $@ $(<D) || check-ckpt --engine $(ENGINE) $(<D) >/dev/null || \
-	    { echo "quantize: $(ENGINE) does not serve $(<D): 'check-ckpt $(<D)' says why" >&2; exit 1; }
+	check-ckpt -f -o $@ $(<D) || [ $$? = 1 ]
+	@check-ckpt --engine $(ENGINE) $(<D) >/dev/null || { s=$$?; [ $$s != 1 ] || echo "quantize: $(ENGINE) does not load" \
+	    "'$(<D)' as it is meant: see check-ckpt --engine $(ENGINE) $(<D), or name another LAYOUT or ENGINE" >&2; exit $$s; }
 $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/reference.states
 	$(RUN) eval-logits -f --ref $(OUT)/reference.states $(ON) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples

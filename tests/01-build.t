@@ -23,12 +23,12 @@ is "CUDA=1 without nvcc is an error, not a quiet CPU build" "2 1" "$status $(gre
 
 # Progress belongs to terminals: script(1) lends one.
 cp tests/golden/tiny-describe.samples.msgpack "$W/s"
-tty="script -qec"
-run "$tty 'layer-score -m data/tiny-qwen2_5-vl -o $W/l.json $W/s' /dev/null"
-is "on a terminal: done, total, rate and time left" 1 "$(tr '\r' '\n' <"$W/.out" | grep -cE 'scoring [0-9]+/80 samples, [0-9.e+]+/s, ETA 0:00:[0-9]+' | sed 's/[1-9][0-9]*/1/')"
-run "$tty 'layer-score -q -m data/tiny-qwen2_5-vl -o $W/l2.json $W/s' /dev/null"
+ppl="eval-ppl -m data/tiny-qwen2_5-vl --batch-tokens 200"
+run "script -qec '$ppl -o $W/l.json $W/s $W/s $W/s $W/s' /dev/null"
+is "on a terminal: done, total, rate and time left" 1 "$(tr '\r' '\n' <"$W/.out" | grep -cE 'evaluating [0-9]+/320 samples, [0-9.e+]+/s, ETA 0:00:[0-9]+' | sed 's/[1-9][0-9]*/1/')"
+run "script -qec '$ppl -q -o $W/l2.json $W/s $W/s' /dev/null"
 is "not with -q" "" "$(cat "$W/.out")"
-run "layer-score -m data/tiny-qwen2_5-vl -o $W/l3.json $W/s"
+run "$ppl -o $W/l3.json $W/s $W/s $W/s $W/s"
 is "not elsewhere" "" "$(cat "$W/.out" "$W/.err")"
 is "and the result is the same" "$(sha256sum <"$W/l.json")" "$(sha256sum <"$W/l3.json")"
 finish

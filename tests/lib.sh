@@ -6,6 +6,8 @@
 #   is NAME WANT GOT       two strings are equal
 #   ok NAME 'CMD'          the command succeeds, silently
 #   skip NAME REASON       counted, printed; CI holds the list of allowed skips
+#   sanitized              whether this is a build with the address sanitizer, in which arithmetic takes fifty times as long:
+#                          what compares numbers alone, of code that runs elsewhere on less, is skipped there
 #   finish                 the plan; exits 1 when a test failed or none ran
 #
 # $W is a scratch directory of this script, removed at its end.  The tools are first on PATH.
@@ -88,6 +90,10 @@ ok() {
 skip() {
     n=$((n + 1))
     echo "ok $n - $1 # SKIP $2"
+}
+
+sanitized() {
+    grep -aq __asan_init "$B/tools/eval-ppl"
 }
 
 finish() {

@@ -357,7 +357,9 @@ static int check_save_path(struct err *e)
 {
     int there = save_path ? file_exists(save_path, e) : 1;
 
-    return there ? (there < 0 ? -1 : 0) : run_output(save_path, e);
+    if (there == 0)
+        return run_output(save_path, e);
+    return there < 0 || (save_path && file_replaceable(save_path, e)) ? -1 : 0;
 }
 
 static int check_options(struct err *e)
@@ -377,6 +379,8 @@ static int check_options(struct err *e)
         return err_set(e, RC_USAGE, "--ref-dtype goes with --save-ref");
     if (save_path && !strcmp(save_path, "-"))
         return err_set(e, RC_USAGE, "--save-ref needs a file: an interrupted run goes on with it");
+    if (save_path && output && !strcmp(save_path, output))
+        return err_set(e, RC_USAGE, "--save-ref and -o name the same file, '%s': give them two", output);
     return run_output(output, e) || check_save_path(e) ? -1 : 0;
 }
 

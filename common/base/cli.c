@@ -16,6 +16,7 @@
 bool cli_quiet, cli_force;
 static const struct cli *cli_tool;
 static char **cli_words;
+static int lost; /* errno of what standard output did not take before its end */
 
 const char *cli_name(void)
 {
@@ -34,7 +35,8 @@ char *const *cli_argv(void)
 
 static void vtalk(const char *kind, const char *fmt, va_list ap)
 {
-    fflush(stdout);
+    if (fflush(stdout) && !lost)
+        lost = errno;
     fprintf(stderr, "%s: %s", cli_name(), kind);
     vfprintf(stderr, fmt, ap);
     fputc('\n', stderr);
@@ -64,7 +66,7 @@ int cli_finish(struct err *e)
 {
     bool bad = ferror(stdout) != 0;
 
-    errno = 0;
+    errno = lost;
     if (fclose(stdout) != 0 || bad)
         err_sys(e, "cannot write standard output");
     if (e->rc != RC_OK && e->msg[0])

@@ -104,6 +104,15 @@ void file_unmap(struct file_map *m)
     *m = (struct file_map){0};
 }
 
+int file_replaceable(const char *path, struct err *e)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return err_set(e, RC_USAGE, "'%s' is not a regular file, and only those are replaced: give another name", path);
+    return 0;
+}
+
 int file_create(struct file_out *o, const char *path, bool force, bool binary, struct err *e)
 {
     *o = (struct file_out){0};
@@ -113,6 +122,8 @@ int file_create(struct file_out *o, const char *path, bool force, bool binary, s
         o->f = stdout;
         return 0;
     }
+    if (file_replaceable(path, e))
+        return -1;
     if (!force && access(path, F_OK) == 0)
         return err_set(e, RC_USAGE, "'%s' exists: remove it or use -f", path);
     o->path = mem_strdup(path, e);

@@ -35,9 +35,12 @@ struct file_out {
     char *path, *tmp; /* path NULL: standard output */
 };
 
+/* 0 when a file may be put under this name: what is there, if anything, is a regular one.  A device would be gone. */
+int file_replaceable(const char *path, struct err *e);
+
 /*
- * Open for writing.  path NULL or "-": standard output.  An existing path is replaced, at file_commit(), only
- * when force is set; otherwise it is an error now.  binary: refuse to write to a terminal.
+ * Open for writing.  path NULL or "-": standard output.  An existing path is replaced, at file_commit(), only when force
+ * is set; otherwise, and when it is not replaceable, it is an error now.  binary: refuse to write to a terminal.
  */
 int file_create(struct file_out *o, const char *path, bool force, bool binary, struct err *e);
 

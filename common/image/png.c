@@ -6,6 +6,12 @@
 #include "common/image/codec.h"
 #include "common/image/exif.h"
 
+enum {
+    PNG_SIGNATURE = 8,
+    CHUNK_FRAME = 12,        /* length, name and check sum */
+    INFLATED_BYTES = 8000000 /* what a compressed chunk may grow to, beside the file's size: libpng's own limit, if any */
+};
+
 /*
  * libpng reports errors by longjmp().  All state lives here and not in locals of the function that calls
  * setjmp(), so none of it is lost by the jump, and the caller frees it on either way out.
@@ -61,6 +67,20 @@ static void set_transforms(struct reader *r)
     png_set_strip_alpha(r->png);
 }
 
+/* libpng allocates what a chunk says it has before it reads it: no more than is there. */
+static int check_lengths(const struct reader *r)
+{
+    const uint8_t *at = r->next + PNG_SIGNATURE;
+
+    for (size_t left = r->left - PNG_SIGNATURE, bytes; left >= CHUNK_FRAME && memcmp(at + 4, "IEND", 4); at += bytes) {
+        bytes = (size_t)png_get_uint_32(at) + CHUNK_FRAME;
+        if (bytes > left)
+            return err_set(r->e, RC_DATA, "the file is truncated");
+        left -= bytes;
+    }
+    return 0;
+}
+
 static int read_picture(struct reader *r)
 {
     size_t stride;
@@ -70,6 +90,7 @@ static int read_picture(struct reader *r)
         return -1;
     png_set_read_fn(r->png, r, read_bytes);
     png_set_user_limits(r->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* codec_alloc() has the limit */
+    png_set_chunk_malloc_max(r->png, r->left > INFLATED_BYTES ? r->left : INFLATED_BYTES);
     png_read_info(r->png, r->info);
     /* First, because libpng allocates and clears whole rows from here on. */
     if (codec_alloc(r->im, png_get_image_width(r->png, r->info), png_get_image_height(r->png, r->info), r->e))
@@ -101,7 +122,7 @@ int codec_png(struct image *im, int *orientation, const uint8_t *data, size_t n,
         err_set(e, RC_SYS, "libpng does not start: out of memory, or not the version this was built for");
         goto out;
     }
-    ret = read_picture(&r);
+    ret = check_lengths(&r) || read_picture(&r) ? -1 : 0;
     if (ret == 0 && png_get_eXIf_1(r.png, r.info, &bytes, &exif))
         *orientation = exif_orientation(exif, bytes);
 out:

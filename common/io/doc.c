@@ -13,7 +13,7 @@
 static int put_argv(json_t *doc, struct err *e)
 {
     char *const *word = cli_argv();
-    json_t *argv = json_array();
+    json_t *argv = json_array(), *v;
 
     for (size_t i = 1; word && word[i]; i++) {
         const char *w = word[i], *slash = strrchr(w, '/');
@@ -24,7 +24,10 @@ static int put_argv(json_t *doc, struct err *e)
         }
         if (!strncmp(w, "--output=", 9) || (w[0] == '-' && w[1] == 'o'))
             continue;
-        if (json_push(argv, json_string(w[0] == '/' && slash[1] ? slash + 1 : w), e)) {
+        v = json_string(w[0] == '/' && slash[1] ? slash + 1 : w);
+        if (!v)
+            err_set(e, RC_DATA, "'%s' is not valid UTF-8, and a document keeps its command line: rename the file", w);
+        if (json_push(argv, v, e)) {
             json_decref(argv);
             return -1;
         }

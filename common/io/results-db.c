@@ -1,6 +1,7 @@
 /* results-db.c - METRICS documents in an sqlite database */
 #include "common/io/results-db.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +39,14 @@ static const char ddl[] =
 static int db_error(struct results_db *r, struct err *e)
 {
     int code = r->db ? sqlite3_errcode(r->db) & 0xff : SQLITE_NOMEM;
-    enum rc rc = code == SQLITE_NOTADB || code == SQLITE_CORRUPT || code == SQLITE_ERROR ? RC_DATA : RC_SYS;
+    enum rc rc = code == SQLITE_ERROR ? RC_DATA : RC_SYS;
 
+    if (code == SQLITE_NOTADB || code == SQLITE_CORRUPT)
+        return err_set(e, RC_DATA, "'%s': %s: give another file, and store into it again", r->path, sqlite3_errmsg(r->db));
+    if (code == SQLITE_CANTOPEN && sqlite3_system_errno(r->db)) {
+        errno = sqlite3_system_errno(r->db);
+        return err_sys(e, "cannot open '%s'", r->path);
+    }
     return err_set(e, rc, "'%s': %s", r->path, r->db ? sqlite3_errmsg(r->db) : "out of memory");
 }
 
@@ -50,15 +57,33 @@ static int run(struct results_db *r, const char *sql, struct err *e)
 
 /* ---- documents ---- */
 
+/* figure: an object that may have an interval, or NULL. */
+static int check_interval(const json_t *figure, const char *where, struct err *e)
+{
+    const json_t *both = json_object_get(figure, "interval");
+
+    if (!both || (json_array_size(both) == 2 && json_is_number(json_array_get(both, 0)) &&
+                  json_is_number(json_array_get(both, 1))))
+        return 0;
+    return err_set(e, RC_DATA, "%s: an 'interval' is not an array of two numbers", where);
+}
+
+/* Columns take any type, so types are checked here. */
 static int check_candidate(const json_t *o, const char *where, struct err *e)
 {
+    static const char *const figure[] = {"ppl_ref",  "ppl_ratio", "kl",   "kl_answer",    "kl_last", "mse",
+                                         "mse_last", "top1",      "bits_per_byte"};
     const char *text;
     size_t count;
     double real;
 
+    for (size_t i = 0; i < sizeof figure / sizeof *figure; i++)
+        if (json_or_f64(o, figure[i], &real, where, e))
+            return -1;
     return json_get_str(o, "name", &text, where, e) || json_get_str(o, "model_digest", &text, where, e) ||
-                   json_get_size(o, "fp8_modules", &count, where, e) ||
-                   json_get_f64(o, "ppl", &real, where, e)
+                   json_or_str(o, "scheme", &text, where, e) || json_or_str(o, "scheme_digest", &text, where, e) ||
+                   json_get_size(o, "fp8_modules", &count, where, e) || json_get_f64(o, "ppl", &real, where, e) ||
+                   check_interval(json_object_get(json_object_get(o, "uncertainty"), "kl_answer"), where, e)
                ? -1
                : 0;
 }
@@ -67,13 +92,15 @@ static int check_pair(const json_t *o, const char *where, struct err *e)
 {
     const char *text;
     json_t *kl, *interval;
+    size_t count;
     double real;
 
     if (json_get_str(o, "a", &text, where, e) || json_get_str(o, "b", &text, where, e) ||
         json_get_str(o, "verdict", &text, where, e) || json_get_obj(o, "kl_answer", &kl, where, e) ||
-        json_get_f64(kl, "difference", &real, where, e) || json_get_arr(kl, "interval", &interval, where, e))
+        json_get_f64(kl, "difference", &real, where, e) || json_get_arr(kl, "interval", &interval, where, e) ||
+        json_or_size(o, "samples_needed", &count, where, e))
         return -1;
-    return json_array_size(interval) == 2 ? 0 : err_set(e, RC_DATA, "%s: an interval has two ends", where);
+    return check_interval(kl, where, e);
 }
 
 static int check(const json_t *doc, const char *name, struct err *e)
@@ -84,12 +111,13 @@ static int check(const json_t *doc, const char *name, struct err *e)
 
     if (doc_check(doc, "octet-metrics", 1, false, name, e) || json_get_str(doc, "tool", &text, name, e) ||
         json_get_str(doc, "version", &text, name, e) || json_get_obj(doc, "from", &from, name, e) ||
-        json_get_str(from, "samples", &text, name, e) || json_get_obj(doc, "samples", &samples, name, e) ||
-        json_get_size(samples, "count", &count, name, e) ||
-        json_get_size(samples, "tokens", &count, name, e) ||
-        json_get_size(samples, "loss_tokens", &count, name, e) ||
+        json_get_str(from, "samples", &text, name, e) || json_or_str(from, "reference", &text, name, e) ||
+        json_get_obj(doc, "samples", &samples, name, e) || json_get_size(samples, "count", &count, name, e) ||
+        json_get_size(samples, "tokens", &count, name, e) || json_get_size(samples, "loss_tokens", &count, name, e) ||
         json_get_arr(doc, "candidates", &list, name, e))
         return -1;
+    if (pairs && !json_is_array(pairs))
+        return err_set(e, RC_DATA, "%s: the key 'pairs' is not an array", name);
     for (size_t i = 0; i < json_array_size(list); i++)
         if (check_candidate(json_array_get(list, i), name, e))
             return -1;
@@ -222,7 +250,8 @@ static int insert_document(struct results_db *r, const struct results_doc *d, in
 {
     const json_t *from = at(d->json, "from"), *samples = at(d->json, "samples");
     char *text = json_dumps(d->json, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    json_t *digest = json_string(d->digest), *source = d->source ? json_string(d->source) : json_null();
+    /* A path is bytes, in whatever encoding. */
+    json_t *digest = json_string(d->digest), *source = d->source ? json_string_nocheck(d->source) : json_null();
     json_t *json = text ? json_string(text) : NULL;
     const json_t *value[] = {digest, source, at(d->json, "tool"), at(d->json, "version"), at(from, "samples"),
                              at(from, "reference"), at(samples, "count"), at(samples, "tokens"),

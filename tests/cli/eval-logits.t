@@ -226,6 +226,11 @@ like 'eval-logits: --save-ref beside states' 2 '--save-ref needs --ref MODEL' \
     "eval-logits --ref $W/states --save-ref $W/states2 $S"
 like 'eval-logits: --ref-dtype without --save-ref' 2 '--ref-dtype goes with --save-ref' "eval-logits --ref $M -m $M --ref-dtype fp32 $S"
 like 'eval-logits: states to a pipe' 2 '--save-ref needs a file' "eval-logits --ref $M --save-ref - $S"
+like 'eval-logits: states and the document in one file' 2 "--save-ref and -o name the same file" \
+    "eval-logits --ref $M -m $W/ckpt -f --save-ref $W/both -o $W/both $S"
+mkfifo "$W/fifo"
+like 'eval-logits: states in place of a pipe' 2 "fifo' is not a regular file" "eval-logits --ref $M -f --save-ref $W/fifo $S"
+like 'eval-logits: a document in place of a folder' 2 "' is not a regular file" "eval-logits --ref $M -m $W/ckpt -f -o $W $S"
 like 'eval-logits: a shard of the samples' 3 'was made of other samples, or of another shard' \
     "eval-logits --ref $W/states -m $W/ckpt --shard 0/2 $S"
 like 'eval-logits: more samples' 3 'was made of other samples' "eval-logits --ref $W/states -m $W/ckpt $S $S"

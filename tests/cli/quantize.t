@@ -47,11 +47,9 @@ is "elsewhere it gives the same bytes" "" "$(diff -r "$W/a/fp8-lm-kv" "$W/b/fp8-
 run "quantize $W/b PRESET=int8-sq-lm LAYOUT=modelopt APPLY='--smooth-at input'"
 is "options reach the tools" "modelopt false" \
     "$(jq -r .quantization_config.quant_method "$W/b/int8-sq-lm/checkpoint/config.json") $(jq '[.modules[].folded] | any' "$W/b/int8-sq-lm/scheme.json")"
-is "an engine that does not serve the checkpoint is named" 1 \
-    "$(grep -cF "vllm does not serve \$W/b/int8-sq-lm/checkpoint" "$W/.err")"
 
 run "make -n --no-print-directory -f pipelines/quantize.mk TOOLS=$B/tools OUT=$W/d PRESET=int8-sq-lm quantize"
-is "make -n prints the commands" "coco-subset 3 calib-stream 4 calib-amax 1 apply-coverage 1 export-ckpt 1 check-ckpt 1 eval-logits 2" \
+is "make -n prints the commands" "coco-subset 3 calib-stream 4 calib-amax 1 apply-coverage 1 export-ckpt 1 check-ckpt 2 eval-logits 2" \
     "$(for c in coco-subset calib-stream calib-amax apply-coverage export-ckpt check-ckpt eval-logits; do
         echo "$c $(grep -c "^$c " "$W/.out")"; done | xargs)"
 is "calib-amax is asked for what the recipe needs" 1 "$(grep -c '^calib-amax .*--per-channel' "$W/.out")"
@@ -61,6 +59,14 @@ run "quantize $W/e PRESET='fp8-lm x/fp8-lm.json'"
 is "a recipe twice is refused" "2 1" "$status $(grep -c 'names a recipe twice' "$W/.err")"
 run "quantize $W/e PRESET="
 is "none is refused" "2 1" "$status $(grep -c 'names no recipe' "$W/.err")"
+run "quantize '$W/a b'"
+is "a folder with a space is refused" "2 1" "$status $(grep -c 'has a space in it' "$W/.err")"
+rm "$W/a/int8-lm/check.txt"
+run "quantize $W/a PRESET=int8-lm ENGINE=tgi"
+is "an engine that there is not is refused, though the others load all" "2 1" "$status $(grep -c "'tgi' is not vllm" "$W/.err")"
+run "quantize $W/a PRESET=int8-lm ENGINE=tensorrt-llm"
+is "one that does not load a checkpoint is named with it" "2 1" \
+    "$status $(grep -c "^quantize: tensorrt-llm does not load '.*/a/int8-lm/checkpoint' as it is meant" "$W/.err")"
 run "quantize $W/f MODEL=$W/none"
 is "a missing model stops it with its name" "2 1" "$status $(grep -c "$(basename "$W")/none\|\$W/none" "$W/.err")"
 is "and leaves no table" "" "$(find "$W/f" -name 'recipes*')"

@@ -100,6 +100,20 @@ if command -v gnuplot >"$W/null"; then
     is "with ten points in either plot, and one in the key" 21 "$(grep -c "xlink:href='#gpPt6' transform" "$W/a/kl.svg")"
     is "and the table below" "10 1" "$(grep -cE '^<tr><td>[0-9]+</td>' "$W/a/report.html") $(grep -c '<svg' "$W/a/report.html")"
     is "and nothing else is left" "" "$(find "$W/a" -maxdepth 1 -name 'report.*' ! -name report.html)"
+    cp -r "$W/a" "$W/damaged" && head -c 300 "$W/a/summary.json" >"$W/damaged/summary.json"
+    run "pipelines/report.sh $W/damaged"
+    is "a damaged summary is named" "3 report: '\$W/damaged/summary.json' is damaged: remove it and run make sweep OUT=\$W/damaged again" \
+        "$status $(cat "$W/.err")"
+    # gnuplot does not complain where there is no room: it writes half a picture.
+    if unshare -rm true 2>"$W/null"; then
+        mkdir "$W/disk"
+        run "unshare -rm sh -c 'mount -t tmpfs -o size=20k none $W/disk && cp $W/a/summary.* $W/disk && pipelines/report.sh $W/disk; s=\$?
+            ls -A $W/disk | xargs; exit \$s'"
+        is "half a picture is none" "4 summary.json summary.md report: cannot write kl.svg whole in '\$W/disk': is there room?" \
+            "$status $(cat "$W/.out" "$W/.err" | xargs -d '\n')"
+    else
+        skip "half a picture is none" "needs a user namespace for a small file system"
+    fi
 else
     skip "a report is drawn" "gnuplot is not installed"
 fi

@@ -147,6 +147,11 @@ static void files(void)
     file_discard(&o);
     CHECK(file_read(path, &data, &n, &e) == 0 && n == 5, "a discarded file leaves the old one");
     free(data);
+    CHECK(file_create(&o, dir, true, false, &e) == -1 && e.rc == RC_USAGE && strstr(e.msg, "not a regular file"),
+          "a directory is not replaced, forced or not");
+    e = (struct err){0};
+    CHECK(file_create(&o, "/dev/null", true, false, &e) == -1 && e.rc == RC_USAGE, "nor is a device");
+    e = (struct err){0};
     unlink(path);
     rmdir(dir);
     free(path);

@@ -17,6 +17,18 @@
 #include "tests/unit/groups.h"
 #include "tests/unit/reference.h"
 
+/* The address sanitizer makes the tiny model's KL scores a matter of minutes; the other models run the same code. */
+#if !defined __SANITIZE_ADDRESS__ && defined __has_feature
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+static const bool sanitized = true;
+#else
+static const bool sanitized = false;
+#endif
+
 static int ascending(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -118,6 +130,8 @@ static void check_model(struct reference *r, size_t rows)
     compare(r, &g, "gradient score", "score", sum, 1e-4, 0, 0.9999);
     CHECK(predicted > 0 && isfinite(predicted), "%s: predicted KL of everything %.4g nats", r->name,
           predicted);
+    if (sanitized && !strcmp(r->name, "tiny-describe"))
+        goto out;
     for (size_t i = 0; i < r->s.n; i++)
         tokens += r->s.sample[i].tokens;
     if (score_kl(&r->m, form, 1, g.group, g.n, r->s.sample, r->s.n, rows, sum, NULL, &p, &e))
