@@ -1,6 +1,7 @@
 #!/bin/bash
 # quantize.t - make quantize on the bundled model: recipes, resuming, what it refuses
 . tests/lib.sh
+unset MAKEFLAGS # those of make -j2 check: there is no jobserver here, and make says so
 
 # Few samples: this is about the pipeline, not about the numbers.
 quantize() { # quantize OUT [ARG...]

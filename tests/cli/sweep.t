@@ -1,6 +1,7 @@
 #!/bin/bash
 # sweep.t - make sweep on the bundled model: resumes, repeats itself, and its checkpoints differ as their schemes do
 . tests/lib.sh
+unset MAKEFLAGS # those of make -j2 check: there is no jobserver here, and make says so
 
 # Few samples: this is about the pipeline, not about the numbers.
 sweep() { # sweep OUT [ARG...]
