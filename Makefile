@@ -73,7 +73,7 @@ uninstall:                           ## remove what install put there
 # time.
 JOBS      ?= $(if $(filter cuda%,$(DEVICE)),1,$(shell [ "$$(du -skL $(or $(MODEL),data/tiny-qwen2_5-vl) 2>/dev/null | cut -f1)0" -lt 10000000 ] && nproc || echo 1))
 sweep report: all
-	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/sweep.mk TOOLS=$B/tools $@
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/sweep.mk TOOLS=$B/tools JOBS=$(JOBS) $@
 sweep:                               ## calibrate, score, export and measure: MODEL= DATA= COVERAGE= OUT= (pipelines/sweep.mk)
 report:                              ## the sweep, and plots of it in OUT (gnuplot)
 

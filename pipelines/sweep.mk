@@ -54,6 +54,13 @@ $(shell mkdir -p $(OUT) && { echo '$(SETTINGS)' | cmp -s - $(OUT)/settings || ec
 
 at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
 
+# Points that run side by side share the processors: more threads than those would wait for one another.
+JOBS     ?= 1
+ifndef OMP_NUM_THREADS
+$(call at,metrics.json): private export OMP_NUM_THREADS := $(shell n=$(JOBS); [ $$n -le $(words $(POINTS)) ] || \
+    n=$(words $(POINTS)); echo $$((($$(nproc) + n - 1) / n)))
+endif
+
 .DELETE_ON_ERROR:
 .PHONY: sweep report
 sweep: $(if $(DRY_RUN),$(OUT)/plan.md,$(OUT)/summary.md $(if $(RESULTS),$(OUT)/stored.txt))
