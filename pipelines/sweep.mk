@@ -17,6 +17,7 @@
 # APPLY     more options of apply-coverage, e.g. APPLY='--include-unservable --fused-ranges own'
 # POOL      folder where checkpoints share equal tensors by hard links (default OUT/pool; POOL= for none)
 # RESULTS   sqlite database that keeps what was measured (default results.db beside OUT; RESULTS= for none)
+# JOBS      how many points run side by side, which share the processors (OMP_NUM_THREADS= to say otherwise)
 # EXPORT    more options of export-ckpt     LAUNCH  a prefix for what runs the model, e.g. LAUNCH='srun --gpus=1'
 #
 # Every stage's result appears whole or not at all, so an interrupted sweep goes on where it stopped, and a second one does

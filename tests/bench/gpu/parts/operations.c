@@ -108,10 +108,10 @@ static void products(const char *by, size_t rows, size_t in, size_t out)
                flop / seconds(&j));
         j.run = linear_int8;
         be->weight_quantize_int8(be, &j.int8, &j.w, DT_BF16, NULL, 1 / 127.0f, ROUND_EXACT);
-        printf("linear, INT8 with its quantizing %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out,
+        printf("linear, INT8 with its quantizing %zux%zu->%zu%s,%.0f,TFLOP/s\n", rows, in, out, by,
                flop / seconds(&j));
         be->weight_quantize_int8(be, &j.int8, &j.w, DT_BF16, NULL, 0, ROUND_EXACT);
-        printf("linear, INT8 of dynamic inputs %zux%zu->%zu,%.0f,TFLOP/s\n", rows, in, out,
+        printf("linear, INT8 of dynamic inputs %zux%zu->%zu%s,%.0f,TFLOP/s\n", rows, in, out, by,
                flop / seconds(&j));
     } else {
         j.f = speed_room(rows * out * sizeof *j.f);
