@@ -57,12 +57,9 @@ struct plan {
 
 enum { PLANS = 4096, CHOICES = 1024, WORKSPACE_BYTES = 32 << 20 };
 
-/*
- * When to choose: it costs some 30 products.  Smaller ones wait for their launch more than for their sums.
- * Less than CHOICE_GAIN is within the noise.
- */
-enum { CHOICE_USES = 128, CHOICE_ROWS = 256, CHOICE_TIMES = 3, ALGORITHMS = 16 };
-static const float CHOICE_GAIN = 0.98f;
+/* When to choose: it costs some 90 products.  Smaller ones wait for their launch more than for their sums. */
+enum { CHOICE_USES = 128, CHOICE_ROWS = 256, CHOICE_TURNS = 6, CHOICE_TIMES = 3, ALGORITHMS = 16 };
+static const float CHOICE_SLOW = 1.15f; /* what is slower than this to begin with is not timed again */
 static const double CHOICE_SIZE = 1e9; /* m n k */
 
 struct lt {
@@ -313,15 +310,15 @@ static bool digest_of(struct lt *lt, const struct plan *p, const struct product 
     return lt->be->err.rc == RC_OK;
 }
 
-/* Milliseconds of some products by one algorithm. */
+/* Milliseconds of CHOICE_TIMES products by one algorithm. */
 static float time_of(struct lt *lt, const struct plan *p, const cublasLtMatmulAlgo_t *algo,
-                     const struct product *product, cudaEvent_t *event, int times)
+                     const struct product *product, cudaEvent_t *event)
 {
     cudaStream_t stream = cuda_of(lt->be)->stream;
     float ms = INFINITY;
     bool ok = cuda_ok(lt->be, cudaEventRecord(event[0], stream), "an event");
 
-    for (int i = 0; i < times && ok; i++)
+    for (int i = 0; i < CHOICE_TIMES && ok; i++)
         ok = multiply(lt, p, algo, product);
     ok = ok && cuda_ok(lt->be, cudaEventRecord(event[1], stream), "an event") &&
          cuda_ok(lt->be, cudaEventSynchronize(event[1]), "a product") &&
@@ -329,46 +326,77 @@ static float time_of(struct lt *lt, const struct plan *p, const cublasLtMatmulAl
     return ok ? ms : INFINITY;
 }
 
-/* The fastest of the heuristic's algorithms whose result is that of the first; d is left with a result. */
+/*
+ * Keep those of `found` algorithms that give the first's result, bit for bit: how many.  0 after a failure, or
+ * when that result is mostly zeros, which say little.
+ */
+static int keep_alike(struct lt *lt, const struct plan *p, cublasLtMatmulHeuristicResult_t *result, int found,
+                      const struct product *product)
+{
+    struct digest digest, first = {};
+    int alike = 0;
+
+    for (int i = 0; i < found; i++) {
+        if (!multiply(lt, p, &result[i].algo, product) || !digest_of(lt, p, product, &digest))
+            return 0;
+        if (i == 0)
+            first = digest;
+        if (first.filled < bytes_of_result(p) / 4 / 2)
+            return 0;
+        if (digest.sum == first.sum || lt->search)
+            result[alike++] = result[i];
+    }
+    return alike;
+}
+
+/*
+ * The fastest of n algorithms.  They take turns: a chip under load slows down, and what is timed first would
+ * win.  The first turn warms up and sorts out the slow ones.
+ */
+static cublasLtMatmulAlgo_t fastest(struct lt *lt, const struct plan *p,
+                                    cublasLtMatmulHeuristicResult_t *result, int n,
+                                    const struct product *product, cudaEvent_t *event)
+{
+    float ms[ALGORITHMS], least;
+    int best = 0, left = 0;
+
+    for (int turn = 0; turn < CHOICE_TURNS; turn++) {
+        least = INFINITY;
+        for (int i = 0; i < n; i++) {
+            ms[i] = time_of(lt, p, &result[i].algo, product, event) + (turn > 1 ? ms[i] : 0);
+            if (ms[i] < least) {
+                least = ms[i];
+                best = i;
+            }
+        }
+        if (turn == 0) {
+            for (int i = 0; i < n; i++)
+                if (ms[i] <= least * CHOICE_SLOW)
+                    result[left++] = result[i];
+            n = left;
+        }
+    }
+    return result[best].algo;
+}
+
+/* A choice for the products that p stands for, unless its time has not come; d is left with the product. */
 static bool choose(struct lt *lt, struct plan *p, struct choice *choice, const struct product *product)
 {
     cublasLtMatmulHeuristicResult_t result[ALGORITHMS];
-    int found = algorithms(lt, p, result, ALGORITHMS), best = 0,
-        times = lt->search ? 4 * CHOICE_TIMES : CHOICE_TIMES;
-    size_t words = bytes_of_result(p) / 4;
     cudaEvent_t event[2] = {};
-    float least = INFINITY;
-    struct digest digest, first = {};
-    bool ok = cuda_ok(lt->be, cudaEventCreate(&event[0]), "an event") &&
-              cuda_ok(lt->be, cudaEventCreate(&event[1]), "an event");
+    int n = algorithms(lt, p, result, ALGORITHMS);
 
-    for (int i = 0; i < found && ok; i++) {
-        float ms;
-
-        ok = multiply(lt, p, &result[i].algo, product) && digest_of(lt, p, product, &digest);
-        if (!ok)
-            break;
-        if (i == 0)
-            first = digest;
-        if (first.filled < words / 2) /* too little to compare: another time */
-            break;
-        if (digest.sum != first.sum && !lt->search)
-            continue;
-        ms = time_of(lt, p, &result[i].algo, product, event, times);
-        if (ms < least) {
-            least = i == 0 ? ms * CHOICE_GAIN : ms;
-            best = i;
-        }
+    n = keep_alike(lt, p, result, n, product);
+    if (n > 0 && cuda_ok(lt->be, cudaEventCreate(&event[0]), "an event") &&
+        cuda_ok(lt->be, cudaEventCreate(&event[1]), "an event")) {
+        choice->algo = fastest(lt, p, result, n, product, event);
+        choice->made = lt->be->err.rc == RC_OK;
     }
     for (int i = 0; i < 2; i++)
         if (event[i])
             cudaEventDestroy(event[i]);
     choice->uses = 0;
-    if (ok && least < INFINITY) {
-        choice->algo = result[best].algo;
-        choice->made = true;
-    }
-    return ok && found;
+    return lt->be->err.rc == RC_OK;
 }
 
 static struct choice *choice_of(struct lt *lt, const struct plan *p)
