@@ -17,8 +17,8 @@ int speed_ascending(const void *a, const void *b); /* of doubles, for qsort() */
 struct sample *speed_samples(const struct config *c, size_t n, size_t tokens, size_t h, size_t w);
 void speed_samples_free(struct sample *s, size_t n);
 
-/* Products; by: how algorithms are chosen, for the names.  And everything else that a backend does. */
-void speed_products(const char *by);
+/* Products, beside them those of a backend that searches for algorithms, or NULL.  And everything else that a backend does. */
+void speed_products(struct backend *rival);
 void speed_operations(void);
 
 /* Whole passes of the model in dir, evaluations among them; scoring alone: of pictures, or of text. */
