@@ -78,7 +78,7 @@ sweep:                               ## calibrate, score, export and measure: MO
 report:                              ## the sweep, and plots of it in OUT (gnuplot)
 
 quantize: all                        ## one or more recipes: calibrate, export, check, measure: MODEL= PRESET= SAMPLES= OUT= (pipelines/quantize.mk)
-	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/quantize.mk TOOLS=$B/tools quantize
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) -f pipelines/quantize.mk TOOLS=$B/tools JOBS=$(JOBS) quantize
 
 results: all                         ## every metrics.json below out into out/results.db (RESULTS=)
 	@find $(or $(OUT),out) -name metrics.json | grep -q . || { echo "results: there is no metrics.json below" \

@@ -1,7 +1,8 @@
 # data.mk - samples from COCO annotations: captions of pictures for calibration, of other pictures for evaluation, and of
 # others still for texts
 #
-# Included by sweep.mk and quantize.mk, which set MODEL, DATA, SAMPLES, SEED and OUT, and write OUT/settings.
+# Included by sweep.mk and quantize.mk, which set MODEL, DATA, SAMPLES, SEED and OUT, and write OUT/settings; and what both
+# use: $(call share,LIST), $(call bytes,DIR).
 
 $(foreach v,MODEL DATA OUT,$(if $(word 2,$($v)),$(error $v='$($v)' has a space in it, which make takes for two files: link it \
     to another name)))
@@ -10,6 +11,12 @@ ifndef EVAL
 EVAL     := $(or $(shell jq --argjson few '$(SAMPLES)' 'if (.images | length) < 200 then $$few else 100 end' $(VAL) \
             2>/dev/null),$(SAMPLES))
 endif
+
+# Threads of each program of which one for each word of LIST may run, JOBS at a time: more would wait for one another.
+JOBS     ?= 1
+share     = $(shell n=$(JOBS); [ $$n -le $(words $(1)) ] || n=$(words $(1)); echo $$((($$(nproc) + n - 1) / n)))
+# Bytes of a model's tensors.
+bytes     = $$(($$(find -L $(1) -name '*.safetensors' -printf '%s+')0))
 
 $(OUT)/calib.db: $(OUT)/settings
 	coco-subset -q -f -n $(SAMPLES) -s $(SEED) --annotations $(DATA)/annotations/captions_train2017.json --calib-db $@

@@ -13,7 +13,7 @@
 # LAYOUT    modelopt or compressed-tensors (default: the one that engines load: compressed-tensors when a layer is INT8)
 # ENGINE    the one that must load the checkpoints (default vllm); check.txt says what all do
 # APPLY     more options of apply-coverage, e.g. APPLY='--smooth-quant 0.5'     EXPORT  more options of export-ckpt
-# SEED, DEVICE, DTYPE, OUT, LAUNCH    as in sweep.mk
+# SEED, DEVICE, DTYPE, OUT, LAUNCH, JOBS    as in sweep.mk
 #
 # Every stage's result appears whole or not at all, so an interrupted run goes on where it stopped, and a second one does
 # nothing.  Settings that change what is measured are kept in OUT/settings, and what recipes have needed of calib-amax in
@@ -57,6 +57,10 @@ $(shell mkdir -p $(OUT) && $(call keep,settings,$(SETTINGS)) && $(call keep,need
 
 at       = $(NAMES:%=$(OUT)/%/$(1))# the same file of every recipe
 
+ifndef OMP_NUM_THREADS
+$(call at,metrics.json): private export OMP_NUM_THREADS := $(call share,$(NAMES))
+endif
+
 .DELETE_ON_ERROR:
 .PHONY: quantize
 quantize: $(OUT)/recipes.md
@@ -84,11 +88,10 @@ $(call at,check.txt): %/check.txt: %/checkpoint/config.json
 $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/reference.states
 	$(RUN) eval-logits -f --ref $(OUT)/reference.states $(ON) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples
-bytes     = $$(find $(1) -name '*.safetensors' -printf '%s\n' | jq -s add)
 $(call at,row.json): %/row.json: %/scheme.json %/metrics.json %/check.txt
-	jq -s --argjson bytes "$(call bytes,-L $(@D)/checkpoint)" -f $(PIPES)recipe.jq $(filter %.json,$^) >$@.tmp && mv $@.tmp $@
+	jq -s --argjson bytes "$(call bytes,$(@D)/checkpoint)" -f $(PIPES)recipe.jq $(filter %.json,$^) >$@.tmp && mv $@.tmp $@
 
 $(OUT)/recipes.json: $(call at,row.json) $(OUT)/names
-	jq -s --argjson bytes "$(call bytes,-L $(MODEL))" '{bytes: $$bytes, recipes: .}' $(filter %/row.json,$^) >$@.tmp && mv $@.tmp $@
+	jq -s --argjson bytes "$(call bytes,$(MODEL))" '{bytes: $$bytes, recipes: .}' $(filter %/row.json,$^) >$@.tmp && mv $@.tmp $@
 $(OUT)/recipes.md: $(OUT)/recipes.json
 	jq -L $(PIPES) -r -f $(PIPES)recipes.jq $< >$@.tmp && mv $@.tmp $@

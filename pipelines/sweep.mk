@@ -55,11 +55,8 @@ $(shell mkdir -p $(OUT) && { echo '$(SETTINGS)' | cmp -s - $(OUT)/settings || ec
 
 at       = $(POINTS:%=$(OUT)/top%/$(1))# the same file of every point
 
-# Points that run side by side share the processors: more threads than those would wait for one another.
-JOBS     ?= 1
 ifndef OMP_NUM_THREADS
-$(call at,metrics.json): private export OMP_NUM_THREADS := $(shell n=$(JOBS); [ $$n -le $(words $(POINTS)) ] || \
-    n=$(words $(POINTS)); echo $$((($$(nproc) + n - 1) / n)))
+$(call at,metrics.json): private export OMP_NUM_THREADS := $(call share,$(POINTS))
 endif
 
 .DELETE_ON_ERROR:
@@ -89,7 +86,7 @@ $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/referen
 $(call at,check.txt): %/check.txt: %/checkpoint/config.json
 	check-ckpt -f -o $@ $(<D)
 $(call at,row.json): %/row.json: %/scheme.json %/metrics.json %/check.txt
-	jq -s --argjson bytes "$$(find $(@D)/checkpoint -name '*.safetensors' -printf '%s\n' | jq -s add)" -f $(PIPES)row.jq $(filter %.json,$^) >$@.tmp && mv $@.tmp $@
+	jq -s --argjson bytes "$(call bytes,$(@D)/checkpoint)" -f $(PIPES)row.jq $(filter %.json,$^) >$@.tmp && mv $@.tmp $@
 
 # Neighbours differ in exactly the layers in which their schemes do: written when diff-ckpt has said so.
 $(OUT)/differ.txt: $(call at,checkpoint/config.json)

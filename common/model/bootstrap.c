@@ -151,8 +151,8 @@ static struct boot_interval interval(enum boot_form form, double ratio, double e
 
     if (form == BOOT_SHARE) {
         qsort(x, draws, sizeof *x, by_value);
-        i.low = stats_percentile(x, draws, tail(n));
-        i.high = stats_percentile(x, draws, 1 - tail(n));
+        i.low = fmax(fmin(stats_percentile(x, draws, tail(n)), ratio - z * error), 0);
+        i.high = fmin(fmax(stats_percentile(x, draws, 1 - tail(n)), ratio + z * error), 1);
         return i;
     }
     qsort(t, draws, sizeof *t, by_value);
@@ -196,7 +196,8 @@ int boot_intervals(struct boot_interval *out, const struct boot_ratio *ratio, si
         }
     }
     for (size_t r = 0; r < ratios; r++)
-        out[r] = interval(ratio[r].form, value[r], error[r], x + r * draws, t + r * draws, draws, n);
+        out[r] = interval(ratio[r].form, ratio_of(&ratio[r], n), error[r], x + r * draws, t + r * draws, draws,
+                          n);
     ret = 0;
 out:
     free(t);

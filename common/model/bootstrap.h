@@ -6,8 +6,7 @@
  * same samples for every figure.
  *
  * Every figure is a ratio R of sums over samples, or a function of one.  An interval is a bootstrap-t (there,
- * section
- * 12.5; Hesterberg 2015, "What teachers should know about the bootstrap", section 5.5): each draw's ratio R*
+ * section 12.5; Hesterberg 2015, "What teachers should know about the bootstrap", section 5.5): each draw's ratio R*
  * is measured in its own standard error, t* = (R* - R) / s*, which is that of a ratio by linearization, and
  * the percentiles of t* stand where Student's t would.  So the interval leans to the side that skewed samples
  * ask for.  With few samples an s* can be tiny by chance: none counts as less than a tenth of s, and no end
@@ -16,7 +15,8 @@
  * vary as exponential numbers do.
  *
  * A share, of which few samples may hold all the exceptions, has no useful s*: its interval lies between
- * percentiles of R*, moved outwards as Student's t asks for (Hesterberg, section 5.2).
+ * percentiles of R*, moved outwards as Student's t asks for (Hesterberg, section 5.2), and is no narrower than
+ * that of Student's t.  In simulations 93 to 96 of 100 hold the true share, of 9 in 10, with 5 to 50 samples.
  */
 #ifndef COMMON_MODEL_BOOTSTRAP_H
 #define COMMON_MODEL_BOOTSTRAP_H

@@ -1,6 +1,8 @@
 /* run.c - the frame of every tool that runs a model: its options, and what it holds */
 #include "common/model/run.h"
 
+#include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,12 +31,23 @@ const char *run_id(const char *dir)
     return slash[1] ? slash + 1 : "model";
 }
 
+/*
+ * The buffers of a batch are freed and asked for again by the next: the process keeps their pages, which would
+ * otherwise be cleared each time (5 % of an evaluation of a small model).
+ */
+static void keep_pages(void)
+{
+    mallopt(M_MMAP_MAX, 0);
+    mallopt(M_TRIM_THRESHOLD, INT_MAX);
+}
+
 int run_open(struct run *r, const struct run_options *o, const char *dir, bool required, const char *scheme,
              struct err *e)
 {
     r->options = o;
     if (!dir && required)
         return err_set(e, RC_USAGE, "-m MODEL is missing");
+    keep_pages();
     r->be = be_open(o->device, o->dtype, e);
     if (!r->be)
         return -1;

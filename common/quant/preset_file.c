@@ -131,6 +131,8 @@ static int read_doc(struct preset *p, const json_t *doc, const char *where, stru
         read_switch(doc, "smooth_at", "input", "norm", &p->smooth_input, where, e) ||
         read_switch(doc, "kv_cache", "fp8", "none", &p->kv, where, e))
         return -1;
+    if (!*name)
+        return err_set(e, RC_DATA, "%s: 'name' is empty; schemes and folders are called by it", where);
     p->name = mem_strdup(name, e);
     p->summary = mem_strdup(summary, e);
     p->activations = mem_strdup(dynamic ? "dynamic" : "static", e);

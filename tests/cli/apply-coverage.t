@@ -109,6 +109,8 @@ t apply-coverage-preset-file 0 'echo "{\"schema\": \"octet-preset/1\", \"name\":
     apply-coverage --summary --preset $W/mine.json -o $W/mine $R &&
     jq "{scheme_name, by, from: (.from | keys), formats: [.modules[].format] | group_by(.) | map([.[0], length]),
         folded: [.modules[] | select(.folded)] | length, kv: .kv_cache.layers[\"language_model.layers.5\"]}" $W/mine'
+like apply-coverage-preset-nameless 3 "'name' is empty" \
+    'echo "{\"schema\": \"octet-preset/1\", \"name\": \"\", \"rules\": [{\"pattern\": \"*\", \"format\": \"fp8\"}]}" >$W/mine.json; apply-coverage --preset $W/mine.json $R'
 like apply-coverage-preset-typo 3 "the key 'kv' is not known to a preset" \
     'echo "{\"schema\": \"octet-preset/1\", \"name\": \"mine\", \"kv\": 1}" >$W/mine.json; apply-coverage --preset $W/mine.json $R'
 

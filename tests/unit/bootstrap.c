@@ -60,13 +60,42 @@ static void simulate(size_t samples, struct misses *mean, struct misses *differe
     }
 }
 
+/* The same for a share: tokens agree nine times of ten, in some samples always and in some four times of five. */
+static struct misses simulate_share(size_t samples)
+{
+    enum { MOST = 50, DRAWS = 400, TRIALS = 2000 };
+    static double tokens[MOST], agree[MOST];
+    const struct boot_ratio ratio = {agree, tokens, BOOT_SHARE};
+    struct misses share = {0};
+    struct boot_interval i;
+    struct err e = {0};
+    struct mt m;
+
+    mt_init(&m, samples);
+    for (size_t t = 0; t < TRIALS; t++) {
+        for (size_t k = 0; k < samples; k++) {
+            double often = 0.8 + 0.2 * uniform(&m);
+
+            tokens[k] = 5 + mt_below(&m, 36);
+            agree[k] = 0;
+            for (size_t n = 0; n < (size_t)tokens[k]; n++)
+                agree[k] += uniform(&m) < often;
+        }
+        if (boot_intervals(&i, &ratio, 1, samples, DRAWS, t, &e))
+            return share;
+        share.above += 100.0 * (i.low > 0.9) / TRIALS;
+        share.below += 100.0 * (i.high < 0.9) / TRIALS;
+    }
+    return share;
+}
+
 /* Chance moves a coverage of 95 % by 0.5 % (one standard deviation of 2000 trials). */
 static void coverage(void)
 {
     static const size_t samples[] = {5, 10, 20, 50};
 
     for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
-        struct misses mean, difference;
+        struct misses mean, difference, share = simulate_share(samples[i]);
 
         simulate(samples[i], &mean, &difference);
         CHECK(covers(mean, 93, 97),
@@ -74,6 +103,8 @@ static void coverage(void)
               "time", samples[i], mean.above, mean.below);
         CHECK(covers(difference, 93, 97), "%zu samples: those of a paired difference %.1f %% and %.1f %%",
               samples[i], difference.above, difference.below);
+        CHECK(covers(share, 93, 97), "%zu samples: those of a share %.1f %% and %.1f %%", samples[i],
+              share.above, share.below);
     }
 }
 
