@@ -4,9 +4,9 @@
 # In fp32 an input near the edge between two codes falls on either side, as the order of a sum has it, and codes downstream
 # with it: golden-sweep.t can ask for little above 50 %.  In fp64 two right implementations agree at every point.
 #
-# Tolerances.  What is left is that our logits are fp32, some 1e-6 nats off each.  Measured: perplexity 7e-9, KL 3e-6, KL and
-# MSE of last positions 6e-5 and 7e-6, scores 1e-7, that of lm_head, whose output is logits, 5e-7.  Asked for: about ten times
-# that.  One code that flips moves a KL by 1e-4 and more.
+# Tolerances.  What is left is that our logits are fp32, some 1e-6 nats off each.  Measured: perplexity 7e-9, KL 2e-6, KL and
+# MSE of last positions 6e-5 and 4e-7, scores 1e-7, that of lm_head, whose output is logits, 5e-7.  Asked for: about ten times
+# that, where in fp32 the figures are off by 5e-4 and 9 %.
 . tests/lib.sh
 if sanitized; then
     skip 'ten coverage points' 'numbers alone; tests/unit/operations.c runs the same operations'
@@ -35,9 +35,9 @@ check() { # check NAME JQ: a condition over {want, got, ref}, all points
 }
 check 'perplexity, unquantized' 'near(.got.ppl_ref; .ref; 1e-7)'
 check 'perplexity' 'near(.got.ppl; .want.ppl; 1e-7)'
-check 'KL of all positions' 'near(.got.kl; .want.kl_all; 3e-5)'
+check 'KL of all positions' 'near(.got.kl; .want.kl_all; 2e-5)'
 check 'KL of last positions' 'near(.got.kl_last; .want.kl_last; 1e-3)'
-check 'MSE of last positions' 'near(.got.mse_last; .want.mse_last; 1e-4)'
+check 'MSE of last positions' 'near(.got.mse_last; .want.mse_last; 5e-6)'
 check 'top-1' '.got.top1 == .want.top1'
 is 'gradient scores of all 44 groups' '44 44' "$(jq -r -n --slurpfile got "$W/layers.json" --slurpfile want $oracle '
     $got[0].layer_sensitivity as $g | $want[0].groups | to_entries | "\(length) \([.[] | $g[.key] as $s |
