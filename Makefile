@@ -45,7 +45,7 @@ FUZZERS   := $(patsubst %.c,$B/%,$(filter-out %/driver.c,$(wildcard tests/fuzz/*
 GPU_TESTS := $(if $(WITH_CUDA),$(patsubst %.c,$B/%,$(wildcard tests/gpu/*.c)))
 GPU_BENCH := $(patsubst %.c,$B/%,$(wildcard tests/bench/gpu/*.c))
 SPEED     := $(patsubst %.c,$B/%.c.o,$(wildcard tests/bench/gpu/parts/*.c))
-OBJ       := $(patsubst %,$B/%.o,$(wildcard common/*/*.c kernels/*.c kernels/cpu/*.c) \
+OBJ       := $(patsubst %,$B/%.o,$(wildcard common/*/*.c kernels/*.c kernels/cpu/*.c kernels/plain/*.c) \
              $(if $(WITH_CUDA),$(wildcard kernels/cuda/*.cu)))
 MAN       := $(wildcard man/*.[157])
 

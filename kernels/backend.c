@@ -18,6 +18,11 @@ int be_check(struct backend *be, struct err *e)
     return -1;
 }
 
+const char *be_dtype(const struct backend *be)
+{
+    return be->act_bytes == sizeof(double) ? "fp64" : be->act_bytes == sizeof(float) ? "fp32" : "bf16";
+}
+
 #ifdef WITH_CUDA
 
 /* "[:N]" after "cuda"; -1: something else. */
@@ -61,30 +66,36 @@ static struct backend *open_cuda(const char *device, bool fp32, struct err *e)
 
 #endif
 
-static struct backend *open_cpu(bool bf16, struct err *e)
+static struct backend *open_cpu(const char *dtype, struct err *e)
 {
-    if (!bf16)
+    if (!strcmp(dtype, "fp64"))
+        return be_open_plain(e);
+    if (strcmp(dtype, "bf16") != 0)
         return be_open_cpu(e);
     err_set(e, RC_USAGE,
-            "--dtype bf16: the CPU computes in fp32 alone, the reference that a GPU's bf16 is checked against; "
-                         "use --dtype fp32, or --device cuda");
+            "--dtype bf16: the CPU computes in fp32 and fp64, which a GPU's bf16 is checked against; "
+            "use --dtype fp32, or --device cuda");
     return NULL;
 }
 
 struct backend *be_open(const char *device, const char *dtype, struct err *e)
 {
-    bool bf16 = !strcmp(dtype, "bf16"), fp32 = !strcmp(dtype, "fp32");
+    bool bf16 = !strcmp(dtype, "bf16"), fp32 = !strcmp(dtype, "fp32"), fp64 = !strcmp(dtype, "fp64");
 
-    if (!bf16 && !fp32 && strcmp(dtype, "auto")) {
-        err_set(e, RC_USAGE, "--dtype: '%s' is not auto, bf16 or fp32", dtype);
+    if (!bf16 && !fp32 && !fp64 && strcmp(dtype, "auto")) {
+        err_set(e, RC_USAGE, "--dtype: '%s' is not auto, bf16, fp32 or fp64", dtype);
         return NULL;
     }
     if (!strcmp(device, "auto"))
-        device = cuda_devices(NULL) > 0 ? "cuda" : "cpu";
+        device = !fp64 && cuda_devices(NULL) > 0 ? "cuda" : "cpu";
     if (!strcmp(device, "cpu"))
-        return open_cpu(bf16, e);
-    if (!strncmp(device, "cuda", 4) && (!device[4] || device[4] == ':'))
+        return open_cpu(dtype, e);
+    if (strncmp(device, "cuda", 4) != 0 || (device[4] && device[4] != ':')) {
+        err_set(e, RC_USAGE, "--device: '%s' is not auto, cpu or cuda[:N]", device);
+        return NULL;
+    }
+    if (!fp64)
         return open_cuda(device, fp32, e);
-    err_set(e, RC_USAGE, "--device: '%s' is not auto, cpu or cuda[:N]", device);
+    err_set(e, RC_USAGE, "--dtype fp64: a GPU computes in bf16 or fp32 here; use --device cpu");
     return NULL;
 }

@@ -1,11 +1,13 @@
 /*
  * backend.h - the operations that the model is written against
  *
- * A backend is a table of operations on device memory.  The CPU's is the reference: fp32, plain.  Model code
- * calls be->op(be, ...) and never looks at an element itself.
+ * A backend is a table of operations on device memory.  There are three: the CPU's in fp32, the GPU's, and
+ * the plain one, in fp64 on the CPU, which is the reference of their operations.  Model code calls
+ * be->op(be, ...) and never looks at an element itself.
  *
  *   - Device pointers come from be->alloc(); sizes are in elements unless the name says _bytes.
- *   - "act" is the backend's activation type: fp32 on the CPU (be->act_bytes == 4).
+ *   - "act" is the backend's activation type: bf16, fp32 or fp64 (be->act_bytes is 2, 4 or 8).  Under fp64,
+ *     what is said to be computed in fp32 is computed in fp64; what is said to be stored in fp32 is.
  *   - Matrices are row-major and dense, [rows, dim], unless a stride (in elements between rows) is given.
  *   - rows or n of 0 is valid and does nothing.
  *   - Operations return nothing: the first failure stays in the backend and be_check() hands it out.  A walk asks
@@ -56,7 +58,7 @@ struct attention {
     size_t heads, kv_heads, head_dim; /* query head i reads kv head i / (heads / kv_heads) */
     /* elements from row to row; heads lie side by side in a row */
     size_t q_stride, k_stride, v_stride, o_stride;
-    float scale;                /* of q . k, before the softmax */
+    double scale;               /* of q . k, before the softmax */
     bool causal;                /* query i of nq sees keys 0 .. nk - nq + i */
 };
 
@@ -256,12 +258,15 @@ struct backend {
 /* 0, or -1 with the backend's first failure moved into e. */
 int be_check(struct backend *be, struct err *e);
 
+const char *be_dtype(const struct backend *be); /* of act: "bf16", "fp32" or "fp64" */
+
 /*
- * Open what --device and --dtype name.  device: "auto" (the best there is), "cpu", "cuda", "cuda:N"; dtype,
- * of activations and dense weights: "auto" (bf16 on a GPU, fp32 on the CPU), "bf16", "fp32".  NULL: e is set.
- * The backend is freed by be->close(be).
+ * Open what --device and --dtype name.  device: "auto" (the best there is for dtype), "cpu", "cuda",
+ * "cuda:N"; dtype, of activations and dense weights: "auto" (bf16 on a GPU, fp32 on the CPU), "bf16" (a GPU),
+ * "fp32", "fp64" (the CPU).  NULL: e is set.  The backend is freed by be->close(be).
  */
 struct backend *be_open(const char *device, const char *dtype, struct err *e);
 struct backend *be_open_cpu(struct err *e);
+struct backend *be_open_plain(struct err *e);
 
 #endif

@@ -28,6 +28,7 @@ arrows 'model stands on quant, io, text, image, base and the contract of the bac
 arrows 'kernels stand on base' 'kernels/' 'common/base/|kernels/'
 arrows 'the choice of a backend sees the contract only' 'kernels/[^/]*$' 'common/base/|kernels/[^/]*$'
 arrows 'the CPU backend knows no other' 'kernels/cpu/' 'common/base/|kernels/([^/]*$|cpu/)'
+arrows 'the plain backend knows itself and the CPU backend' 'kernels/plain/' 'common/base/|kernels/([^/]*$|cpu/cpu\.h$|plain/)'
 arrows 'the CUDA backend knows no other' 'kernels/cuda/' 'common/base/|kernels/([^/]*$|cuda/)'
 arrows 'tools stand on common and kernels' 'tools/' 'common/|kernels/'
 is 'every include is written from the root and exists' '' \
@@ -48,7 +49,7 @@ is 'libraries are used where they belong' '' "$(
     library '(png|jpeglib|jerror)[.]h' 'common/image/'
     library '(pcre2|utf8proc)[.]h' 'common/text/|common/quant/pattern[.]c'
     library '(cblas|immintrin|cpuid)[.]h' 'kernels/cpu/|common/base/sha256[.]c'
-    library 'omp[.]h' 'kernels/cpu/|common/image/|tools/'
+    library 'omp[.]h' 'kernels/(cpu|plain)/|common/image/|tools/'
     library '(cuda|cublas|mma)[^>]*' 'kernels/cuda/')"
 known='jansson|msgpack|sqlite3|png|jpeglib|jerror|pcre2|utf8proc|cblas|immintrin|cpuid|omp'
 is 'no other library' '' \

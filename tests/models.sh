@@ -109,9 +109,10 @@ contract_options() {
         '^[a-z-]+: --device cuda: this build has no CUDA backend; use --device cpu$' "$(cmd $M $S) --device cuda" ;;
     esac
     like "$tool: a device that is none" 2 "'gpu' is not auto, cpu or cuda" "$(cmd $M $S) --device gpu"
-    like "$tool: bf16 on the CPU" 2 '^[a-z-]+: --dtype bf16: the CPU computes in fp32 alone.*; use --dtype fp32' \
+    like "$tool: bf16 on the CPU" 2 '^[a-z-]+: --dtype bf16: the CPU computes in fp32.*; use --dtype fp32' \
         "$(cmd $M $S) --device cpu --dtype bf16"
-    like "$tool: a dtype that is none" 2 "--dtype: 'int4' is not one of auto\|bf16\|fp32" "$(cmd $M $S) --dtype int4"
+    like "$tool: fp64 on a GPU" 2 '^[a-z-]+: --dtype fp64: .*; use --device cpu$' "$(cmd $M $S) --device cuda --dtype fp64"
+    like "$tool: a dtype that is none" 2 "--dtype: 'int4' is not one of auto\|bf16\|fp32\|fp64" "$(cmd $M $S) --dtype int4"
     like "$tool: a batch of nothing" 2 '--batch-tokens' "$(cmd $M $S) --batch-tokens 0"
     for shard in 2/2 3/2 0/0 1 1/ /2 a/b -1/2 +1/2 ' 1/2' 1/2x 0x0/2 99999999999999999999/3; do
         like "$tool: --shard '$shard'" 2 'is not I/N with 0 <= I < N' "$(cmd $M $S) --shard='$shard'"

@@ -127,4 +127,17 @@ NUMERIC float e4m3_to_f32(uint8_t c)
     return c & 0x80 ? -v : v;
 }
 
+/* The E4M3 value nearest to q, rounded once: of an fp32 number, what e4m3_from_f32() makes of it. */
+NUMERIC double e4m3_nearest(double q)
+{
+    double in = q > E4M3_MAX ? E4M3_MAX : q < -E4M3_MAX ? -E4M3_MAX : q, power, step;
+    uint64_t u;
+
+    memcpy(&u, &in, sizeof u);
+    u &= 0x7ff0000000000000; /* the power of two at or below |in|: eight steps */
+    memcpy(&power, &u, sizeof power);
+    step = power > 0x1p-6 ? power / 8 : 0x1p-9;
+    return rint(in / step) * step;
+}
+
 #endif

@@ -124,11 +124,14 @@ static void make_reference(struct buffers *k, const struct states *ref, const st
 {
     struct backend *be = k->be;
 
+    if (!ref->kept) {
+        states_upload(ref, be, k->norm_p, first, n);
+        be->linear_f32(be, k->p, k->norm_p, n, head);
+        return;
+    }
     states_rows(ref, first, n, k->host_norm, k->was_lse, k->was_argmax);
     be->upload_act(be, k->norm_p, k->host_norm, n * ref->hidden);
     be->linear_f32(be, k->p, k->norm_p, n, head);
-    if (!ref->kept)
-        return;
     be->nll(be, NULL, k->nll, k->argmax, k->p, NULL, n, ref->vocab);
     be->download(be, k->lse, k->nll, n * sizeof *k->lse);
     be->download(be, k->host_argmax, k->argmax, n * sizeof *k->host_argmax);

@@ -12,8 +12,7 @@ static const struct chunks_type type = {"OCTETRUN", 1, "an interrupted run", "re
 
 void partial_identity(char hex[SHA256_HEX], const struct backend *be, const char *const *text, size_t n)
 {
-    const char *all[] = {cli_name(), cli_version(), be->name, be->act_bytes == sizeof(float) ? "fp32"
-                         : "bf16"};
+    const char *all[] = {cli_name(), cli_version(), be->name, be_dtype(be)};
     struct sha256 s;
 
     sha256_init(&s);

@@ -11,7 +11,7 @@
 #include "common/model/origin.h"
 #include "common/model/states.h"
 
-const char *const run_dtypes[] = {"auto", "bf16", "fp32", NULL};
+const char *const run_dtypes[] = {"auto", "bf16", "fp32", "fp64", NULL};
 
 int run_output(const char *path, struct err *e)
 {

@@ -52,7 +52,8 @@ extern const char *const run_dtypes[];
 #define RUN_DTYPE(o)                                                                                         \
     {                                                                                                        \
         .kind = OPT_CHOICE, .name = "dtype", .to = &(o).dtype, .choices = run_dtypes,                        \
-        .help = "of the arithmetic: auto is bf16 on a GPU, fp32 on the CPU\n(default auto)"                  \
+        .help = "of the arithmetic: auto is bf16 on a GPU, fp32 on the CPU;\n"                               \
+                "fp64 is the CPU's alone, and slow (default auto)"                                           \
     }
 #define RUN_MEMORY(o)                                                                                        \
     {                                                                                                        \

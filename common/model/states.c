@@ -62,10 +62,10 @@ struct keep {
 static int keep_batch(struct visit *v, struct walk *w, size_t first, struct err *e)
 {
     struct keep *k = (struct keep *)v;
+    size_t bytes = k->s->hidden * w->m->be->act_bytes;
 
     (void)first;
-    w->m->be->download_act(w->m->be, k->s->norm + k->row * k->s->hidden, w->norm,
-                           w->b->tokens * k->s->hidden);
+    w->m->be->download(w->m->be, (char *)k->s->norm + k->row * bytes, w->norm, w->b->tokens * bytes);
     k->row += w->b->tokens;
     return be_check(w->m->be, e);
 }
@@ -79,7 +79,7 @@ int states_make(struct states *s, struct model *m, const struct samples *samples
     if (states_describe(s, m, samples, e) ||
         mem_mul(s->tokens, s->hidden, &count, "the reference's states", e))
         return -1;
-    s->norm = mem_zalloc(count, sizeof *s->norm, e);
+    s->norm = mem_zalloc(count, m->be->act_bytes, e);
     return s->norm ? visit_batches(m, samples->sample, samples->n, rows, &k.visit, p, e) : -1;
 }
 
@@ -198,10 +198,6 @@ void states_rows(const struct states *s, size_t first, size_t n, float *out, flo
 {
     size_t chunk = 0;
 
-    if (!s->kept) {
-        memcpy(out, s->norm + first * s->hidden, n * s->hidden * sizeof *out);
-        return;
-    }
     for (size_t high = s->file.n; high - chunk > 1;) {
         size_t middle = chunk + (high - chunk) / 2;
 
@@ -213,6 +209,13 @@ void states_rows(const struct states *s, size_t first, size_t n, float *out, flo
         chunk_rows(s, chunk, first + done - s->first[chunk], k, out + done * s->hidden, lse + done,
                    argmax + done);
     }
+}
+
+void states_upload(const struct states *s, struct backend *be, void *x, size_t first, size_t n)
+{
+    size_t bytes = s->hidden * be->act_bytes;
+
+    be->upload(be, x, (const char *)s->norm + first * bytes, n * bytes);
 }
 
 void states_release(struct states *s)

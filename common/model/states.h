@@ -2,8 +2,8 @@
  * states.h - what a reference computed, kept
  *
  * A reference is kept as the head's input (final norm output), from which its logits are made again chunk by
- * chunk: hidden numbers a token instead of a vocabulary's.  In memory they are fp32 and exact; a file
- * (octet-states(5)) has them in bf16 or fp32, with the log-sum-exp and the argmax of every row of logits.
+ * chunk: hidden numbers a token instead of a vocabulary's.  In memory they are exact, as the backend had them; a
+ * file (octet-states(5)) has them in bf16 or fp32, with the log-sum-exp and the argmax of every row of logits.
  */
 #ifndef COMMON_MODEL_STATES_H
 #define COMMON_MODEL_STATES_H
@@ -24,7 +24,7 @@ struct states {
     bool kept;                      /* they are in a file */
     char digest[SHA256_HEX];        /* of that file; "" otherwise */
     /* private */
-    float *norm;                    /* [tokens, hidden], when they are in memory */
+    void *norm;                     /* [tokens, hidden] act, when they are in memory */
     struct chunks file;
     size_t *first;                  /* [file.n + 1]: token that a chunk begins with */
 };
@@ -55,10 +55,13 @@ int states_open(struct states *s, const char *path, struct err *e);
 void states_release(struct states *s);
 
 /*
- * Rows first .. first + n, in range, as fp32: out [n, hidden].  Where s->kept, lse [n] and argmax [n] are of
- * the logits of the states before they were rounded to s->dtype.
+ * Rows first .. first + n of a file, in range, as fp32: out [n, hidden].  lse [n] and argmax [n] are of the
+ * logits of the states before they were rounded to s->dtype.
  */
 void states_rows(const struct states *s, size_t first, size_t n, float *out, float *lse, int32_t *argmax);
+
+/* Put rows first .. first + n of states in memory, in range, on the backend that they come from: x [n, hidden]. */
+void states_upload(const struct states *s, struct backend *be, void *x, size_t first, size_t n);
 
 /* SHA-256 of the bytes of the tensor that m's head multiplies by. */
 const char *states_head_digest(struct model *m);

@@ -42,8 +42,7 @@ static json_t *make_head(const struct states *s, const struct model *m, struct e
     json_t *head = json_object();
     char arithmetic[32];
 
-    snprintf(arithmetic, sizeof arithmetic, "%s/%s", m->be->name, m->be->act_bytes == sizeof(float) ? "fp32"
-             : "bf16");
+    snprintf(arithmetic, sizeof arithmetic, "%s/%s", m->be->name, be_dtype(m->be));
     if (json_put(head, "schema", json_string("octet-states/2"), e) ||
         json_put(head, "version", json_string(cli_version()), e) ||
         json_put(head, "arithmetic", json_string(arithmetic), e) ||

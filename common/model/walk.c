@@ -108,7 +108,7 @@ static void init_text(struct walk *w)
                                       .max_q = b->longest, .max_k = b->longest, .heads = c->heads,
                                       .kv_heads = c->kv_heads, .head_dim = c->head_dim, .q_stride = a->q_dim,
                                       .k_stride = a->kv_dim, .v_stride = a->kv_dim, .o_stride = a->q_dim,
-                                      .scale = (float)(1 / sqrt((double)c->head_dim)), .causal = true};
+                                      .scale = 1 / sqrt((double)c->head_dim), .causal = true};
     take_acts(w, a, false);
 }
 
@@ -123,7 +123,7 @@ static void init_vision(struct walk *w)
                        .row_weight = b->d_patch_weight, .eps = v->eps};
     a->attention = (struct attention){.heads = v->heads, .kv_heads = v->heads, .head_dim = v->head_dim,
                                       .q_stride = v->hidden, .k_stride = v->hidden, .v_stride = 3 * v->hidden,
-                                      .o_stride = v->hidden, .scale = (float)(1 / sqrt((double)v->head_dim))};
+                                      .o_stride = v->hidden, .scale = 1 / sqrt((double)v->head_dim)};
     take_acts(w, a, true);
 }
 

@@ -187,7 +187,7 @@ static void forward_block(const struct call *c, const struct pair *p, size_t t0,
     float *q = c->part[Q], *s = c->part[SCORES], *o = c->part[O], lse;
 
     gather_block(c, q, c->q, a->q_stride, p, t0, tokens);
-    gemm(s, n, dense(q, dim, false), keys_t, rows, n, dim, a->scale, false, NULL);
+    gemm(s, n, dense(q, dim, false), keys_t, rows, n, dim, (float)a->scale, false, NULL);
     for (size_t r = 0; r < rows; r++) {
         size_t t = t0 + r / group;
         float inv = softmax_row(s + r * n, visible(a, p, t), n, &lse);
@@ -285,14 +285,14 @@ static void backward_block(const struct call *c, const struct pair *p, size_t t0
     gather_block(c, o, c->out, a->o_stride, p, t0, tokens);
     gather_block(c, d_o, c->d_o, a->o_stride, p, t0, tokens);
     row_products(c->part[DELTA], d_o, o, rows, dim);
-    gemm(s, n, dense(q, dim, false), keys_t, rows, n, dim, a->scale, false, NULL);
+    gemm(s, n, dense(q, dim, false), keys_t, rows, n, dim, (float)a->scale, false, NULL);
     gemm(ds, n, dense(d_o, dim, false), values_t, rows, n, dim, 1, false, NULL);
     scores_backward(c, p, t0, rows, n);
     packed = gemm_pack(c->part[ROWS], dense(d_o, dim, false), rows, dim);
     gemm(dv, a->v_stride, dense(s, n, true), packed, n, dim, rows, 1, true, NULL);
     packed = gemm_pack(c->part[ROWS], dense(q, dim, false), rows, dim);
-    gemm(dk, a->k_stride, dense(ds, n, true), packed, n, dim, rows, a->scale, true, NULL);
-    gemm(q, dim, dense(ds, n, false), keys, rows, dim, n, a->scale, false, NULL);
+    gemm(dk, a->k_stride, dense(ds, n, true), packed, n, dim, rows, (float)a->scale, true, NULL);
+    gemm(q, dim, dense(ds, n, false), keys, rows, dim, n, (float)a->scale, false, NULL);
     scatter_block(c, c->dq, a->q_stride, q, p, t0, tokens);
 }
 

@@ -19,7 +19,7 @@ static bool prepare(struct attention_call *call, struct backend *be, const struc
     }
     *call = {cuda_of(be),
              {a->cu_q, a->cu_k, a->q_stride, a->k_stride, a->v_stride, a->o_stride, (int)a->segments,
-              (int)a->kv_heads, 0, (int)a->head_dim, 0, a->scale, a->causal},
+              (int)a->kv_heads, 0, (int)a->head_dim, 0, (float)a->scale, a->causal},
              a->segments * a->kv_heads,
              a->max_q * group,
              a->max_k};

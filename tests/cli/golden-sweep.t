@@ -9,6 +9,7 @@
 # not repeat itself that well.  Its own runs on a GPU (tiny-describe.oracle.json) and on a CPU (.cpu.oracle.json) differ
 # by up to 3.6e-5 in perplexity at 50 %, and at 60..100 % by 2.6e-4, 7.4 % in KL, 1.9 % in MSE and 3 positions in top-1.
 # There, perplexity 5.2e-4, KL 15 %, MSE 5 % and 6 positions are asked for: about twice that.
+# golden-fp64.t, in fp64, asks for equal figures at every point.
 . tests/lib.sh
 if sanitized; then
     skip 'ten coverage points' 'numbers alone; layer-score.t and eval-logits.t run the same code'

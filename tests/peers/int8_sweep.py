@@ -7,8 +7,8 @@ Calibrates, scores and evaluates on every N-th sample, as --shard 0/N of the too
 not from our code: an input is round(x / s) * s, s = amax / 127, of all samples (static) or of a token (dynamic); a weight the
 same with s of each row; SmoothQuant's scale is wmax^(1-alpha) / amax^alpha of each channel, the mean over modules that share
 an input, in bf16.  Scores smooth at the input; checkpoints run with the scale in the norm's weight, rounded to bf16.  A
-cached key (after the rotation) or value is e4m3(x / s) * s, s = amax / 448.  --double computes in fp64: what changes is
-rounding luck.
+cached key (after the rotation) or value is e4m3(x / s) * s, s = amax / 448.  --double computes in fp64 (double.py): what
+changes is rounding luck.  Ranges, scales and the quotients of weights stay fp32, so that codes and scales are a checkpoint's.
 """
 import argparse
 import json
@@ -20,6 +20,7 @@ import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as modeling
 
+import double
 from oracle import Linears, fp8, inputs, nll, read_samples
 
 NORMS = {"self_attn.q_proj": "input_layernorm", "mlp.gate_proj": "post_attention_layernorm"}
@@ -27,10 +28,10 @@ VISION_NORMS = {"attn.qkv": "norm1", "mlp.gate_proj": "norm2"}
 ALPHA = 0.5
 
 
-def rounded(x, amax):
-    """x in INT8 under the range amax, a number or one for each row."""
-    scale = torch.where(torch.as_tensor(amax, dtype=x.dtype) > 0, torch.as_tensor(amax, dtype=x.dtype) / 127, 1.0)
-    return (x / scale).round().clamp(-128, 127) * scale
+def rounded(x, amax, dtype=None):
+    """x in INT8 under the range amax, one or one for each row, and back in dtype (x's own); the scale is fp32."""
+    scale = torch.where(amax.float() > 0, amax.float() / 127, 1.0)
+    return (x / scale).round().clamp(-128, 127).to(dtype or x.dtype) * scale
 
 
 class Int8(Linears):
@@ -47,7 +48,7 @@ class Int8(Linears):
     def pre(self, n, m, x):
         super().pre(n, m, x)
         if self.mode == "amax":
-            amax = self.rows(m, x[0]).abs().amax(0)
+            amax = self.rows(m, x[0]).abs().amax(0).float()
             self.channels[n] = torch.maximum(self.channels[n], amax) if n in self.channels else amax
 
     @staticmethod
@@ -57,10 +58,10 @@ class Int8(Linears):
 
     def weight(self, n, m):
         if n not in self.wq:
-            w = m.weight.reshape(m.weight.shape[0], -1)
+            w = m.weight.reshape(m.weight.shape[0], -1).float()
             if n in self.scale:
                 w = w / self.scale[n]
-            self.wq[n] = rounded(w, w.abs().amax(1, keepdim=True)).reshape(m.weight.shape)
+            self.wq[n] = rounded(w, w.abs().amax(1, keepdim=True), self.dtype).reshape(m.weight.shape)
         return self.wq[n]
 
     def q(self, n, m, x):
@@ -84,7 +85,7 @@ class Int8(Linears):
                 own.append(torch.where((wmax > 0) & (amax > 0), s, torch.ones_like(s)).float())
             mean = sum(own[1:], own[0]) / len(own)
             for n in members:
-                self.scale[n] = mean.bfloat16().to(self.dtype)
+                self.scale[n] = mean.bfloat16().float()
         self.wq = {}
 
 
@@ -166,14 +167,13 @@ def main():
     ap.add_argument("--double", action="store_true")
     a = ap.parse_args()
     dtype = torch.float64 if a.double else torch.float32
+    if a.double:
+        double.install()
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(a.model, dtype=dtype, attn_implementation="eager").eval()
     pre = json.load(open(f"{a.model}/preprocessor_config.json"))
     mean, std = np.array(pre["image_mean"], np.float32), np.array(pre["image_std"], np.float32)
     samples = read_samples(a.samples)[:: a.stride]
     batch = [inputs(s, model, "cpu", mean, std) for s in samples]
-    for ids, loss, kw in batch:
-        if "pixel_values" in kw:
-            kw["pixel_values"] = kw["pixel_values"].to(dtype)
     linears, cache = Int8(model), Cache()
     out = dict(schema="octet-oracle-int8/1", samples=len(samples), alpha=ALPHA)
 

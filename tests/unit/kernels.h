@@ -1,6 +1,9 @@
 /*
  * kernels.h - what the tests of the operations share: memory, numbers, gradients
  *
+ * `be` is the CPU backend in fp32, `exact` the plain one in fp64: what be is compared with, and itself checked
+ * by central differences and by hand.  Both work on host memory.
+ *
  * Everything goes through the backend's own memory.  Pointers are kept until done().  U is the unit roundoff
  * of fp32: tolerances are counts of roundings times U times the sum of the magnitudes that took part.
  */
@@ -15,7 +18,7 @@
 #define U      0x1p-24
 #define UNUSED __attribute__((unused))
 
-static struct backend *be;
+static struct backend *be, *exact;
 
 static void *kept[512];
 static size_t kept_count;
@@ -125,12 +128,13 @@ UNUSED static double gradient_error(double (*f)(const double *x, const void *con
     return worst / largest;
 }
 
-/* The backend reports no failure, and closes. */
+/* The backends report no failure, and close. */
 static int finish(void)
 {
     struct err e = {0};
 
-    CHECK(be_check(be, &e) == 0, "no failure is left: %s", e.msg);
+    CHECK(be_check(be, &e) == 0 && be_check(exact, &e) == 0, "no failure is left: %s", e.msg);
+    exact->close(exact);
     be->close(be);
     return unit_end();
 }
@@ -140,9 +144,10 @@ static int start(void)
     struct err e = {0};
 
     be = be_open("cpu", "auto", &e);
-    if (!be)
+    exact = be_open("cpu", "fp64", &e);
+    if (!be || !exact)
         printf("Bail out! %s\n", e.msg);
-    return be ? 0 : -1;
+    return be && exact ? 0 : -1;
 }
 
 #endif

@@ -18,109 +18,6 @@ static size_t total(const size_t *n, size_t segments)
     return sum;
 }
 
-static size_t seen(const struct shape *c, size_t s, size_t i)
-{
-    if (!c->causal)
-        return c->nk[s];
-    return c->nk[s] + i + 1 > c->nq[s] ? c->nk[s] + i + 1 - c->nq[s] : 0;
-}
-
-static double inner(const double *a, const double *b, size_t n)
-{
-    double sum = 0;
-
-    for (size_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
-}
-
-/* Rows of one segment and one query head in dense buffers, row i at + i * heads * dim (or kv_heads * dim). */
-struct part {
-    size_t s, head, q0, k0;
-};
-
-static double scale_of(const struct shape *c)
-{
-    return 1 / sqrt((double)c->dim);
-}
-
-/* Probabilities of query i, [seen]; returns the log-sum. */
-static double probabilities(double *p, const struct shape *c, const struct part *at, size_t i,
-                            const double *q, const double *k)
-{
-    size_t n = seen(c, at->s, i), kv = at->head / (c->heads / c->kv_heads);
-    const double *row = q + ((at->q0 + i) * c->heads + at->head) * c->dim;
-    double max = -INFINITY, sum = 0;
-
-    for (size_t j = 0; j < n; j++) {
-        p[j] = scale_of(c) * inner(row, k + ((at->k0 + j) * c->kv_heads + kv) * c->dim, c->dim);
-        max = p[j] > max ? p[j] : max;
-    }
-    for (size_t j = 0; j < n; j++)
-        sum += exp(p[j] - max);
-    for (size_t j = 0; j < n; j++)
-        p[j] = exp(p[j] - max) / sum;
-    return n ? max + log(sum) : -INFINITY;
-}
-
-typedef void visit(const struct shape *c, const struct part *at, size_t i, const double *p, double lse,
-                   void *context);
-
-/* Call f for every query row of every head. */
-static void walk(const struct shape *c, const double *q, const double *k, visit *f, void *context)
-{
-    double *p = malloc(sizeof *p * (total(c->nk, c->segments) + 1));
-    struct part at = {0};
-
-    for (at.s = 0; at.s < c->segments; at.q0 += c->nq[at.s], at.k0 += c->nk[at.s], at.s++)
-        for (at.head = 0; at.head < c->heads; at.head++)
-            for (size_t i = 0; i < c->nq[at.s]; i++) {
-                double lse = probabilities(p, c, &at, i, q, k);
-
-                f(c, &at, i, p, lse, context);
-            }
-    free(p);
-}
-
-/* Everything in fp64: inputs, outputs, gradients. */
-struct exact {
-    double *q, *k, *v, *d_o, *o, *lse, *dq, *dk, *dv;
-};
-
-static void forward_row(const struct shape *c, const struct part *at, size_t i, const double *p, double lse,
-                        void *context)
-{
-    struct exact *e = context;
-    size_t kv = at->head / (c->heads / c->kv_heads);
-    double *o = e->o + ((at->q0 + i) * c->heads + at->head) * c->dim;
-
-    memset(o, 0, c->dim * sizeof *o);
-    for (size_t j = 0; j < seen(c, at->s, i); j++)
-        for (size_t d = 0; d < c->dim; d++)
-            o[d] += p[j] * e->v[((at->k0 + j) * c->kv_heads + kv) * c->dim + d];
-    e->lse[at->head * total(c->nq, c->segments) + at->q0 + i] = lse;
-}
-
-static void backward_row(const struct shape *c, const struct part *at, size_t i, const double *p, double lse,
-                         void *context)
-{
-    struct exact *e = context;
-    size_t kv = at->head / (c->heads / c->kv_heads), q = ((at->q0 + i) * c->heads + at->head) * c->dim;
-    double delta = inner(e->d_o + q, e->o + q, c->dim);
-
-    (void)lse;
-    for (size_t j = 0; j < seen(c, at->s, i); j++) {
-        size_t k = ((at->k0 + j) * c->kv_heads + kv) * c->dim;
-        double ds = scale_of(c) * p[j] * (inner(e->d_o + q, e->v + k, c->dim) - delta);
-
-        for (size_t d = 0; d < c->dim; d++) {
-            e->dq[q + d] += ds * e->k[k + d];
-            e->dk[k + d] += ds * e->q[q + d];
-            e->dv[k + d] += p[j] * e->d_o[q + d];
-        }
-    }
-}
-
 /* Dense buffers of a case: rows of q, rows of k and v. */
 static size_t q_size(const struct shape *c)
 {
@@ -130,27 +27,6 @@ static size_t q_size(const struct shape *c)
 static size_t k_size(const struct shape *c)
 {
     return total(c->nk, c->segments) * c->kv_heads * c->dim;
-}
-
-static struct exact exact_new(const struct shape *c)
-{
-    size_t nq = q_size(c), nk = k_size(c);
-
-    return (struct exact){.q = doubles(randoms(nq, 2), nq),
-                          .k = doubles(randoms(nk, 2), nk),
-                          .v = doubles(randoms(nk, 1), nk),
-                          .d_o = doubles(randoms(nq, 1), nq),
-                          .o = zeros(nq),
-                          .lse = zeros(c->heads * total(c->nq, c->segments)),
-                          .dq = zeros(nq),
-                          .dk = zeros(nk),
-                          .dv = zeros(nk)};
-}
-
-static void exact_run(const struct shape *c, struct exact *e)
-{
-    walk(c, e->q, e->k, forward_row, e);
-    walk(c, e->q, e->k, backward_row, e);
 }
 
 /* Rows of `width` spread to rows of `stride`; what lies between is 5. */
@@ -210,8 +86,39 @@ static struct attention description(const struct shape *c)
                               .k_stride = c->kv_heads * c->dim + c->pad,
                               .v_stride = c->kv_heads * c->dim + 2 * c->pad,
                               .o_stride = c->heads * c->dim + 3 * c->pad,
-                              .scale = (float)scale_of(c),
+                              .scale = 1 / sqrt((double)c->dim),
                               .causal = c->causal};
+}
+
+/* A case without gaps: inputs, outputs and gradients in fp64; lse is fp32 in either backend. */
+struct dense {
+    struct attention a;
+    double *q, *k, *v, *d_o, *o, *dq, *dk, *dv;
+    float *lse;
+};
+
+static struct dense dense_new(const struct shape *c)
+{
+    size_t nq = q_size(c), nk = k_size(c);
+    struct shape tight = *c;
+
+    tight.pad = 0;
+    return (struct dense){.a = description(&tight),
+                          .q = doubles(randoms(nq, 2), nq),
+                          .k = doubles(randoms(nk, 2), nk),
+                          .v = doubles(randoms(nk, 1), nk),
+                          .d_o = doubles(randoms(nq, 1), nq),
+                          .o = zeros(nq),
+                          .dq = zeros(nq),
+                          .dk = zeros(nk),
+                          .dv = zeros(nk),
+                          .lse = room((c->heads * total(c->nq, c->segments) + 1) * sizeof(float))};
+}
+
+static void run_exact(struct dense *e)
+{
+    exact->attention(exact, &e->a, e->o, e->lse, e->q, e->k, e->v);
+    exact->attention_dx(exact, &e->a, e->dq, e->dk, e->dv, e->d_o, e->q, e->k, e->v, e->o, e->lse);
 }
 
 /*
@@ -230,7 +137,7 @@ static double tolerance(const struct shape *c)
 
 static void compare(const struct shape *c)
 {
-    struct exact e = exact_new(c);
+    struct dense e = dense_new(c);
     struct attention a = description(c);
     size_t rq = total(c->nq, c->segments), rk = total(c->nk, c->segments), wq = c->heads * c->dim,
            wk = c->kv_heads * c->dim, bad = 0;
@@ -245,7 +152,7 @@ static void compare(const struct shape *c)
         dk[i] = i % a.k_stride < wk ? 3 : 5;
     for (size_t i = 0; i < rk * a.v_stride; i++)
         dv[i] = i % a.v_stride < wk ? 3 : 5;
-    exact_run(c, &e);
+    run_exact(&e);
     be->attention(be, &a, o, NULL, q, k, v);
     bad = differs(o, e.o, rq, wq, a.o_stride, tol);
     be->attention(be, &a, o, lse, q, k, v);
@@ -262,30 +169,33 @@ static void compare(const struct shape *c)
 /* The loss sum(o d_o) as a function of q, k and v side by side. */
 struct loss {
     const struct shape *c;
-    struct exact *e;
+    struct dense *e;
 };
 
 static double loss_at(const double *x, const void *context)
 {
     const struct loss *l = context;
+    double sum = 0;
 
     memcpy(l->e->q, x, q_size(l->c) * sizeof *x);
     memcpy(l->e->k, x + q_size(l->c), k_size(l->c) * sizeof *x);
     memcpy(l->e->v, x + q_size(l->c) + k_size(l->c), k_size(l->c) * sizeof *x);
-    walk(l->c, l->e->q, l->e->k, forward_row, l->e);
-    return inner(l->e->o, l->e->d_o, q_size(l->c));
+    run_exact(l->e);
+    for (size_t i = 0; i < q_size(l->c); i++)
+        sum += l->e->o[i] * l->e->d_o[i];
+    return sum;
 }
 
 static void reference_is_right(const struct shape *c)
 {
-    struct exact e = exact_new(c);
+    struct dense e = dense_new(c);
     size_t nq = q_size(c), nk = k_size(c);
     double *x = zeros(nq + 2 * nk), *gradient = zeros(nq + 2 * nk);
 
     memcpy(x, e.q, nq * sizeof *x);
     memcpy(x + nq, e.k, nk * sizeof *x);
     memcpy(x + nq + nk, e.v, nk * sizeof *x);
-    exact_run(c, &e);
+    run_exact(&e);
     memcpy(gradient, e.dq, nq * sizeof *x);
     memcpy(gradient + nq, e.dk, nk * sizeof *x);
     memcpy(gradient + nq + nk, e.dv, nk * sizeof *x);

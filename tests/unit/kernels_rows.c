@@ -62,25 +62,10 @@ static void maximum(void)
           "the maximum keeps NaN");
 }
 
-/* y, or the gradient of sum(y dy) in dx; x [dim], fp64. */
-static void norm_reference(double *y, double *dx, const double *x, const double *w, const double *dy,
-                           size_t dim, double eps)
-{
-    double square = 0, mean = 0, inv;
-
-    for (size_t i = 0; i < dim; i++)
-        square += x[i] * x[i];
-    inv = 1 / sqrt(square / (double)dim + eps);
-    for (size_t i = 0; i < dim; i++) {
-        y[i] = w[i] * x[i] * inv;
-        mean += w[i] * dy[i] * x[i] * inv / (double)dim;
-    }
-    for (size_t i = 0; i < dim; i++)
-        dx[i] = inv * (w[i] * dy[i] - x[i] * inv * mean);
-}
-
+/* The loss sum(y dy) of one row. */
 struct norm {
-    double *w, *dy, *y, *dx;
+    const double *w, *dy;
+    double *y;
     size_t dim;
 };
 
@@ -89,7 +74,7 @@ static double norm_loss(const double *x, const void *context)
     const struct norm *n = context;
     double sum = 0;
 
-    norm_reference(n->y, n->dx, x, n->w, n->dy, n->dim, 1e-6);
+    exact->rmsnorm(exact, n->y, x, n->w, 1, n->dim, 1e-6f);
     for (size_t i = 0; i < n->dim; i++)
         sum += n->y[i] * n->dy[i];
     return sum;
@@ -101,10 +86,10 @@ static void norm(size_t rows, size_t dim)
     float *x = randoms(n, 2), *w = randoms(dim, 1), *g = randoms(n, 1), *dx = randoms(n, 1), *y = room(4 * n);
     double *xd = doubles(x, n), *gd = doubles(g, n), *before = doubles(dx, n), *yd = zeros(n), *dd = zeros(n);
     double *ty = zeros(n), *td = zeros(n);
-    struct norm one = {doubles(w, dim), gd, zeros(dim), zeros(dim), dim};
+    struct norm one = {doubles(w, dim), gd, zeros(dim), dim};
 
-    for (size_t r = 0; r < rows; r++)
-        norm_reference(yd + r * dim, dd + r * dim, xd + r * dim, one.w, gd + r * dim, dim, 1e-6);
+    exact->rmsnorm(exact, yd, xd, one.w, rows, dim, 1e-6f);
+    exact->rmsnorm_dx(exact, dd, gd, xd, one.w, rows, dim, 1e-6f);
     for (size_t i = 0; i < n; i++) {
         double inv = fabs(yd[i] / (xd[i] * one.w[i % dim]));
 
@@ -118,7 +103,8 @@ static void norm(size_t rows, size_t dim)
     CHECK(misses(y, yd, ty, n) == 0 && misses(dx, dd, td, n) == 0, "rmsnorm and rmsnorm_dx [%zu, %zu]", rows,
           dim);
     if (rows == 1 && dim > 1) {
-        norm_reference(one.y, dd, xd, one.w, gd, dim, 1e-6);
+        for (size_t i = 0; i < dim; i++)
+            dd[i] -= before[i];
         CHECK(gradient_error(norm_loss, xd, dim, dd, &one) < 1e-8,
               "its fp64 gradient equals central differences");
     }
@@ -141,6 +127,7 @@ static void rotation(size_t rows, size_t heads, size_t dim)
     size_t half = dim / 2, stride = heads * dim + 3, n = rows * stride, bad = 0;
     float *x = randoms(n, 1), *c = room(rows * half * 4), *s = room(rows * half * 4), *y = room(4 * n),
           *z = room(4 * n);
+    double *want = doubles(x, n);
 
     for (size_t i = 0; i < rows * half; i++) {
         double angle = 4 * uniform();
@@ -150,19 +137,9 @@ static void rotation(size_t rows, size_t heads, size_t dim)
     }
     memcpy(y, x, 4 * n);
     be->rope(be, y, stride, y, stride, c, s, rows, heads, dim, false);
-    for (size_t r = 0; r < rows; r++)
-        for (size_t i = 0; i < stride; i++) {
-            size_t at = r * stride + i, j = i % dim % (half ? half : 1), first = at - i % dim + j;
-            double cs = c[r * half + j], sn = s[r * half + j], a = x[first],
-                   b = i < heads * dim ? x[first + half] : 0;
-            double want = i % dim < half ? a * cs - b * sn : b * cs + a * sn;
-
-            if (i < heads * dim)
-                bad += !(fabs(y[at] - want) <=
-                         2 * U * (fabs(a) + fabs(b))); /* two products and a sum of at most both */
-            else
-                bad += y[at] != x[at];
-        }
+    exact->rope(exact, want, stride, want, stride, c, s, rows, heads, dim, false);
+    for (size_t i = 0; i < n; i++) /* two products and a sum of at most both; |x| <= 1 */
+        bad += !(fabs(y[i] - want[i]) <= 4 * U) || (i % stride >= heads * dim && y[i] != x[i]);
     CHECK(bad == 0, "rope in place, %zu rows, %zu heads of %zu", rows, heads, dim);
     memcpy(z, x, 4 * n);
     be->rope(be, z, stride, y, stride, c, s, rows, heads, dim, true);
@@ -173,72 +150,71 @@ static void rotation(size_t rows, size_t heads, size_t dim)
     done();
 }
 
-static double silu(double g)
+/* f(x) of one number. */
+static double silu(const double *x, const void *context)
 {
-    return g / (1 + exp(-g));
+    double y, one = 1;
+
+    (void)context;
+    exact->swiglu(exact, &y, x, &one, 1);
+    return y;
 }
 
-static double silu_slope(double g)
+static double gelu(const double *x, const void *context)
 {
-    double s = 1 / (1 + exp(-g));
+    double y;
 
-    return s * (1 + g * (1 - s));
-}
-
-static double gelu(double x)
-{
-    return x * 0.5 * erfc(-x * M_SQRT1_2);
-}
-
-static double gelu_slope(double x)
-{
-    return 0.5 * erfc(-x * M_SQRT1_2) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
-}
-
-/* (scalar function, x): its derivative there by central differences is slope. */
-static double scalar_loss(const double *x, const void *context)
-{
-    return ((double (*const *)(double))context)[0](x[0]);
+    (void)context;
+    exact->gelu(exact, &y, x, 1);
+    return y;
 }
 
 static void slopes(void)
 {
-    double (*f[])(double) = {silu, gelu}, (*slope[])(double) = {silu_slope, gelu_slope}, worst = 0;
+    double worst = 0, one = 1, slope, du;
 
-    for (int k = 0; k < 2; k++)
-        for (double x = -4.9; x < 5; x += 0.5) {
-            double at = x, s = slope[k](x), e = gradient_error(scalar_loss, &at, 1, &s, &f[k]) * fabs(s);
+    for (double x = -4.9; x < 5; x += 0.5) {
+        double at = x, e;
 
-            worst = e > worst || e != e ? e : worst;
-        }
+        exact->swiglu_dx(exact, &slope, &du, &one, &at, &one, 1);
+        e = gradient_error(silu, &at, 1, &slope, NULL) * fabs(slope);
+        worst = e > worst || e != e ? e : worst;
+        exact->gelu_dx(exact, &slope, &one, &at, 1);
+        e = gradient_error(gelu, &at, 1, &slope, NULL) * fabs(slope);
+        worst = e > worst || e != e ? e : worst;
+    }
     CHECK(worst < 1e-8, "fp64 slopes of silu and gelu equal central differences: %.1e", worst);
 }
 
 static void activations(size_t n, double scale)
 {
     float *g = randoms(n, scale), *u = randoms(n, 1), *ds = randoms(n, 1), *y = room(4 * n),
-          *dg = room(4 * n);
-    float *du = room(4 * n);
+          *dg = room(4 * n), *du = room(4 * n);
+    double *ge = doubles(g, n), *ue = doubles(u, n), *de = doubles(ds, n), *ye = zeros(n), *dge = zeros(n),
+           *due = zeros(n);
     size_t bad = 0;
 
     be->swiglu(be, y, g, u, n);
     be->swiglu_dx(be, dg, du, ds, g, u, n);
-    for (size_t i = 0; i < n;
-         i++) { /* exp 2 U; sum, quotient, two products; results below 1e-36 may be flushed */
-        double s = silu(g[i]), d = ds[i];
-
-        bad += !(fabs(y[i] - s * u[i]) <= 6 * U * fabs(s * u[i]) + 1e-36);
-        bad += !(fabs(du[i] - d * s) <= 6 * U * fabs(d * s) + 1e-36);
-        bad += !(fabs(dg[i] - d * u[i] * silu_slope(g[i])) <= 8 * U * fabs(d * u[i]) * (1 + fabs(g[i])));
+    exact->swiglu(exact, ye, ge, ue, n);
+    exact->swiglu_dx(exact, dge, due, de, ge, ue, n);
+    for (size_t i = 0; i < n; i++) {
+        /* exp 2 U; sum, quotient, two products; results below 1e-36 may be flushed */
+        bad += !(fabs(y[i] - ye[i]) <= 6 * U * fabs(ye[i]) + 1e-36);
+        bad += !(fabs(du[i] - due[i]) <= 6 * U * fabs(due[i]) + 1e-36);
+        bad += !(fabs(dg[i] - dge[i]) <= 8 * U * fabs(de[i] * ue[i]) * (1 + fabs(ge[i])));
     }
     CHECK(bad == 0, "swiglu and swiglu_dx of %zu, |g| to %g", n, scale);
     be->gelu(be, y, g, n);
     be->gelu_dx(be, ds, ds, g, n);
     be->gelu_dx(be, dg, u, g, n);
-    for (size_t i = bad = 0; i < n;
-         i++) { /* 1 + erf: 2 U + U absolute, halved; exp's argument a^2 / 2: a^3 phi(a) < 1 */
-        bad += !(fabs(y[i] - gelu(g[i])) <= 4 * U * fabs(g[i]));
-        bad += !(fabs(dg[i] - u[i] * gelu_slope(g[i])) <= 8 * U * fabs(u[i]));
+    exact->gelu(exact, ye, ge, n);
+    exact->gelu_dx(exact, de, de, ge, n);
+    exact->gelu_dx(exact, dge, ue, ge, n);
+    for (size_t i = bad = 0; i < n; i++) {
+        /* 1 + erf: 2 U + U absolute, halved; exp's argument a^2 / 2: a^3 phi(a) < 1 */
+        bad += !(fabs(y[i] - ye[i]) <= 4 * U * fabs(g[i]));
+        bad += !(fabs(dg[i] - dge[i]) <= 8 * U * fabs(u[i])) || !(fabs(ds[i] - de[i]) <= 8 * U);
     }
     CHECK(bad == 0, "gelu and gelu_dx of %zu, |x| to %g", n, scale);
     done();

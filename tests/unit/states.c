@@ -57,7 +57,7 @@ static void compare(struct reference *r, const struct states *kept, const struct
     for (size_t i = 0, n; i < exact->tokens; i += n) {
         n = exact->tokens - i < step ? exact->tokens - i : step;
         states_rows(kept, i, n, got, lse, argmax);
-        states_rows(exact, i, n, want, NULL, NULL);
+        states_upload(exact, r->m.be, want, i, n); /* the CPU's memory, and fp32 */
         for (size_t k = 0; k < n * width; k++)
             wrong += got[k] != (kept->dtype == DT_F32 ? want[k] : bf16_to_f32(bf16_from_f32(want[k])));
         for (size_t k = 0; k < n && step == 1; k++) {
