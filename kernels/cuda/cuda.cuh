@@ -224,6 +224,25 @@ __device__ inline float from_order(int32_t k)
     return f32_from_bits(u ^ (0u - (u >> 31)) >> 1);
 }
 
+/*
+ * A kernel that was launched with programmatic stream serialization takes its place on the multiprocessors as
+ * soon as every block of the last kernel has said next_may_begin(), and must not touch what others use before
+ * its own last_has_ended().  Other launches wait for the end of the last kernel as ever.
+ */
+__device__ inline void next_may_begin()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+__device__ inline void last_has_ended()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 /* ---- operations, one file each ---- */
 
 void *cuda_alloc(struct backend *be, size_t bytes);

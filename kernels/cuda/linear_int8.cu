@@ -118,6 +118,7 @@ static __global__ void __launch_bounds__(THREADS) code_held(int8_t *code, float 
     uint32_t max = 0;
     float scale;
 
+    next_may_begin();
     if (row >= r.rows)
         return;
     r.x += row * r.in;

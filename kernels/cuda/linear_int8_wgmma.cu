@@ -295,6 +295,8 @@ static __global__ void __launch_bounds__(THREADS, 1)
         barrier_publish();
     }
     cluster_sync();
+    next_may_begin();
+    last_has_ended();
     if (threadIdx.x < WARPS * WARP)
         multiply_tiles<N, PAIR>(s, task);
     else {
@@ -353,7 +355,7 @@ template <int N, int PAIR, typename To> static bool run(struct cuda *c, To *y, c
     const struct weight *w = o->w;
     size_t k = int8_padded(w->in), shared = sizeof(struct store<N>);
     cudaLaunchConfig_t launch = {};
-    cudaLaunchAttribute cluster = {};
+    cudaLaunchAttribute how[2] = {};
     CUtensorMap x_map, w_map;
     task<To> task = {};
 
@@ -372,15 +374,17 @@ template <int N, int PAIR, typename To> static bool run(struct cuda *c, To *y, c
         task.unit /= 2;
     task.down = (unsigned)((o->rows + PAIR * ROWS - 1) / (PAIR * ROWS));
     task.across = (unsigned)((w->out + N - 1) / N);
-    cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim.x = PAIR;
-    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+    how[0].id = cudaLaunchAttributeClusterDimension;
+    how[0].val.clusterDim.x = PAIR;
+    how[0].val.clusterDim.y = how[0].val.clusterDim.z = 1;
+    how[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    how[1].val.programmaticStreamSerializationAllowed = 1;
     launch.gridDim = dim3(PAIR * min(task.down * task.across, (unsigned)c->sms / PAIR));
     launch.blockDim = dim3(THREADS);
     launch.dynamicSmemBytes = shared;
     launch.stream = c->stream;
-    launch.attrs = &cluster;
-    launch.numAttrs = 1;
+    launch.attrs = how;
+    launch.numAttrs = 2;
     if (cuda_ok(&c->be,
                 cudaFuncSetAttribute(multiply<N, PAIR, To>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      (int)shared),
