@@ -182,6 +182,7 @@ struct backend *be_open_cuda(int index, enum cuda_math math, struct err *e)
     c->be.act_bytes = c->bf16_act ? sizeof(bf16) : sizeof(float);
     c->fp8 = math == CUDA_BF16 && 10 * major + minor >= 89;
     c->wgmma = attention_wgmma_here();
+    c->map_encoder = cuda_map_encoder();
     c->pool = keep_pool(c);
     choose_sizes(c);
     fill_table(&c->be);

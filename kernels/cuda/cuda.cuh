@@ -35,7 +35,14 @@ struct coded {
     const void *x; /* NULL: nobody's */
     size_t rows, in;
     float scale;
+    bool int8; /* or E4M3 */
 };
+
+static inline bool cuda_same_codes(const struct coded *a, const struct coded *b)
+{
+    return a->x && a->x == b->x && a->rows == b->rows && a->in == b->in && a->scale == b->scale &&
+           a->int8 == b->int8;
+}
 
 struct lt; /* cuBLASLt and what is known about each product's shape */
 
@@ -44,6 +51,7 @@ struct cuda {
     int device, sms;
     bool bf16_act, fp8, pool; /* pool: the driver has stream-ordered memory */
     bool wgmma;               /* warpgroup products: the GPU has them, and so has this build */
+    void *map_encoder;        /* the driver's cuTensorMapEncodeTiled, or NULL */
     cudaStream_t stream;
     struct lt *lt;
     struct coded coded;
@@ -216,6 +224,25 @@ __device__ inline float from_order(int32_t k)
     return f32_from_bits(u ^ (0u - (u >> 31)) >> 1);
 }
 
+/*
+ * A kernel that was launched with programmatic stream serialization takes its place on the multiprocessors as
+ * soon as every block of the last kernel has said next_may_begin(), and must not touch what others use before
+ * its own last_has_ended().  Other launches wait for the end of the last kernel as ever.
+ */
+__device__ inline void next_may_begin()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+__device__ inline void last_has_ended()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 /* ---- operations, one file each ---- */
 
 void *cuda_alloc(struct backend *be, size_t bytes);
@@ -253,6 +280,7 @@ void cuda_rmsnorm_dx(struct backend *be, void *dx, const void *dy, const void *x
 void cuda_rope(struct backend *be, void *y, size_t y_stride, const void *x, size_t x_stride, const float *c,
                const float *s, size_t rows, size_t heads, size_t head_dim, bool inverse);
 
+void *cuda_map_encoder(void);
 bool attention_wgmma_here(void); /* on the device in use */
 void cuda_attention(struct backend *be, const struct attention *a, void *o, float *lse, const void *q,
                     const void *k, const void *v);

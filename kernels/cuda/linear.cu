@@ -217,14 +217,13 @@ static void multiply_to(struct cuda *c, struct product *p, const struct target *
 static const void *encode_rows(struct cuda *c, const void *x, size_t rows, size_t in, float scale, bool again)
 {
     size_t padded = fp8_padded(in);
-    const struct coded *last = &c->coded;
+    struct coded now = {x, rows, in, scale, false};
     uint8_t *code = (uint8_t *)cuda_scratch(c, SCRATCH_CODES, rows * padded);
     struct divisor d = divisor_of(scale);
-    bool same = again && last->x == x && last->rows == rows && last->in == in && last->scale == scale;
 
-    if (!code || same)
+    if (!code || (again && cuda_same_codes(&c->coded, &now)))
         return code;
-    c->coded = {x, rows, in, scale};
+    c->coded = now;
     if (in % 8 == 0 && cuda_aligned(x, 16))
         encode<8><<<cuda_blocks(c, rows * padded / 8, 256), 256, 0, c->stream>>>(code, (const bf16 *)x, rows,
                                                                                  in, padded, d);
@@ -290,7 +289,7 @@ static void linear_to(struct cuda *c, void *y, cudaDataType_t type, const void *
         return;
     }
     if (w->format == weight::WEIGHT_INT8) {
-        cuda_linear_int8(c, y, type == CUDA_R_32F, x, rows, w);
+        cuda_linear_int8(c, y, type == CUDA_R_32F, x, rows, w, again);
         return;
     }
     t.padded = codes ? fp8_padded(w->out) : dense_padded(c, w->out);

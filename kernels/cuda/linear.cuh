@@ -32,8 +32,17 @@ static inline size_t int8_padded(size_t n)
     return (n + 15) / 16 * 16;
 }
 
-/* linear_int8.cu: y [rows, out] fp32 or act; rows and in are not 0. */
-void cuda_linear_int8(struct cuda *c, void *y, bool f32, const void *x, size_t rows, const struct weight *w);
+/* linear_int8.cu: y [rows, out] fp32 or act; rows and in are not 0.  again: codes of the last time will do if
+ * they are x's. */
+void cuda_linear_int8(struct cuda *c, void *y, bool f32, const void *x, size_t rows, const struct weight *w,
+                      bool again);
+
+/*
+ * linear_int8_wgmma.cu: the same from codes of x [rows, int8_padded(in)] and their scales [rows].  False, and
+ * nothing is done: this GPU, driver or type of activations is for other kernels.
+ */
+bool cuda_linear_int8_wgmma(struct cuda *c, void *y, bool f32, const int8_t *code, const float *row_scale,
+                            size_t rows, const struct weight *w);
 
 /*
  * linear_int8.cu: q's codes and row scales from a dense weight; pre and own are device memory [in], NULL

@@ -1,9 +1,10 @@
 /*
  * linear_int8.cu - linear modules in INT8: codes of rows, products on the tensor cores, then the scales
  *
- * The products are cuBLASLt's, of int8 into int32, which is the only exact result that it has; scales and
- * bias are a kernel of ours.  The int32 sums are made in slices that stay in the L2 cache until that kernel
- * has read them: in memory they would take as long as the product.
+ * Where linear_int8_wgmma.cu does not multiply, the products are cuBLASLt's, of int8 into int32, which is the
+ * only exact result that it has; scales and bias are a kernel of ours.  The int32 sums are made in slices
+ * that stay in the L2 cache until that kernel has read them: in memory they would take as long as the
+ * product.
  */
 #include "kernels/cuda/linear.cuh"
 #include "kernels/cuda/lt.cuh"
@@ -25,73 +26,181 @@ static __device__ float scale_of(float amax, bool modelopt)
 
 /* ---- rows of x ---- */
 
-template <typename T, int N> static __device__ pack<float, N> values(const T *x, const float *pre, size_t at)
-{
-    pack<T, N> p = *(const pack<T, N> *)(x + at);
-    pack<float, N> v;
+/* What a row is divided by: both sides times `unit`, a power of two that keeps the inverse in range; and
+ * where its codes end. */
+struct divisor {
+    float unit, scale, inverse, least, most;
+};
 
-#pragma unroll
-    for (int j = 0; j < N; j++)
-        v.v[j] = pre ? to_f32(p.v[j]) * pre[at + j] : to_f32(p.v[j]);
-    return v;
+static __device__ struct divisor divisor_of(float scale)
+{
+    float unit = scale < 0x1p-60f ? 0x1p90f : scale > 0x1p60f ? 0x1p-90f : 1, s = scale * unit;
+
+    return divisor{unit, s, 1 / s, s * (-INT8_MAX_CODE - 1), s * INT8_MAX_CODE};
 }
 
 /*
- * A block codes one row, x times pre, with its padding 0, and says its scale: the given one or, where that is
- * 0, the one of the row's range.  No code can say NaN: the scale is NaN when the row has one or, without a
- * given scale, an infinity.
+ * The code of x / scale, as int8_nearest() has it.  The product with the inverse is corrected twice by its
+ * residual: the first makes it one of the quotient's two neighbours, the second the nearest one, as division
+ * rounds.  The low byte of the sum that rounds is the code.
  */
-template <typename T, int N>
-static __global__ void __launch_bounds__(THREADS)
-    code_rows(int8_t *code, float *row_scale, const T *x, const float *pre, size_t in, size_t padded,
-              float scale)
+static __device__ int8_t code_of(float x, struct divisor d)
 {
+    float in = fmaxf(fminf(x * d.unit, d.most), d.least), q = __fmul_rn(in, d.inverse);
+
+    q = __fmaf_rn(__fmaf_rn(-q, d.scale, in), d.inverse, q);
+    q = __fmaf_rn(__fmaf_rn(-q, d.scale, in), d.inverse, q);
+    return (int8_t)f32_bits(__fadd_rn(q, 0x1.8p23f));
+}
+
+/* N elements times pre. */
+template <typename T, int N>
+static __device__ pack<float, N> values(pack<T, N> p, const float *pre, size_t at)
+{
+    pack<float, N> v, by = {};
+
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        v.v[j] = to_f32(p.v[j]);
+    if (!pre)
+        return v;
+    by = *(const pack<float, N> *)(pre + at);
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        v.v[j] *= by.v[j];
+    return v;
+}
+
+template <int N> static __device__ uint32_t largest(pack<float, N> v, uint32_t max)
+{
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        max = larger_value()(max, magnitude(v.v[j]));
+    return max;
+}
+
+template <int N> static __device__ pack<int8_t, N> codes_of(pack<float, N> v, struct divisor d)
+{
+    pack<int8_t, N> q;
+
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        q.v[j] = code_of(v.v[j], d);
+    return q;
+}
+
+/* The scale of a row: the given one or, where that is 0, the one of its range.  No code can say NaN: the
+ * scale is NaN when the row has one or, without a given scale, an infinity. */
+static __device__ float scale_of_row(float given, uint32_t max)
+{
+    if (max > 0x7f800000 || (given == 0 && max == 0x7f800000))
+        return NAN;
+    return given == 0 ? scale_of(f32_from_bits(max), false) : given;
+}
+
+/* Rows x [rows, in] times pre, to be coded; padding up to `padded` columns is 0. */
+template <typename T> struct rows_of {
+    const T *x;
+    const float *pre; /* or NULL */
+    size_t rows, in, padded;
+    float scale; /* given, or 0 */
+};
+
+/* GROUP threads, a warp or the block, code one row, of which each holds HELD packs of N in registers. */
+template <typename T, int N, int GROUP, int HELD>
+static __global__ void __launch_bounds__(THREADS) code_held(int8_t *code, float *row_scale, rows_of<T> r)
+{
+    size_t row = (size_t)blockIdx.x * (THREADS / GROUP) + threadIdx.x / GROUP;
+    unsigned thread = threadIdx.x % GROUP;
+    pack<T, N> from[HELD];
+    pack<float, N> held[HELD];
+    struct divisor d;
     uint32_t max = 0;
+    float scale;
 
-    x += blockIdx.x * in;
-    code += blockIdx.x * padded;
-    for (size_t i = threadIdx.x * N; i < in; i += THREADS * N) {
-        pack<float, N> v = values<T, N>(x, pre, i);
-
+    next_may_begin();
+    if (row >= r.rows)
+        return;
+    r.x += row * r.in;
 #pragma unroll
-        for (int j = 0; j < N; j++)
-            max = larger_value()(max, magnitude(v.v[j]));
+    for (int j = 0; j < HELD; j++) {
+        size_t i = (thread + j * GROUP) * N;
+
+        from[j] = i < r.in ? *(const pack<T, N> *)(r.x + i) : pack<T, N>{};
     }
+#pragma unroll
+    for (int j = 0; j < HELD; j++) {
+        size_t i = (thread + j * GROUP) * N;
+
+        held[j] = values(from[j], i < r.in ? r.pre : NULL, i);
+        max = largest(held[j], max);
+    }
+    max = GROUP == WARP ? warp_reduce(max, larger_value()) : block_reduce(max, larger_value(), 0u);
+    scale = scale_of_row(r.scale, max);
+    d = divisor_of(scale);
+    code += row * r.padded;
+#pragma unroll
+    for (int j = 0; j < HELD; j++) {
+        size_t i = (thread + j * GROUP) * N;
+
+        if (i < r.padded)
+            *(pack<int8_t, N> *)(code + i) = codes_of(held[j], d);
+    }
+    if (thread == 0)
+        row_scale[row] = scale;
+}
+
+/* A block codes one row of any width, which it reads twice. */
+template <typename T, int N>
+static __global__ void __launch_bounds__(THREADS) code_rows(int8_t *code, float *row_scale, rows_of<T> r)
+{
+    struct divisor d;
+    uint32_t max = 0;
+    float scale;
+
+    r.x += blockIdx.x * r.in;
+    code += blockIdx.x * r.padded;
+    for (size_t i = threadIdx.x * N; i < r.in; i += THREADS * N)
+        max = largest(values(*(const pack<T, N> *)(r.x + i), r.pre, i), max);
     max = block_reduce(max, larger_value(), 0u);
-    if (max > 0x7f800000 || (scale == 0 && max == 0x7f800000))
-        scale = NAN;
-    else if (scale == 0)
-        scale = scale_of(f32_from_bits(max), false);
-    for (size_t i = threadIdx.x * N; i < padded; i += THREADS * N) {
-        pack<int8_t, N> q = {};
-
-        if (i < in) {
-            pack<float, N> v = values<T, N>(x, pre, i);
-
-#pragma unroll
-            for (int j = 0; j < N; j++)
-                q.v[j] = (int8_t)int8_nearest(v.v[j] / scale);
-        }
-        *(pack<int8_t, N> *)(code + i) = q;
-    }
+    scale = scale_of_row(r.scale, max);
+    d = divisor_of(scale);
+    for (size_t i = threadIdx.x * N; i < r.padded; i += THREADS * N)
+        *(pack<int8_t, N> *)(code + i) =
+            i < r.in ? codes_of(values(*(const pack<T, N> *)(r.x + i), r.pre, i), d) : pack<int8_t, N>{};
     if (threadIdx.x == 0)
         row_scale[blockIdx.x] = scale;
+}
+
+/* False: rows of this width and alignment are for code_rows(). */
+template <typename T, int N, int GROUP, int HELD>
+static bool run_held(struct cuda *c, int8_t *code, float *row_scale, const rows_of<T> &r)
+{
+    const size_t per = THREADS / GROUP;
+
+    if (r.in % N || r.padded > (size_t)GROUP * HELD * N || !cuda_aligned(r.x, N * sizeof(T)))
+        return false;
+    code_held<T, N, GROUP, HELD>
+        <<<(unsigned)((r.rows + per - 1) / per), THREADS, 0, c->stream>>>(code, row_scale, r);
+    return true;
 }
 
 template <typename T>
 static void run_code(struct cuda *c, int8_t *code, float *row_scale, const void *x, size_t rows,
                      const struct weight *w)
 {
-    const int N = wide<T>::N;
-    size_t padded = int8_padded(w->in);
-    const T *from = (const T *)x;
+    const int N = wide<T>::N, HALF = N / 2;
+    rows_of<T> r = {(const T *)x, w->pre_scale, rows, w->in, int8_padded(w->in), w->input_scale};
 
-    if (w->in % N == 0 && cuda_aligned(x, 16))
-        code_rows<T, N><<<(unsigned)rows, THREADS, 0, c->stream>>>(code, row_scale, from, w->pre_scale, w->in,
-                                                                   padded, w->input_scale);
-    else
-        code_rows<T, 1><<<(unsigned)rows, THREADS, 0, c->stream>>>(code, row_scale, from, w->pre_scale, w->in,
-                                                                   padded, w->input_scale);
+    if (!run_held<T, N, WARP, 8>(c, code, row_scale, r) &&
+        !run_held<T, N, THREADS, 2>(c, code, row_scale, r) &&
+        !run_held<T, N, THREADS, 6>(c, code, row_scale, r) &&
+        !run_held<T, HALF, THREADS, 4>(c, code, row_scale, r)) {
+        if (w->in % N == 0 && cuda_aligned(x, 16))
+            code_rows<T, N><<<(unsigned)rows, THREADS, 0, c->stream>>>(code, row_scale, r);
+        else
+            code_rows<T, 1><<<(unsigned)rows, THREADS, 0, c->stream>>>(code, row_scale, r);
+    }
     cuda_launched(&c->be, "quantizing an input");
 }
 
@@ -152,19 +261,15 @@ static size_t slice_of(size_t rows, size_t padded)
     return (even + SLICE_ROWS - 1) / SLICE_ROWS * SLICE_ROWS;
 }
 
-void cuda_linear_int8(struct cuda *c, void *y, bool f32, const void *x, size_t rows, const struct weight *w)
+/* y by way of int32 sums. */
+static void multiply_in_slices(struct cuda *c, void *y, bool f32, const int8_t *code, const float *row_scale,
+                               size_t rows, const struct weight *w)
 {
     size_t k = int8_padded(w->in), padded = int8_padded(w->out), slice = slice_of(rows, padded);
-    size_t code_bytes = (rows * k + 255) / 256 * 256, size = f32 ? sizeof(float) : c->be.act_bytes;
-    int8_t *code = (int8_t *)cuda_scratch(c, SCRATCH_CODES, code_bytes + rows * sizeof(float));
+    size_t size = f32 ? sizeof(float) : c->be.act_bytes;
     int32_t *sum =
         (int32_t *)cuda_scratch(c, SCRATCH_WIDE, (slice < rows ? slice : rows) * padded * sizeof *sum);
-    float *row_scale = (float *)(void *)(code + code_bytes);
 
-    c->coded.x = NULL;
-    if (cuda_idle(&c->be, rows))
-        return;
-    CUDA_ACT(c, run_code, c, code, row_scale, x, rows, w);
     for (size_t i = 0, n; i < rows && c->be.err.rc == RC_OK; i += n) {
         struct product p = {};
         void *to = (char *)y + i * w->out * size;
@@ -188,6 +293,25 @@ void cuda_linear_int8(struct cuda *c, void *y, bool f32, const void *x, size_t r
         else
             run_scale<bf16, bf16>(c, to, sum, row_scale + i, n, w);
     }
+}
+
+/* Modules that share an input have no pre_scale: the norm before them carries it. */
+void cuda_linear_int8(struct cuda *c, void *y, bool f32, const void *x, size_t rows, const struct weight *w,
+                      bool again)
+{
+    struct coded now = {w->pre_scale ? NULL : x, rows, w->in, w->input_scale, true};
+    size_t code_bytes = (rows * int8_padded(w->in) + 255) / 256 * 256;
+    int8_t *code = (int8_t *)cuda_scratch(c, SCRATCH_CODES, code_bytes + rows * sizeof(float));
+    float *row_scale = (float *)(void *)(code + code_bytes);
+
+    if (cuda_idle(&c->be, rows))
+        return;
+    if (!again || !cuda_same_codes(&c->coded, &now)) {
+        c->coded = now;
+        CUDA_ACT(c, run_code, c, code, row_scale, x, rows, w);
+    }
+    if (c->be.err.rc == RC_OK && !cuda_linear_int8_wgmma(c, y, f32, code, row_scale, rows, w))
+        multiply_in_slices(c, y, f32, code, row_scale, rows, w);
 }
 
 /* ---- rows of W ---- */

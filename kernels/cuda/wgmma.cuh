@@ -1,11 +1,13 @@
 /*
- * wgmma.cuh - bf16 products of a warpgroup (four warps) on tiles in shared memory: compute capability 9.0
+ * wgmma.cuh - products of a warpgroup (four warps) on tiles in shared memory: compute capability 9.0
  *
+ * Of bf16 into fp32, and of INT8 codes into 32-bit integers.
  * Accumulators and left operands in registers lie as those of mma.m16n8k16 do (mma.cuh), warp w of the group
  * having rows 16 w .. 16 w + 15.  A tile [ROWS, COLUMNS] in shared memory is in panels of 64 columns, or of
  * 16 where there is no multiple of 64, a panel's rows one after another and their 16-byte units swizzled over
  * the banks.  Both kinds keep the 32 bytes that the L2 cache delivers at once together: without that,
- * asynchronous copies fetch everything twice.  Source: PTX ISA, "Asynchronous Warpgroup Level Matrix
+ * asynchronous copies fetch everything twice.  A tile of codes is a panel of 128 columns, 128 bytes as well.
+ * Source: PTX ISA, "Asynchronous Warpgroup Level Matrix
  * Instructions", its matrix descriptor, canonical layouts and strides.
  */
 #ifndef KERNELS_CUDA_WGMMA_CUH
@@ -18,7 +20,7 @@
 #define HAS_WGMMA
 #endif
 
-enum { WARPGROUP = 128 };
+enum { WARPGROUP = 128, CODE_COLUMNS = 128 };
 
 template <int ROWS, int COLUMNS> struct tile {
     enum {
@@ -76,8 +78,17 @@ template <int N> __device__ __forceinline__ void products_settle(float (*d)[4])
             asm volatile("" : "+f"(d[i][j])::"memory");
 }
 
+template <int N> __device__ __forceinline__ void products_settle(int32_t (*d)[4])
+{
+#pragma unroll
+    for (int i = 0; i < N; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            asm volatile("" : "+r"(d[i][j])::"memory");
+}
+
 /* A tile as an operand: strides in bytes.  leading: of panels, where a product's columns pass several. */
-__device__ inline uint64_t operand(const bf16 *p, unsigned leading, unsigned stride, unsigned mode)
+__device__ inline uint64_t operand(const void *p, unsigned leading, unsigned stride, unsigned mode)
 {
     return (uint64_t)(shared_address(p) >> 4) | (uint64_t)(leading >> 4) << 16 |
            (uint64_t)(stride >> 4) << 32 | (uint64_t)mode << 62;
@@ -98,10 +109,16 @@ template <typename TILE> __device__ __forceinline__ uint64_t by_columns(const bf
     return operand(p + 16 * k * TILE::WIDTH, TILE::PANEL * sizeof(bf16), 8 * TILE::ROW, TILE::MODE);
 }
 
-#define ACC4(d, i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
-#define ACC32(d, i)                                                                                          \
-    ACC4(d, i), ACC4(d, i + 1), ACC4(d, i + 2), ACC4(d, i + 3), ACC4(d, i + 4), ACC4(d, i + 5),              \
-        ACC4(d, i + 6), ACC4(d, i + 7)
+/* Rows r0 (a multiple of 8) on of a tile of codes, summed over columns 32 k .. 32 k + 31. */
+__device__ __forceinline__ uint64_t codes_by_rows(const int8_t *p, int r0, int k)
+{
+    return operand(p + r0 * CODE_COLUMNS + 32 * k, 16, 8 * CODE_COLUMNS, 1);
+}
+
+#define ACC4(as, d, i) as(d[i][0]), as(d[i][1]), as(d[i][2]), as(d[i][3])
+#define ACC32(as, d, i)                                                                                      \
+    ACC4(as, d, i), ACC4(as, d, i + 1), ACC4(as, d, i + 2), ACC4(as, d, i + 3), ACC4(as, d, i + 4),          \
+        ACC4(as, d, i + 5), ACC4(as, d, i + 6), ACC4(as, d, i + 7)
 #define LIST32                                                                                               \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, "   \
     "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -109,6 +126,11 @@ template <typename TILE> __device__ __forceinline__ uint64_t by_columns(const bf
 #define LIST64                                                                                               \
     LIST40 ", %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "    \
            "%58, %59, %60, %61, %62, %63"
+#define LIST128                                                                                              \
+    LIST64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, "    \
+           "%82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, "      \
+           "%100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, "      \
+           "%115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 
 /*
  * d [64, N] = a [64, 16] times b [N, 16] transposed, both by rows; or += when add.
@@ -136,11 +158,33 @@ template <int N> struct products;
         }                                                                                                    \
     }
 
-PRODUCTS(64, LIST32, "32", "33", "34", "35", "36", ACC32(d, 0));
-PRODUCTS(80, LIST40, "40", "41", "42", "43", "44", ACC32(d, 0), ACC4(d, 8), ACC4(d, 9));
-PRODUCTS(128, LIST64, "64", "65", "66", "67", "68", ACC32(d, 0), ACC32(d, 8));
+PRODUCTS(64, LIST32, "32", "33", "34", "35", "36", ACC32("+f", d, 0));
+PRODUCTS(80, LIST40, "40", "41", "42", "43", "44", ACC32("+f", d, 0), ACC4("+f", d, 8), ACC4("+f", d, 9));
+PRODUCTS(128, LIST64, "64", "65", "66", "67", "68", ACC32("+f", d, 0), ACC32("+f", d, 8));
 
+/* d [64, N] = a [64, 32] times b [N, 32] transposed, codes, both by rows; or += when add. */
+template <int N> struct code_products;
+
+#define CODE_PRODUCTS(N, LIST, A0, A1, A2, ...)                                                              \
+    template <> struct code_products<N> {                                                                    \
+        static __device__ __forceinline__ void of_tiles(int32_t (*d)[4], uint64_t a, uint64_t b, int add)    \
+        {                                                                                                    \
+            asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" A2 ", 0;\n"                                    \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k32.s32.s8.s8 {" LIST "}, %" A0 ", %" A1    \
+                         ", p;\n}"                                                                           \
+                         : __VA_ARGS__                                                                       \
+                         : "l"(a), "l"(b), "r"(add));                                                        \
+        }                                                                                                    \
+    }
+
+CODE_PRODUCTS(64, LIST32, "32", "33", "34", ACC32("+r", d, 0));
+CODE_PRODUCTS(128, LIST64, "64", "65", "66", ACC32("+r", d, 0), ACC32("+r", d, 8));
+CODE_PRODUCTS(256, LIST128, "128", "129", "130", ACC32("+r", d, 0), ACC32("+r", d, 8), ACC32("+r", d, 16),
+              ACC32("+r", d, 24));
+
+#undef CODE_PRODUCTS
 #undef PRODUCTS
+#undef LIST128
 #undef LIST64
 #undef LIST40
 #undef LIST32

@@ -194,6 +194,81 @@ static void not_a_number(void)
     done();
 }
 
+/* Rows of all magnitudes, under scales of their own and given ones. */
+static void magnitudes(size_t in)
+{
+    static const float most[] = {1e-44f, 1e-39f, 1e-36f, 1e-30f, 1e-18f, 1e-8f, 1, 1e9f, 1e18f, 1e30f, 3e38f},
+                       scale[] = {0, 1e-38f, 1e-25f, 1e-3f, 1e25f, 1e36f};
+    enum { ROWS = sizeof most / sizeof *most, OUT = 24 };
+    float *host = host_room(OUT * in), *rows = host_room(ROWS * in);
+    struct weight a = {0}, b = {0}, qa = {0}, qb = {0};
+    struct twin x, y = random_f32(ROWS * OUT, 1);
+    size_t bad = 0;
+
+    for (size_t i = 0; i < ROWS * in; i++)
+        rows[i] = held(most[i / in] * (float)uniform());
+    for (size_t i = 0; i < OUT * in; i++)
+        host[i] = (float)uniform();
+    x = twin_from(rows, ROWS * in);
+    load(&a, &b, host, OUT, in, DT_F32);
+    for (size_t i = 0; i < sizeof scale / sizeof *scale; i++) {
+        cpu->weight_quantize_int8(cpu, &qa, &a, DT_F32, NULL, scale[i], ROUND_EXACT);
+        gpu->weight_quantize_int8(gpu, &qb, &b, DT_F32, NULL, scale[i], ROUND_EXACT);
+        cpu->linear_f32(cpu, y.cpu, x.cpu, ROWS, &qa);
+        gpu->linear_f32(gpu, y.gpu, x.gpu, ROWS, &qb);
+        bad += other_bits(y.cpu, y.gpu, ROWS * OUT);
+    }
+    CHECK(bad == 0, "rows of %zu of all magnitudes: %zu differ", in, bad);
+    cpu->weight_free(cpu, &qa);
+    gpu->weight_free(gpu, &qb);
+    cpu->weight_free(cpu, &a);
+    gpu->weight_free(gpu, &b);
+    free(rows);
+    free(host);
+    done();
+}
+
+/* Codes of an input serve again only where they would be the same. */
+static void again(size_t rows, size_t in, size_t out)
+{
+    float *host = host_room(out * in), *pre = smoothing_scales(in, true);
+    struct twin x = randoms(rows * in, 1), y = blank(rows * out);
+    struct weight a = {0}, b = {0}, q = {0}, dense = {0}, fp8 = {0};
+    struct smooth smooth = {.pre = pre};
+    static const struct {
+        float input_scale;
+        bool smoothed;
+    } form[] = {{0, false}, {0, false}, {0.01f, false}, {0.01f, false}, {0, true}, {0, true}, {0.02f, false}};
+    size_t bad = 0;
+
+    for (size_t i = 0; i < out * in; i++)
+        host[i] = (float)uniform();
+    load(&dense, &b, host, out, in, DT_F32);
+    gpu->weight_quantize(gpu, &fp8, &b, DT_F32, 0.01f, 0.02f, ROUND_EXACT);
+    for (size_t i = 0; i < 2 * sizeof form / sizeof *form; i++) {
+        size_t k = i % (sizeof form / sizeof *form);
+        const struct smooth *s = form[k].smoothed ? &smooth : NULL;
+
+        if (form[k].input_scale == 0.02f) /* codes of the same scale, but E4M3 */
+            gpu->linear(gpu, y.gpu, x.gpu, rows, &fp8);
+        pre[0] += 1;
+        cpu->weight_quantize_int8(cpu, &a, &dense, DT_F32, s, form[k].input_scale, ROUND_EXACT);
+        gpu->weight_quantize_int8(gpu, &q, &b, DT_F32, s, form[k].input_scale, ROUND_EXACT);
+        cpu->linear(cpu, y.cpu, x.cpu, rows, &a);
+        (i ? gpu->linear_again : gpu->linear)(gpu, y.gpu, x.gpu, rows, &q);
+        bad += other_rounded(y);
+    }
+    CHECK(bad == 0, "codes of an input again: %zu differ", bad);
+    cpu->weight_free(cpu, &a);
+    gpu->weight_free(gpu, &q);
+    gpu->weight_free(gpu, &fp8);
+    cpu->weight_free(cpu, &dense);
+    gpu->weight_free(gpu, &b);
+    free(pre);
+    free(host);
+    done();
+}
+
 static void everything(void)
 {
     static const size_t shapes[][3] = {
@@ -201,12 +276,23 @@ static void everything(void)
         {5, 31, 33},       {31, 32, 33},      {32, 33, 31},      {33, 31, 32},
         {257, 192, 64},    {257, 96, 252},    {257, 252, 96},    {40, 1176, 96},
         {5, 0, 3},         {9, 600, 2000},    {97, 8, 1},        {100, 1280, 3420},
-        {100, 3420, 1280}, {64, 2048, 11008}, {64, 11008, 2048}, {1500, 64, 11008} /* in slices */};
+        {100, 3420, 1280}, {64, 2048, 11008}, {64, 11008, 2048}, {1500, 64, 11008} /* in slices */,
+        /* around the edges of warpgroup tiles, of all sizes */
+        {1, 16, 8},        {1, 112, 256},     {127, 128, 65},    {128, 144, 64},
+        {129, 16, 1},      {255, 128, 256},   {256, 112, 257},   {257, 144, 3420},
+        {1100, 128, 200},  {2100, 144, 3420}, {2177, 16, 4097},  {4100, 272, 1026},
+        /* more stages than fit, more tiles than multiprocessors */
+        {4000, 900, 1160}, {2900, 1180, 700}};
 
     codes(DT_BF16, 67, 257);
     codes(DT_F32, 64, 256);
     codes(DT_BF16, 64, 256);
     not_a_number();
+    magnitudes(2048);
+    magnitudes(2052);
+    magnitudes(4096);
+    magnitudes(13);
+    again(40, 96, 33);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (!getenv("TEST_SMALL") || shapes[i][1] * shapes[i][2] <= 1 << 20)
             linear(shapes[i][0], shapes[i][1], shapes[i][2]);
