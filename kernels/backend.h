@@ -106,6 +106,8 @@ struct backend {
     struct err err; /* the first failure; see be_check() */
     size_t batch_rows;  /* rows that go through a model together: enough to keep the device busy */
     size_t logit_bytes; /* what a chunk of fp32 logits may take */
+    /* Activations that stay inside a block run best in multiples of so many columns: see be_width(). */
+    size_t width_unit;
 
     void (*close)(struct backend *);
 
@@ -254,6 +256,12 @@ struct backend {
     void (*score)(struct backend *, double *out, const void *g, const void *y, const void *yq,
                   const float *row_weight, size_t rows, size_t dim);
 };
+
+/* n columns, or as many more as the backend likes better. */
+static inline size_t be_width(const struct backend *be, size_t n)
+{
+    return (n + be->width_unit - 1) / be->width_unit * be->width_unit;
+}
 
 /* 0, or -1 with the backend's first failure moved into e. */
 int be_check(struct backend *be, struct err *e);

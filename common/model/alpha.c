@@ -40,7 +40,7 @@ static int compare(struct alpha_tap *t, struct linear *l, const void *x, const v
                    struct err *e)
 {
     const struct layer_module *module = &t->l->module[l->index];
-    size_t group = module->group, member = 0, n = rows * l->info->out;
+    size_t group = module->group, member = 0, n = rows * l->out;
     struct backend *be = t->m->be;
     void *yq = grow(be, &t->yq, &t->yq_bytes, n * be->act_bytes);
 
@@ -74,10 +74,10 @@ static int see(struct tap *tap, struct linear *l, const void *x, const void *y, 
     if (y)
         return compare(t, l, x, y, rows, e);
     for (size_t i = 0, n; i < rows; i += n) {
-        const void *part = (const char *)x + i * l->info->in * be->act_bytes;
+        const void *part = (const char *)x + i * l->in * be->act_bytes;
 
         n = rows - i < chunk ? rows - i : chunk;
-        if (!grow(be, &t->y, &t->y_bytes, n * l->info->out * be->act_bytes))
+        if (!grow(be, &t->y, &t->y_bytes, n * l->out * be->act_bytes))
             return be_check(be, e);
         be->linear(be, t->y, part, n, &l->weight);
         if (compare(t, l, part, t->y, n, e))

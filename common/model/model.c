@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/model/widths.h"
 
 /* NULL: no such module. */
 static struct linear *find_linear(const struct model *m, const char *canonical)
@@ -66,6 +67,12 @@ static const struct st_tensor *norm(const struct model *m, const char *fmt, ...)
     return weights_find(&m->weights, name);
 }
 
+/* The columns between gate and up, and down, are seen by nobody else: as many as the device likes. */
+static void choose_width(const struct model *m, struct stage *s)
+{
+    s->gate->out = s->up->out = s->down->in = be_width(m->be, s->down->info->in);
+}
+
 static void lay_vision(struct model *m, struct stage *s, size_t i)
 {
     *s = (struct stage){.kind = STAGE_VISION, .block = i};
@@ -74,6 +81,7 @@ static void lay_vision(struct model *m, struct stage *s, size_t i)
     s->gate = named(m, "visual.blocks.%zu.mlp.gate_proj", i);
     s->up = named(m, "visual.blocks.%zu.mlp.up_proj", i);
     s->down = named(m, "visual.blocks.%zu.mlp.down_proj", i);
+    choose_width(m, s);
     s->norm1_tensor = norm(m, "visual.blocks.%zu.norm1.weight", i);
     s->norm2_tensor = norm(m, "visual.blocks.%zu.norm2.weight", i);
 }
@@ -88,6 +96,7 @@ static void lay_text(struct model *m, struct stage *s, size_t i)
     s->gate = named(m, "language_model.layers.%zu.mlp.gate_proj", i);
     s->up = named(m, "language_model.layers.%zu.mlp.up_proj", i);
     s->down = named(m, "language_model.layers.%zu.mlp.down_proj", i);
+    choose_width(m, s);
     s->norm1_tensor = norm(m, "language_model.layers.%zu.input_layernorm.weight", i);
     s->norm2_tensor = norm(m, "language_model.layers.%zu.post_attention_layernorm.weight", i);
 }
@@ -157,8 +166,11 @@ int model_open(struct model *m, const char *dir, struct backend *be, size_t max_
     m->linear = mem_zalloc(m->linears, sizeof *m->linear, e);
     if (!m->linear)
         goto fail;
-    for (size_t i = 0; i < m->linears; i++)
-        m->linear[i] = (struct linear){.info = &m->weights.linear[i], .index = i};
+    for (size_t i = 0; i < m->linears; i++) {
+        const struct linear_info *info = &m->weights.linear[i];
+
+        m->linear[i] = (struct linear){.info = info, .index = i, .out = info->out, .in = info->in};
+    }
     if (lay_stages(m, e) || take_kv_scales(m, e))
         goto fail;
     return 0;
@@ -205,50 +217,88 @@ void model_close(struct model *m)
     *m = (struct model){0};
 }
 
-/* A small fp32 tensor (norm, bias) as activation type on the device. */
-static void *load_vector(struct model *m, const struct st_tensor *t, struct err *e)
+static bool is_quantized(const struct st_tensor *t)
 {
-    float *host = weights_f32(&m->weights, t, e);
-    void *d = host ? m->be->alloc(m->be, t->count * m->be->act_bytes) : NULL;
+    return t->dtype == DT_F8_E4M3 || t->dtype == DT_I8;
+}
+
+/* A bias as activation type on the device. */
+static void *load_bias(struct model *m, const struct linear *l, struct err *e)
+{
+    float *file = weights_f32(&m->weights, l->info->bias, e);
+    float *host = file ? widths_vector(file, l->info->out, l->out, 0, e) : NULL;
+    void *d = host ? m->be->alloc(m->be, l->out * m->be->act_bytes) : NULL;
 
     if (d)
-        m->be->upload_act(m->be, d, host, t->count);
+        m->be->upload_act(m->be, d, host, l->out);
     free(host);
+    free(file);
     return d;
 }
 
-/*
- * Weights straight from the mapped file; NaN and infinities are refused here, where tensor and file are
- * known.
- */
-static int load_matrix(struct model *m, struct weight *w, const struct linear_info *info, struct err *e)
+/* The scales of rows and of inputs of what is added are 1: its codes are 0, whatever they are. */
+static void load_int8(struct model *m, struct linear *l, const void *codes)
 {
+    const struct linear_info *info = l->info;
+    struct backend *be = m->be;
+    float *row = widths_vector(info->row_scale, info->out, l->out, 1, &be->err);
+    float *pre = info->pre_scale ? widths_vector(info->pre_scale, info->in, l->in, 1, &be->err) : NULL;
+
+    be->weight_load_int8(be, &l->weight, l->out, l->in, codes, row, info->input_scale, pre);
+    free(pre);
+    free(row);
+}
+
+/*
+ * Weights straight from the mapped file where the device takes them as they are; NaN and infinities are
+ * refused here, where tensor and file are known.
+ */
+static int load_matrix(struct model *m, struct linear *l, struct err *e)
+{
+    const struct linear_info *info = l->info;
     const struct st_tensor *t = info->weight;
+    bool wider = l->out != info->out || l->in != info->in;
+    const void *data = t->data;
+    void *room = NULL;
     float amax;
 
-    if (t->dtype == DT_F8_E4M3)
-        m->be->weight_load_fp8(m->be, w, info->out, info->in, t->data, info->weight_scale, info->input_scale);
-    else if (t->dtype == DT_I8)
-        m->be->weight_load_int8(m->be, w, info->out, info->in, (const int8_t *)t->data, info->row_scale,
-                                info->input_scale, info->pre_scale);
-    else if (weights_amax(&m->weights, t, &amax, e))
+    if (!is_quantized(t) && weights_amax(&m->weights, t, &amax, e))
         return -1;
+    if (wider && !(data = room = widths_matrix(t->data, dtype_bytes(t->dtype), info->out, info->in, l->out,
+                                               l->in, e)))
+        return -1;
+    if (t->dtype == DT_F8_E4M3)
+        m->be->weight_load_fp8(m->be, &l->weight, l->out, l->in, data, info->weight_scale, info->input_scale);
+    else if (t->dtype == DT_I8)
+        load_int8(m, l, data);
     else
-        m->be->weight_load(m->be, w, info->out, info->in, t->data, t->dtype);
+        m->be->weight_load(m->be, &l->weight, l->out, l->in, data, t->dtype);
+    free(room);
     return be_check(m->be, e);
+}
+
+static void round_int8(struct model *m, struct weight *q, const struct linear *l, const struct linear_form *f)
+{
+    struct backend *be = m->be;
+    const struct smooth *s = &f->smooth;
+    size_t from = l->info->in, to = l->in;
+    float *pre = s->pre ? widths_vector(s->pre, from, to, 1, &be->err) : NULL;
+    float *own = s->own ? widths_vector(s->own, from, to, 1, &be->err) : NULL;
+    struct smooth smooth = {.pre = pre, .own = own, .folded = s->folded};
+
+    be->weight_quantize_int8(be, q, &l->weight, l->info->weight->dtype, pre ? &smooth : NULL,
+                             f->dynamic ? 0 : int8_scale(f->input_amax, m->rounding), m->rounding);
+    free(own);
+    free(pre);
 }
 
 void model_round(struct model *m, struct weight *q, const struct linear *l, const struct linear_form *f)
 {
-    struct backend *be = m->be;
-    enum dtype from = l->info->weight->dtype;
-
     if (f->format == FORMAT_FP8)
-        be->weight_quantize(be, q, &l->weight, from, fp8_scale(f->amax, m->rounding),
-                            fp8_scale(f->input_amax, m->rounding), m->rounding);
+        m->be->weight_quantize(m->be, q, &l->weight, l->info->weight->dtype, fp8_scale(f->amax, m->rounding),
+                               fp8_scale(f->input_amax, m->rounding), m->rounding);
     else
-        be->weight_quantize_int8(be, q, &l->weight, from, f->smooth.pre ? &f->smooth : NULL,
-                                 f->dynamic ? 0 : int8_scale(f->input_amax, m->rounding), m->rounding);
+        round_int8(m, q, l, f);
 }
 
 /* The modules that read a stage's first or second norm, NULL at the end. */
@@ -335,11 +385,11 @@ static int load_linear(struct model *m, struct linear *l, struct err *e)
         if (model_enter_embed(m, e))
             return -1;
         l->weight = m->embed;
-    } else if (load_matrix(m, &l->weight, l->info, e)) {
+    } else if (load_matrix(m, l, e)) {
         return -1;
     }
     if (l->info->bias)
-        l->weight.bias = load_vector(m, l->info->bias, e);
+        l->weight.bias = load_bias(m, l, e);
     if (l->quantized)
         model_round(m, &l->rounded, l, &l->form);
     return be_check(m->be, e) || e->rc != RC_OK ? -1 : 0;
@@ -365,7 +415,7 @@ int model_enter(struct model *m, struct stage *s, struct err *e)
         return s->stale ? load_norms(m, s, e) : 0;
     s->bytes = 0;
     for (size_t k = 0; k < n; k++)
-        s->bytes += has[k]->info->out * has[k]->info->in * m->be->act_bytes * (has[k]->quantized ? 2 : 1);
+        s->bytes += has[k]->out * has[k]->in * m->be->act_bytes * (has[k]->quantized ? 2 : 1);
     make_room(m, s);
     s->resident = true; /* from here on drop_stage() cleans up what was loaded */
     m->bytes += s->bytes;
@@ -373,11 +423,6 @@ int model_enter(struct model *m, struct stage *s, struct err *e)
         if (load_linear(m, has[k], e))
             return -1;
     return load_norms(m, s, e);
-}
-
-static bool is_quantized(const struct st_tensor *t)
-{
-    return t->dtype == DT_F8_E4M3 || t->dtype == DT_I8;
 }
 
 bool model_is_quantized(const struct model *m)

@@ -26,6 +26,12 @@ struct linear_form {
 struct linear {
     const struct linear_info *info;
     size_t index;          /* into model.linear */
+    /*
+     * Of its weights, inputs and outputs on the device: those of info but for the columns between gate, up
+     * and down, whose number is be_width() of the file's.  What is added has weights and biases of 0, so it
+     * is 0.
+     */
+    size_t out, in;
     struct weight weight;  /* as in the file: dense, or FP8 or INT8 in a quantized checkpoint */
     struct weight rounded; /* its 8-bit form, when `quantized` asks for it */
     bool quantized;        /* run with `rounded` */

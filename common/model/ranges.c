@@ -36,9 +36,9 @@ static int see(struct tap *tap, struct linear *l, const void *x, const void *y, 
 
     (void)y;
     (void)e;
-    t->be->amax(t->be, t->amax + l->index, x, rows * l->info->in);
+    t->be->amax(t->be, t->amax + l->index, x, rows * l->in);
     if (t->channels)
-        t->be->amax_columns(t->be, t->channels + t->first[l->index], x, rows, l->info->in);
+        t->be->amax_columns(t->be, t->channels + t->first[l->index], x, rows, l->in);
     t->tokens[l->index] += rows;
     return 0;
 }
@@ -50,8 +50,8 @@ static int see_kv(struct tap *tap, const struct stage *s, const void *k, const v
 
     (void)e;
     if (t->kv) {
-        t->be->amax(t->be, t->kv + s->k->index, k, rows * s->k->info->out);
-        t->be->amax(t->be, t->kv + s->v->index, v, rows * s->v->info->out);
+        t->be->amax(t->be, t->kv + s->k->index, k, rows * s->k->out);
+        t->be->amax(t->be, t->kv + s->v->index, v, rows * s->v->out);
     }
     return 0;
 }
@@ -102,7 +102,7 @@ static int begin(struct range_tap *t, struct ranges *r, const struct model *m, s
         return -1;
     for (size_t i = 0; i < m->linears; i++) {
         t->first[i] = channels;
-        channels += m->linear[i].info->in;
+        channels += m->linear[i].in;
     }
     t->all = channels;
     if (r->input_channels)

@@ -44,13 +44,13 @@ static int probe_form(struct score_tap *t, size_t at, struct linear *l, const vo
 
     if (t->form[at].skip)
         return 0;
-    yq = probe_output(t, rows * l->info->out * be->act_bytes);
+    yq = probe_output(t, rows * l->out * be->act_bytes);
     if (!yq)
         return be_check(be, e);
     if (!q->data)
         model_round(t->m, q, l, &t->form[at].form);
     (again ? be->linear_again : be->linear)(be, yq, x, rows, q);
-    be->score(be, t->sums + 2 * at, dy, y, yq, row_weight, rows, l->info->out);
+    be->score(be, t->sums + 2 * at, dy, y, yq, row_weight, rows, l->out);
     if (t->m->max_bytes)
         be->weight_free(be, q);
     return be_check(be, e);
@@ -70,7 +70,7 @@ static size_t bytes_to_come(const struct score_tap *t)
 
         for (size_t f = 0; f < t->forms; f++)
             missing += t->probe[f * t->m->linears + i].data == NULL;
-        bytes += l->info->out * l->info->in * act * missing;
+        bytes += l->out * l->in * act * missing;
     }
     return bytes;
 }

@@ -100,7 +100,7 @@ static void init_text(struct walk *w)
     struct batch *b = w->b;
     struct acts *a = &w->scratch->text;
 
-    *a = (struct acts){.rows = b->tokens, .hidden = c->hidden, .inter = c->intermediate,
+    *a = (struct acts){.rows = b->tokens, .hidden = c->hidden, .inter = be_width(w->m->be, c->intermediate),
                        .q_dim = c->heads * c->head_dim,
                        .kv_dim = c->kv_heads * c->head_dim, .cosine = b->d_cosine, .sine = b->d_sine,
                        .row_weight = b->d_token_weight, .eps = c->eps};
@@ -118,8 +118,9 @@ static void init_vision(struct walk *w)
     struct batch *b = w->b;
     struct acts *a = &w->scratch->vision;
 
-    *a = (struct acts){.rows = b->patches, .hidden = v->hidden, .inter = v->intermediate, .q_dim = v->hidden,
-                       .kv_dim = v->hidden, .cosine = b->d_vision_cosine, .sine = b->d_vision_sine,
+    *a = (struct acts){.rows = b->patches, .hidden = v->hidden, .inter = be_width(w->m->be, v->intermediate),
+                       .q_dim = v->hidden, .kv_dim = v->hidden, .cosine = b->d_vision_cosine,
+                       .sine = b->d_vision_sine,
                        .row_weight = b->d_patch_weight, .eps = v->eps};
     a->attention = (struct attention){.heads = v->heads, .kv_heads = v->heads, .head_dim = v->head_dim,
                                       .q_stride = v->hidden, .k_stride = v->hidden, .v_stride = 3 * v->hidden,

@@ -13,11 +13,11 @@
 #include "common/model/model.h"
 
 /*
- * What a tap sees of a linear module: x [rows, in], y [rows, out] (device, act).  forward: after y = x W^T +
- * b; y may be NULL where nobody needs the product (the head, whose logits are made in chunks).  backward:
- * with dy = dL/dy, and row_weight [rows], the loss tokens of each row's sample; the head arrives in chunks of
- * rows.  kv: a language layer's keys after the rotation and its values, [rows, kv_heads * head_dim], before
- * an FP8 cache rounds them.  Return -1 with e set to end the walk.
+ * What a tap sees of a linear module l: x [rows, l->in], y [rows, l->out] (device, act).  forward: after y =
+ * x W^T + b; y may be NULL where nobody needs the product (the head, whose logits are made in chunks).
+ * backward: with dy = dL/dy, and row_weight [rows], the loss tokens of each row's sample; the head arrives in
+ * chunks of rows.  kv: a language layer's keys after the rotation and its values, [rows, kv_heads *
+ * head_dim], before an FP8 cache rounds them.  Return -1 with e set to end the walk.
  */
 struct tap {
     int (*forward)(struct tap *, struct linear *l, const void *x, const void *y, size_t rows, struct err *e);

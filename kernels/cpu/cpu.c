@@ -18,6 +18,7 @@ static const struct backend table = {
     .act_bytes = sizeof(float),
     .batch_rows = 2048,
     .logit_bytes = (size_t)128 << 20,
+    .width_unit = 1,
     .close = cpu_close,
     .alloc = cpu_alloc,
     .free = cpu_free,

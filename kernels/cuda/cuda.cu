@@ -17,6 +17,9 @@ bool cuda_ok(struct backend *be, cudaError_t status, const char *what)
     return false;
 }
 
+/* Tensor cores take rows in units of 16 bytes, of FP8 codes 16 elements; in fp32 they are not used. */
+enum { WIDTH_UNIT = 16 };
+
 void *cuda_scratch(struct cuda *c, enum cuda_scratch_kind kind, size_t bytes)
 {
     if (bytes > c->scratch_bytes[kind] || !c->scratch[kind]) {
@@ -180,6 +183,7 @@ struct backend *be_open_cuda(int index, enum cuda_math math, struct err *e)
     c->be.name = "cuda";
     c->bf16_act = math != CUDA_FP32;
     c->be.act_bytes = c->bf16_act ? sizeof(bf16) : sizeof(float);
+    c->be.width_unit = c->bf16_act ? WIDTH_UNIT : 1;
     c->fp8 = math == CUDA_BF16 && 10 * major + minor >= 89;
     c->wgmma = attention_wgmma_here();
     c->map_encoder = cuda_map_encoder();

@@ -1,7 +1,7 @@
 /* score.cu - how much a rounding difference matters under a gradient */
 #include "kernels/cuda/cuda.cuh"
 
-enum { THREADS = 256 };
+enum { THREADS = 256, TOTAL_THREADS = 1024 };
 
 static const float LIMIT = 1e10f; /* of a product: ModelOpt's */
 
@@ -28,10 +28,11 @@ static __global__ void __launch_bounds__(THREADS) blocks_of(double2 *sum, const 
 #pragma unroll
             for (int j = 0; j < N; j++) {
                 float p = to_f32(a.v[j]) * (to_f32(q.v[j]) - to_f32(b.v[j]));
-                float clamped = p > LIMIT ? LIMIT : p < -LIMIT ? -LIMIT : p; /* a NaN is neither: it stays */
+                double exact = p; /* once: conversions are slow */
+                double clamped = fabsf(p) > LIMIT ? (double)LIMIT : exact; /* a NaN is not above: it stays */
 
-                squares += (double)clamped * clamped;
-                plain += p;
+                squares += clamped * clamped; /* whose sign does not matter */
+                plain += exact;
             }
         }
         plain = WHOLE ? block_reduce(plain, add_values(), 0.0) : warp_reduce(plain, add_values());
@@ -45,11 +46,13 @@ static __global__ void __launch_bounds__(THREADS) blocks_of(double2 *sum, const 
 }
 
 /* One block, so that the others' sums are added in one order. */
-static __global__ void __launch_bounds__(THREADS) total(double *out, const double2 *sum, unsigned blocks)
+static __global__ void __launch_bounds__(TOTAL_THREADS)
+    total(double *out, const double2 *sum, unsigned blocks)
 {
     double squares = 0, kl = 0;
 
-    for (unsigned i = threadIdx.x; i < blocks; i += THREADS) {
+#pragma unroll 4
+    for (unsigned i = threadIdx.x; i < blocks; i += TOTAL_THREADS) {
         squares += sum[i].x;
         kl += sum[i].y;
     }
@@ -74,15 +77,16 @@ static void run_blocks(struct cuda *c, double2 *sum, unsigned blocks, bool whole
     cuda_launched(&c->be, "score");
 }
 
-/* With few rows a warp each would leave most of the chip idle. */
+/* With few rows a warp each would leave much of the chip idle, throughout or in the last round. */
 template <typename T>
 static void run(struct cuda *c, double *out, const void *g, const void *y, const void *yq,
                 const float *row_weight, size_t rows, size_t dim)
 {
     const int N = wide<T>::N;
-    bool whole = rows < 16 * (size_t)c->sms;
+    bool whole = rows < 64 * (size_t)c->sms;
     size_t needed = whole ? rows : (rows + THREADS / WARP - 1) / (THREADS / WARP);
-    unsigned blocks = (unsigned)(needed < 8 * (size_t)c->sms ? needed : 8 * (size_t)c->sms);
+    size_t most = 32 * (size_t)c->sms;
+    unsigned blocks = (unsigned)(needed < most ? needed : most);
     double2 *sum = (double2 *)cuda_scratch(c, SCRATCH_SUMS, blocks * sizeof *sum);
 
     if (!sum)
@@ -91,7 +95,7 @@ static void run(struct cuda *c, double *out, const void *g, const void *y, const
         run_blocks<T, N>(c, sum, blocks, whole, g, y, yq, row_weight, rows, dim);
     else
         run_blocks<T, 1>(c, sum, blocks, whole, g, y, yq, row_weight, rows, dim);
-    total<<<1, THREADS, 0, c->stream>>>(out, sum, blocks);
+    total<<<1, TOTAL_THREADS, 0, c->stream>>>(out, sum, blocks);
     cuda_launched(&c->be, "score");
 }
 

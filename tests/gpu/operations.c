@@ -467,6 +467,7 @@ static void everything(void)
         norm(counts[i], 33);
         rotation(counts[i], 4, 24, 3);
         rotation(counts[i], 3, 128, 0);
+        rotation(counts[i], 2, 80, 320);
         rows_moved(counts[i], 192);
         rows_moved(counts[i], 31);
         likelihood(counts[i], 33);

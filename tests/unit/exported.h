@@ -60,14 +60,14 @@ static int export_as(const char *layout, const char *model, const char *scheme, 
     return ret;
 }
 
-static const char *torch_name(enum dtype t)
+static inline const char *torch_name(enum dtype t)
 {
     return t == DT_F8_E4M3 ? "float8_e4m3fn" : t == DT_BF16 ? "bfloat16" : t == DT_F32 ? "float32"
         : t == DT_I8 ? "int8" : "?";
 }
 
 /* A tensor as a row of tensors.tsv: name, dtype, shape, sha256 of its bytes. */
-static void describe(const struct st_tensor *t, char *out, size_t size)
+static inline void describe(const struct st_tensor *t, char *out, size_t size)
 {
     char hex[SHA256_HEX], shape[100] = "";
     struct sha256 s;
@@ -81,7 +81,7 @@ static void describe(const struct st_tensor *t, char *out, size_t size)
 }
 
 /* Every row of tensors.tsv is a tensor of c, to the bit, and there are no others. */
-static void same_tensors(const struct ckpt *c, const char *tsv_path)
+static inline void same_tensors(const struct ckpt *c, const char *tsv_path)
 {
     char *row, *save = NULL;
     struct err e = {0};
