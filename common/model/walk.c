@@ -34,8 +34,14 @@ struct kept {
     float *lse;
 };
 
+/* What a block's output is the sum of. */
+struct residual {
+    const void *x, *d;
+};
+
 struct scratch {
     struct acts text, vision;
+    struct residual open; /* the next stage's input, which its first norm makes; x NULL: it is made already */
     struct kept text_own, vision_own; /* the buffers that blocks without kept ones share */
     struct kept *kept;                /* [stages], or NULL */
     void *merger_n, *merger_h, *merger_a, *merger_y, *d_merger_y, *d_merger_h, *d_merger_n;
@@ -315,7 +321,7 @@ static int apply(struct walk *w, struct linear *l, void *y, const void *x, size_
     return show_forward(w, l, y, x, rows, e);
 }
 
-/* The same, of the x that the last module had. */
+/* The same, of the x that the last module had, or that was made for this one. */
 static int apply_again(struct walk *w, struct linear *l, void *y, const void *x, size_t rows, struct err *e)
 {
     w->m->be->linear_again(w->m->be, y, x, rows, linear_weight(l));
@@ -327,8 +333,8 @@ static int apply_again(struct walk *w, struct linear *l, void *y, const void *x,
 static int project_qkv(struct walk *w, const struct stage *s, struct acts *a, struct err *e)
 {
     if (s->qkv)
-        return apply(w, s->qkv, a->q, a->n1, a->rows, e);
-    return apply(w, s->q, a->q, a->n1, a->rows, e) || apply_again(w, s->k, a->k, a->n1, a->rows, e) ||
+        return apply_again(w, s->qkv, a->q, a->n1, a->rows, e);
+    return apply_again(w, s->q, a->q, a->n1, a->rows, e) || apply_again(w, s->k, a->k, a->n1, a->rows, e) ||
                    apply_again(w, s->v, a->v, a->n1, a->rows, e)
                ? -1
                : 0;
@@ -355,15 +361,29 @@ static int keep_kv(struct walk *w, const struct stage *s, const struct acts *a, 
     return 0;
 }
 
-/* A block of either tower up to its last product; the caller adds the residual x1 + d. */
-static int block(struct walk *w, const struct stage *s, struct acts *a, const void *x, struct err *e)
+/* y = norm1(x) of a stage whose input is x, made for `next`. */
+static void norm_input(struct walk *w, const struct stage *s, void *y, void *x, size_t rows, size_t dim,
+                       float eps, const struct weight *next)
+{
+    struct residual *r = &w->scratch->open;
+    struct backend *be = w->m->be;
+
+    if (r->x)
+        be->add_rmsnorm(be, x, y, r->x, r->d, s->norm1, rows, dim, eps, next);
+    else
+        be->rmsnorm(be, y, x, s->norm1, rows, dim, eps, next);
+    *r = (struct residual){0};
+}
+
+/* A block of either tower up to its last product; its output is x1 + d. */
+static int block(struct walk *w, const struct stage *s, struct acts *a, void *x, struct err *e)
 {
     struct backend *be = w->m->be;
     size_t hd = a->attention.head_dim, row = s->qkv ? 3 * a->hidden : 0;
     const struct attention *t = &a->attention;
     struct kv_rows kv = {a->kr, a->v};
 
-    be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps);
+    norm_input(w, s, a->n1, x, a->rows, a->hidden, a->eps, linear_weight(s->qkv ? s->qkv : s->q));
     if (project_qkv(w, s, a, e))
         return -1;
     be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd,
@@ -375,38 +395,36 @@ static int block(struct walk *w, const struct stage *s, struct acts *a, const vo
     be->attention(be, t, a->o, a->lse, a->qr, kv.k, kv.v);
     if (apply(w, s->o, a->a, a->o, a->rows, e))
         return -1;
-    be->add(be, a->x1, x, a->a, a->rows * a->hidden);
-    be->rmsnorm(be, a->n2, a->x1, s->norm2, a->rows, a->hidden, a->eps);
-    if (apply(w, s->gate, a->g, a->n2, a->rows, e) || apply_again(w, s->up, a->u, a->n2, a->rows, e))
+    be->add_rmsnorm(be, a->x1, a->n2, x, a->a, s->norm2, a->rows, a->hidden, a->eps, linear_weight(s->gate));
+    if (apply_again(w, s->gate, a->g, a->n2, a->rows, e) || apply_again(w, s->up, a->u, a->n2, a->rows, e))
         return -1;
-    be->swiglu(be, a->s, a->g, a->u, a->rows * a->inter);
-    return apply(w, s->down, a->d, a->s, a->rows, e);
+    be->swiglu(be, a->s, a->g, a->u, a->rows, a->inter, linear_weight(s->down));
+    return apply_again(w, s->down, a->d, a->s, a->rows, e);
 }
 
-/* The rest of a block whose outputs are kept: the same calls as in block(), so the same bits. */
+/* The rest of a block whose outputs are kept: the same bits as in block(). */
 static void block_between(struct walk *w, const struct stage *s, struct acts *a, const void *x)
 {
     struct backend *be = w->m->be;
     size_t hd = a->attention.head_dim, row = s->qkv ? 3 * a->hidden : 0;
     const struct attention *t = &a->attention;
 
-    be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps);
+    be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps, NULL);
     be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd,
              false);
     be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd,
              false);
-    be->add(be, a->x1, x, a->a, a->rows * a->hidden);
-    be->rmsnorm(be, a->n2, a->x1, s->norm2, a->rows, a->hidden, a->eps);
-    be->swiglu(be, a->s, a->g, a->u, a->rows * a->inter);
+    be->add_rmsnorm(be, a->x1, a->n2, x, a->a, s->norm2, a->rows, a->hidden, a->eps, NULL);
+    be->swiglu(be, a->s, a->g, a->u, a->rows, a->inter, NULL);
 }
 
-static int merger(struct walk *w, const struct stage *s, const void *x, struct err *e)
+static int merger(struct walk *w, const struct stage *s, void *x, struct err *e)
 {
     struct backend *be = w->m->be;
     struct scratch *t = w->scratch;
     const struct vision_config *v = &w->m->config->vision;
 
-    be->rmsnorm(be, t->merger_n, x, s->norm1, w->b->patches, v->hidden, v->eps);
+    norm_input(w, s, t->merger_n, x, w->b->patches, v->hidden, v->eps, NULL);
     if (apply(w, s->merger0, t->merger_h, t->merger_n, w->b->units, e))
         return -1;
     be->gelu(be, t->merger_a, t->merger_h, w->b->patches * v->hidden);
@@ -431,14 +449,13 @@ static int head(struct walk *w, const struct stage *s, struct err *e)
 {
     const struct config *c = w->m->config;
 
-    w->m->be->rmsnorm(w->m->be, w->norm, w->last, s->norm1, w->b->tokens, c->hidden, c->eps);
+    norm_input(w, s, w->norm, w->last, w->b->tokens, c->hidden, c->eps, NULL);
     return w->tap && w->tap->forward ? w->tap->forward(w->tap, s->head, w->norm, NULL, w->b->tokens, e) : 0;
 }
 
 static int stage(struct walk *w, size_t i, struct err *e)
 {
     struct stage *s = &w->m->stage[i];
-    struct backend *be = w->m->be;
     struct acts *a = s->kind == STAGE_VISION ? &w->scratch->vision : &w->scratch->text;
 
     switch (s->kind) {
@@ -450,7 +467,7 @@ static int stage(struct walk *w, size_t i, struct err *e)
         choose_outputs(w, i, a);
         if (block(w, s, a, w->input[i], e))
             return -1;
-        be->add(be, w->input[i + 1], a->x1, a->d, a->rows * a->hidden);
+        w->scratch->open = (struct residual){a->x1, a->d};
         return 0;
     }
     return 0;
@@ -470,6 +487,7 @@ int walk_forward(struct walk *w, size_t first, struct err *e)
 {
     if (first < w->from)
         first = w->from;
+    w->scratch->open = (struct residual){0};
     if (w->cache && begin_cached(w, e))
         return -1;
     if (first == w->from && w->b->patches == 0 && embed(w, e))

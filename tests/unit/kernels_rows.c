@@ -101,6 +101,7 @@ static void norm(size_t rows, size_t dim)
     float *x = randoms(n, 2), *w = randoms(dim, 1), *g = randoms(n, 1), *dx = randoms(n, 1), *y = room(4 * n);
     double *xd = doubles(x, n), *gd = doubles(g, n), *before = doubles(dx, n), *yd = zeros(n), *dd = zeros(n);
     double *ty = zeros(n), *td = zeros(n);
+    float *sum = room(4 * n), *other = room(4 * n);
     struct norm one = {doubles(w, dim), gd, zeros(dim), zeros(dim), dim};
 
     for (size_t r = 0; r < rows; r++)
@@ -113,10 +114,15 @@ static void norm(size_t rows, size_t dim)
         td[i] = U * fabs(dd[i]) +
                 8 * U * inv * (1 + fabs(xd[i]) * inv); /* |w|, |g| <= 1, so |mean| <= rms(xn) = 1 */
     }
-    be->rmsnorm(be, y, x, w, rows, dim, 1e-6f);
+    be->rmsnorm(be, y, x, w, rows, dim, 1e-6f, NULL);
     be->rmsnorm_dx(be, dx, g, x, w, rows, dim, 1e-6f);
     CHECK(misses(y, yd, ty, n) == 0 && misses(dx, dd, td, n) == 0, "rmsnorm and rmsnorm_dx [%zu, %zu]", rows,
           dim);
+    be->add(be, sum, x, g, n);
+    be->rmsnorm(be, y, sum, w, rows, dim, 1e-6f, NULL);
+    memcpy(dx, x, 4 * n);
+    be->add_rmsnorm(be, dx, other, dx, g, w, rows, dim, 1e-6f, NULL);
+    CHECK(same_bits(dx, sum, 4 * n) && same_bits(other, y, 4 * n), "add_rmsnorm, in place");
     if (rows == 1 && dim > 1) {
         norm_reference(one.y, dd, xd, one.w, gd, dim, 1e-6);
         CHECK(gradient_error(norm_loss, xd, dim, dd, &one) < 1e-8,
@@ -126,7 +132,7 @@ static void norm(size_t rows, size_t dim)
         size_t bad = 0;
 
         x[dim] = NAN;
-        be->rmsnorm(be, y, x, w, rows, dim, 1e-6f);
+        be->rmsnorm(be, y, x, w, rows, dim, 1e-6f, NULL);
         memset(dx, 0, 4 * n);
         be->rmsnorm_dx(be, dx, g, x, w, rows, dim, 1e-6f);
         for (size_t i = 0; i < n; i++)
@@ -221,7 +227,7 @@ static void activations(size_t n, double scale)
     float *du = room(4 * n);
     size_t bad = 0;
 
-    be->swiglu(be, y, g, u, n);
+    be->swiglu(be, y, g, u, 1, n, NULL);
     be->swiglu_dx(be, dg, du, ds, g, u, n);
     for (size_t i = 0; i < n;
          i++) { /* exp 2 U; sum, quotient, two products; results below 1e-36 may be flushed */
@@ -263,7 +269,7 @@ static void nan_elements(void)
 
     be->add(be, y, x, one, 2);
     CHECK(isnan(y[0]) && y[1] == 2, "add keeps NaN");
-    be->swiglu(be, y, x, one, 2);
+    be->swiglu(be, y, x, one, 1, 2, NULL);
     be->swiglu_dx(be, dg, du, one, x, one, 2);
     CHECK(isnan(y[0]) && isnan(dg[0]) && isnan(du[0]) && !isnan(y[1] + dg[1] + du[1]), "swiglu keeps NaN");
     be->gelu(be, y, x, 2);
