@@ -56,7 +56,7 @@ static __device__ inline float2 two_values(uint16_t codes)
 #endif
 }
 
-/* The codes of N elements, in their order; TWICE: of quotients rounded to bf16, as ROUND_MODELOPT has them. */
+/* The codes of N elements, in their order; TWICE: of quotients rounded to bf16, for ROUND_MODELOPT. */
 template <int N, bool TWICE = false>
 static __device__ inline pack<uint16_t, N / 2> codes_of(const pack<bf16, N> &x, const struct divisor &d)
 {

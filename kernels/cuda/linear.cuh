@@ -34,7 +34,8 @@ static inline size_t int8_padded(size_t n)
 
 /*
  * linear.cu: for an operation that is about to write y [rows, dim]: where the codes of its elements / d go,
- * dense, when `next` will want them.  code NULL: it will not, or is NULL; codes that y had before are forgotten.
+ * dense, when `next` will want them.  code NULL: it will not, or is NULL; codes that y had before are
+ * forgotten.
  */
 struct ahead {
     uint8_t *code;
