@@ -28,10 +28,11 @@ struct acts {
     void *dx, *dn, *ds, *dg, *du, *d_o, *dqr, *dkr, *dq, *dk, *dv; /* dx flows from block to block */
 };
 
-/* What the products and the attention of one block made, which a backward pass would have to make again. */
+/* What one block made, which a backward pass would have to make again. */
 struct kept {
-    void *q, *k, *v, *o, *a, *g, *u, *d; /* NULL: not kept */
+    void *q, *k, *v, *o, *a, *g, *u, *d; /* by products and attention; NULL: not kept */
     float *lse;
+    void *n1, *qr, *kr, *x1, *n2, *s; /* between them, which takes less time; NULL: not kept */
 };
 
 /* What a block's output is the sum of. */
@@ -135,7 +136,8 @@ static void init_vision(struct walk *w)
 
 static struct kept outputs_of(const struct acts *a)
 {
-    return (struct kept){a->q, a->k, a->v, a->o, a->a, a->g, a->u, a->d, a->lse};
+    return (struct kept){a->q,   a->k,  a->v,  a->o,  a->a,  a->g,  a->u, a->d,
+                         a->lse, a->n1, a->qr, a->kr, a->x1, a->n2, a->s};
 }
 
 /* The segments that a vision block attends over. */
@@ -239,73 +241,113 @@ void walk_release(struct walk *w)
 /* ---- outputs that are kept ---- */
 
 /*
- * Cut up the memory at p into the outputs of a block; returns the bytes that it takes.  Every part is aligned
- * as an allocation is: a product's algorithm, and with it its last bits, may depend on that.  fused: as in
- * take_acts().
+ * The next part of the memory at p, NULL when p is, as when bytes are only counted.  Every part is aligned as
+ * an allocation is: a product's algorithm, and with it its last bits, may depend on that.
  */
-static size_t place_kept(const struct walk *w, struct kept *k, const struct acts *a, bool fused, char *p)
+static void *part(char *p, size_t *used, size_t bytes)
 {
-    size_t size = w->m->be->act_bytes, q = a->rows * a->q_dim, kv = a->rows * a->kv_dim,
-        h = a->rows * a->hidden;
-    size_t i = a->rows * a->inter, used = 0;
-    const size_t bytes[] = {(fused ? q + 2 * kv : q) * size, fused ? 0 : kv * size, fused ? 0 : kv * size,
-                            q * size, h * size, i * size, i * size, h * size,
-                            a->attention.heads * a->rows * sizeof(float)};
-    void *part[9];
+    void *at_used = p ? p + *used : NULL;
 
-    for (size_t n = 0; n < 9; n++) {
-        part[n] = p ? p + used : NULL;
-        used += (bytes[n] + 255) / 256 * 256;
-    }
-    *k = (struct kept){part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8]};
-    if (fused && p) {
-        k->k = at(w->m->be, k->q, a->q_dim);
-        k->v = at(w->m->be, k->k, a->kv_dim);
-    }
+    *used += (bytes + 255) / 256 * 256;
+    return at_used;
+}
+
+/* Cut up the memory at p into a block's products; returns the bytes.  fused: as in take_acts(). */
+static size_t place_products(const struct walk *w, struct kept *k, const struct acts *a, bool fused, char *p)
+{
+    struct backend *be = w->m->be;
+    size_t row = a->rows * be->act_bytes, q = a->q_dim * row, kv = a->kv_dim * row, used = 0;
+
+    k->q = part(p, &used, fused ? q + 2 * kv : q);
+    k->k = fused && p ? at(be, k->q, a->q_dim) : part(p, &used, fused ? 0 : kv);
+    k->v = fused && p ? at(be, k->k, a->kv_dim) : part(p, &used, fused ? 0 : kv);
+    k->o = part(p, &used, q);
+    k->a = part(p, &used, a->hidden * row);
+    k->g = part(p, &used, a->inter * row);
+    k->u = part(p, &used, a->inter * row);
+    k->d = part(p, &used, a->hidden * row);
+    k->lse = part(p, &used, a->attention.heads * a->rows * sizeof(float));
     return used;
 }
 
-int walk_keep_blocks(struct walk *w, size_t bytes, struct err *e)
+/* The same for what is made between the products. */
+static size_t place_between(const struct walk *w, struct kept *k, const struct acts *a, char *p)
+{
+    size_t row = a->rows * w->m->be->act_bytes, used = 0;
+
+    k->n1 = part(p, &used, a->hidden * row);
+    k->qr = part(p, &used, a->q_dim * row);
+    k->kr = part(p, &used, a->kv_dim * row);
+    k->x1 = part(p, &used, a->hidden * row);
+    k->n2 = part(p, &used, a->hidden * row);
+    k->s = part(p, &used, a->inter * row);
+    return used;
+}
+
+/*
+ * Keep one of both for as many blocks as *bytes hold, the last first, and take that from *bytes.  What is
+ * between products is kept of vision blocks alone: in a language block it takes 60 % of what its products take,
+ * and making it again 4 % of a scoring pass.
+ */
+static void keep_blocks(struct walk *w, size_t *bytes, bool between)
 {
     struct scratch *t = w->scratch;
 
-    t->kept = mem_zalloc(w->m->stages, sizeof *t->kept, e);
-    if (!t->kept)
-        return -1;
     for (size_t i = w->m->stages; i-- > w->from;) {
         bool vision = w->m->stage[i].kind == STAGE_VISION;
         const struct acts *a = vision ? &t->vision : &t->text;
         struct kept k;
-        size_t need = place_kept(w, &k, a, vision, NULL);
+        size_t need = between ? place_between(w, &k, a, NULL) : place_products(w, &k, a, vision, NULL);
         char *p;
 
-        if ((!vision && w->m->stage[i].kind != STAGE_TEXT) || need > bytes)
+        if ((!vision && w->m->stage[i].kind != STAGE_TEXT) || need > *bytes)
+            continue;
+        if (between && (!vision || !t->kept[i].q))
             continue;
         p = arena_take(&w->arena, need, 1);
         if (!p)
-            break;
-        place_kept(w, &t->kept[i], a, vision, p);
-        bytes -= need;
+            return;
+        if (between)
+            place_between(w, &t->kept[i], a, p);
+        else
+            place_products(w, &t->kept[i], a, vision, p);
+        *bytes -= need;
     }
+}
+
+int walk_keep_blocks(struct walk *w, size_t bytes, struct err *e)
+{
+    w->scratch->kept = mem_zalloc(w->m->stages, sizeof *w->scratch->kept, e);
+    if (!w->scratch->kept)
+        return -1;
+    keep_blocks(w, &bytes, false);
+    keep_blocks(w, &bytes, true);
     return be_check(w->m->be, e);
 }
 
-/* Where stage i's block leaves its outputs, or has left them; false: they are shared with other blocks. */
-static bool choose_outputs(struct walk *w, size_t i, struct acts *a)
+/* What is kept of stage i's block, or NULL; a has it where the block leaves or has left its outputs. */
+static const struct kept *choose_outputs(struct walk *w, size_t i, struct acts *a)
 {
     struct scratch *t = w->scratch;
-    bool kept = t->kept && t->kept[i].q;
-    const struct kept *k = kept ? &t->kept[i] : a == &t->text ? &t->text_own : &t->vision_own;
+    const struct kept *own = a == &t->text ? &t->text_own : &t->vision_own;
+    const struct kept *kept = t->kept && t->kept[i].q ? &t->kept[i] : NULL;
+    const struct kept *products = kept ? kept : own, *between = kept && kept->s ? kept : own;
 
-    a->q = k->q;
-    a->k = k->k;
-    a->v = k->v;
-    a->o = k->o;
-    a->a = k->a;
-    a->g = k->g;
-    a->u = k->u;
-    a->d = k->d;
-    a->lse = k->lse;
+    a->q = products->q;
+    a->k = products->k;
+    a->v = products->v;
+    a->o = products->o;
+    a->a = products->a;
+    a->g = products->g;
+    a->u = products->u;
+    a->d = products->d;
+    a->lse = products->lse;
+    a->n1 = between->n1;
+    a->qr = between->qr;
+    a->kr = between->kr;
+    a->x1 = between->x1;
+    a->n2 = between->n2;
+    a->s = between->s;
     return kept;
 }
 
@@ -402,7 +444,7 @@ static int block(struct walk *w, const struct stage *s, struct acts *a, void *x,
     return apply_again(w, s->down, a->d, a->s, a->rows, e);
 }
 
-/* The rest of a block whose outputs are kept: the same bits as in block(). */
+/* The rest of a block whose products are kept: the same bits as in block(). */
 static void block_between(struct walk *w, const struct stage *s, struct acts *a, const void *x)
 {
     struct backend *be = w->m->be;
@@ -617,6 +659,7 @@ static int stage_dx(struct walk *w, size_t i, float *nll, struct err *e)
 {
     struct stage *s = &w->m->stage[i];
     struct acts *a = s->kind == STAGE_VISION ? &w->scratch->vision : &w->scratch->text;
+    const struct kept *kept;
     struct tap *tap = w->tap;
     int ret;
 
@@ -632,8 +675,10 @@ static int stage_dx(struct walk *w, size_t i, float *nll, struct err *e)
         return ret ? ret : merger_dx(w, s, w->input[i], e);
     case STAGE_VISION: choose_segments(w, s->block); /* fall through */
     case STAGE_TEXT:
-        if (choose_outputs(w, i, a)) {
-            block_between(w, s, a, w->input[i]);
+        kept = choose_outputs(w, i, a);
+        if (kept) {
+            if (!kept->s)
+                block_between(w, s, a, w->input[i]);
             return block_dx(w, s, a, w->input[i], e);
         }
         w->tap = NULL;

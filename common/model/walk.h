@@ -60,7 +60,8 @@ int walk_forward(struct walk *w, size_t stage, struct err *e);
 
 /*
  * Before walk_forward(), with keep: let it leave the outputs of products and attention of as many blocks as
- * fit into so many bytes, so that walk_backward() need not compute them again.  The same numbers come out.
+ * fit into so many bytes, then what is between them in vision blocks, so that walk_backward() need not compute
+ * that again.  The same numbers come out.
  */
 int walk_keep_blocks(struct walk *w, size_t bytes, struct err *e);
 
