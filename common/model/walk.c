@@ -444,11 +444,15 @@ static int block(struct walk *w, const struct stage *s, struct acts *a, void *x,
     return apply_again(w, s->down, a->d, a->s, a->rows, e);
 }
 
-/* The rest of a block whose products are kept: the same bits as in block(). */
+/*
+ * The rest of a block whose products are kept: the same bits as in block().  What is made last is for the
+ * module that block_dx() shows first.
+ */
 static void block_between(struct walk *w, const struct stage *s, struct acts *a, const void *x)
 {
     struct backend *be = w->m->be;
     size_t hd = a->attention.head_dim, row = s->qkv ? 3 * a->hidden : 0;
+    const struct weight *next = w->tap && w->tap->weight ? w->tap->weight(w->tap, s->down) : NULL;
     const struct attention *t = &a->attention;
 
     be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps, NULL);
@@ -457,7 +461,7 @@ static void block_between(struct walk *w, const struct stage *s, struct acts *a,
     be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd,
              false);
     be->add_rmsnorm(be, a->x1, a->n2, x, a->a, s->norm2, a->rows, a->hidden, a->eps, NULL);
-    be->swiglu(be, a->s, a->g, a->u, a->rows, a->inter, NULL);
+    be->swiglu(be, a->s, a->g, a->u, a->rows, a->inter, next);
 }
 
 static int merger(struct walk *w, const struct stage *s, void *x, struct err *e)

@@ -18,12 +18,16 @@
  * with dy = dL/dy, and row_weight [rows], the loss tokens of each row's sample; the head arrives in chunks of
  * rows.  kv: a language layer's keys after the rotation and its values, [rows, kv_heads * head_dim], before
  * an FP8 cache rounds them.  Return -1 with e set to end the walk.
+ *
+ * weight: asked of a module just before its input is made for backward(), which is then the next to be called,
+ * with this module: the weight that it will multiply this input by first, by linear_again(); or NULL.
  */
 struct tap {
     int (*forward)(struct tap *, struct linear *l, const void *x, const void *y, size_t rows, struct err *e);
     int (*backward)(struct tap *, struct linear *l, const void *x, const void *y, const void *dy,
                     const float *row_weight, size_t rows, struct err *e);
     int (*kv)(struct tap *, const struct stage *s, const void *k, const void *v, size_t rows, struct err *e);
+    const struct weight *(*weight)(struct tap *, const struct linear *l);
 };
 
 /*
