@@ -158,7 +158,10 @@ struct backend {
      * bits.
      */
     void (*linear)(struct backend *, void *y, const void *x, size_t rows, const struct weight *w);
-    /* linear() of an x that a linear() before had, unchanged since: what that made of x may serve again. */
+    /*
+     * linear() of an x that is as a linear() before had it or as an operation with `next` left it: what that
+     * made of x may serve again.
+     */
     void (*linear_again)(struct backend *, void *y, const void *x, size_t rows, const struct weight *w);
     /* dx [rows, in] = dy [rows, out] W, or += when accumulate.  Dense weights only. */
     void (*linear_dx)(struct backend *, void *dx, const void *dy, size_t rows, const struct weight *w,
@@ -166,9 +169,20 @@ struct backend {
     /* The same as linear(), with fp32 output whatever act is: logits. */
     void (*linear_f32)(struct backend *, float *y, const void *x, size_t rows, const struct weight *w);
 
-    /* y[r] = w * x[r] / sqrt(mean(x[r]^2) + eps), and dx += its transposed Jacobian times dy.  w is act. */
+    /*
+     * Operations with `next`: the weight that linear_again() will multiply their output by first, or NULL
+     * where that is not known.  What it will make of its input, codes, may be made here; the output is the
+     * same.
+     */
+
+    /*
+     * y[r] = w * x[r] / sqrt(mean(x[r]^2) + eps), and dx += its transposed Jacobian times dy.  w is act.
+     * add_rmsnorm: sum = a + b, in place allowed, then y of x = sum: the bits of add() and rmsnorm().
+     */
     void (*rmsnorm)(struct backend *, void *y, const void *x, const void *w, size_t rows, size_t dim,
-                    float eps);
+                    float eps, const struct weight *next);
+    void (*add_rmsnorm)(struct backend *, void *sum, void *y, const void *a, const void *b, const void *w,
+                        size_t rows, size_t dim, float eps, const struct weight *next);
     void (*rmsnorm_dx)(struct backend *, void *dx, const void *dy, const void *x, const void *w, size_t rows,
                        size_t dim, float eps);
 
@@ -194,11 +208,12 @@ struct backend {
                          const float *lse);
 
     /*
-     * Elementwise.  add: in place allowed.  swiglu: s = silu(g) u.  gelu: the erf form.  *_dx overwrite their
-     * outputs.
+     * Elementwise.  add: in place allowed.  swiglu: s = silu(g) u, [rows, dim], with `next` as above.  gelu:
+     * the erf form.  *_dx overwrite their outputs.
      */
     void (*add)(struct backend *, void *y, const void *a, const void *b, size_t n);
-    void (*swiglu)(struct backend *, void *s, const void *g, const void *u, size_t n);
+    void (*swiglu)(struct backend *, void *s, const void *g, const void *u, size_t rows, size_t dim,
+                   const struct weight *next);
     void (*swiglu_dx)(struct backend *, void *dg, void *du, const void *ds, const void *g, const void *u,
                       size_t n);
     void (*gelu)(struct backend *, void *y, const void *x, size_t n);

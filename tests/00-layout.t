@@ -49,9 +49,10 @@ is 'libraries are used where they belong' '' "$(
     library '(png|jpeglib|jerror)[.]h' 'common/image/'
     library '(pcre2|utf8proc)[.]h' 'common/text/|common/quant/pattern[.]c'
     library '(cblas|immintrin|cpuid)[.]h' 'kernels/cpu/|common/base/sha256[.]c'
+    library 'malloc[.]h' 'common/model/run[.]c'
     library 'omp[.]h' 'kernels/(cpu|plain)/|common/image/|tools/'
     library '(cuda|cublas|mma)[^>]*' 'kernels/cuda/')"
-known='jansson|msgpack|sqlite3|png|jpeglib|jerror|pcre2|utf8proc|cblas|immintrin|cpuid|omp'
+known='malloc|jansson|msgpack|sqlite3|png|jpeglib|jerror|pcre2|utf8proc|cblas|immintrin|cpuid|omp'
 is 'no other library' '' \
     "$(grep -vE " <($libc|($known)\.h)>$" "$W/system" | grep -v '^kernels/cuda/')"
 is 'base needs libc alone' '' "$(grep '^common/base/' "$W/system" | grep -vE " <$libc>$")"

@@ -19,6 +19,7 @@ struct score_tap {
     size_t row, counted;  /* of nll: the next batch's first, and the first that is not in the sum yet */
     const struct linear *last; /* the module before this one, */
     const void *last_x;        /* and its input, if it was probed and was of this batch */
+    const struct linear *made_for; /* the module whose input was made for its probe, until it is probed */
     void *yq;             /* grows to the largest product */
     size_t yq_bytes;
 };
@@ -85,6 +86,21 @@ static int keep_blocks(const struct score_tap *t, struct walk *w, struct err *e)
     return t->m->max_bytes || spare <= taken ? 0 : walk_keep_blocks(w, (spare - taken) / 4 * 3, e);
 }
 
+/* The first probe, once it is there. */
+static const struct weight *first_probe(struct tap *tap, const struct linear *l)
+{
+    struct score_tap *t = (struct score_tap *)tap;
+    const struct weight *q = NULL;
+
+    for (size_t f = 0; f < t->forms && !q; f++)
+        if (!t->form[f * t->m->linears + l->index].skip)
+            q = &t->probe[f * t->m->linears + l->index];
+    if (!q || !q->data)
+        return NULL;
+    t->made_for = l;
+    return q;
+}
+
 /*
  * Modules that share an input follow each other; a module that follows itself has other rows in the same
  * place.
@@ -93,7 +109,7 @@ static int probe(struct tap *tap, struct linear *l, const void *x, const void *y
                  const float *row_weight, size_t rows, struct err *e)
 {
     struct score_tap *t = (struct score_tap *)tap;
-    bool again = x == t->last_x && l != t->last;
+    bool again = l == t->made_for || (x == t->last_x && l != t->last);
 
     for (size_t f = 0; f < t->forms; f++) {
         size_t at = f * t->m->linears + l->index;
@@ -102,6 +118,7 @@ static int probe(struct tap *tap, struct linear *l, const void *x, const void *y
             return -1;
         again = again || !t->form[at].skip;
     }
+    t->made_for = NULL;
     t->last = l;
     t->last_x = again ? x : NULL;
     return 0;
@@ -113,6 +130,7 @@ static int score_batch(struct score_tap *t, struct batch *b, struct err *e)
     int ret = -1;
 
     t->last_x = NULL;
+    t->made_for = NULL;
     if (walk_init(&w, t->m, b, true, e) == 0 && keep_blocks(t, &w, e) == 0 && walk_forward(&w, 0, e) == 0) {
         w.tap = &t->tap;
         ret = walk_backward(&w, t->nll + t->row, e);
@@ -184,7 +202,8 @@ int score_gradient(struct model *m, const struct score_form *form, size_t forms,
                    size_t n, size_t rows, struct score_result *out, double *nll, struct snapshot *keep,
                    struct progress *p, struct err *e)
 {
-    struct score_tap t = {.tap.backward = probe, .m = m, .form = form, .forms = forms};
+    struct score_tap t = {
+        .tap = {.backward = probe, .weight = first_probe}, .m = m, .form = form, .forms = forms};
     struct backend *be = m->be;
     size_t probes = forms * m->linears;
     double *sums = mem_zalloc(probes, 2 * sizeof *sums, e);

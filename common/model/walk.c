@@ -28,14 +28,21 @@ struct acts {
     void *dx, *dn, *ds, *dg, *du, *d_o, *dqr, *dkr, *dq, *dk, *dv; /* dx flows from block to block */
 };
 
-/* What the products and the attention of one block made, which a backward pass would have to make again. */
+/* What one block made, which a backward pass would have to make again. */
 struct kept {
-    void *q, *k, *v, *o, *a, *g, *u, *d; /* NULL: not kept */
+    void *q, *k, *v, *o, *a, *g, *u, *d; /* by products and attention; NULL: not kept */
     float *lse;
+    void *n1, *qr, *kr, *x1, *n2, *s; /* between them, which takes less time; NULL: not kept */
+};
+
+/* What a block's output is the sum of. */
+struct residual {
+    const void *x, *d;
 };
 
 struct scratch {
     struct acts text, vision;
+    struct residual open; /* the next stage's input, which its first norm makes; x NULL: it is made already */
     struct kept text_own, vision_own; /* the buffers that blocks without kept ones share */
     struct kept *kept;                /* [stages], or NULL */
     void *merger_n, *merger_h, *merger_a, *merger_y, *d_merger_y, *d_merger_h, *d_merger_n;
@@ -130,7 +137,8 @@ static void init_vision(struct walk *w)
 
 static struct kept outputs_of(const struct acts *a)
 {
-    return (struct kept){a->q, a->k, a->v, a->o, a->a, a->g, a->u, a->d, a->lse};
+    return (struct kept){a->q,   a->k,  a->v,  a->o,  a->a,  a->g,  a->u, a->d,
+                         a->lse, a->n1, a->qr, a->kr, a->x1, a->n2, a->s};
 }
 
 /* The segments that a vision block attends over. */
@@ -234,73 +242,113 @@ void walk_release(struct walk *w)
 /* ---- outputs that are kept ---- */
 
 /*
- * Cut up the memory at p into the outputs of a block; returns the bytes that it takes.  Every part is aligned
- * as an allocation is: a product's algorithm, and with it its last bits, may depend on that.  fused: as in
- * take_acts().
+ * The next part of the memory at p, NULL when p is, as when bytes are only counted.  Every part is aligned as
+ * an allocation is: a product's algorithm, and with it its last bits, may depend on that.
  */
-static size_t place_kept(const struct walk *w, struct kept *k, const struct acts *a, bool fused, char *p)
+static void *part(char *p, size_t *used, size_t bytes)
 {
-    size_t size = w->m->be->act_bytes, q = a->rows * a->q_dim, kv = a->rows * a->kv_dim,
-        h = a->rows * a->hidden;
-    size_t i = a->rows * a->inter, used = 0;
-    const size_t bytes[] = {(fused ? q + 2 * kv : q) * size, fused ? 0 : kv * size, fused ? 0 : kv * size,
-                            q * size, h * size, i * size, i * size, h * size,
-                            a->attention.heads * a->rows * sizeof(float)};
-    void *part[9];
+    void *at_used = p ? p + *used : NULL;
 
-    for (size_t n = 0; n < 9; n++) {
-        part[n] = p ? p + used : NULL;
-        used += (bytes[n] + 255) / 256 * 256;
-    }
-    *k = (struct kept){part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8]};
-    if (fused && p) {
-        k->k = at(w->m->be, k->q, a->q_dim);
-        k->v = at(w->m->be, k->k, a->kv_dim);
-    }
+    *used += (bytes + 255) / 256 * 256;
+    return at_used;
+}
+
+/* Cut up the memory at p into a block's products; returns the bytes.  fused: as in take_acts(). */
+static size_t place_products(const struct walk *w, struct kept *k, const struct acts *a, bool fused, char *p)
+{
+    struct backend *be = w->m->be;
+    size_t row = a->rows * be->act_bytes, q = a->q_dim * row, kv = a->kv_dim * row, used = 0;
+
+    k->q = part(p, &used, fused ? q + 2 * kv : q);
+    k->k = fused && p ? at(be, k->q, a->q_dim) : part(p, &used, fused ? 0 : kv);
+    k->v = fused && p ? at(be, k->k, a->kv_dim) : part(p, &used, fused ? 0 : kv);
+    k->o = part(p, &used, q);
+    k->a = part(p, &used, a->hidden * row);
+    k->g = part(p, &used, a->inter * row);
+    k->u = part(p, &used, a->inter * row);
+    k->d = part(p, &used, a->hidden * row);
+    k->lse = part(p, &used, a->attention.heads * a->rows * sizeof(float));
     return used;
 }
 
-int walk_keep_blocks(struct walk *w, size_t bytes, struct err *e)
+/* The same for what is made between the products. */
+static size_t place_between(const struct walk *w, struct kept *k, const struct acts *a, char *p)
+{
+    size_t row = a->rows * w->m->be->act_bytes, used = 0;
+
+    k->n1 = part(p, &used, a->hidden * row);
+    k->qr = part(p, &used, a->q_dim * row);
+    k->kr = part(p, &used, a->kv_dim * row);
+    k->x1 = part(p, &used, a->hidden * row);
+    k->n2 = part(p, &used, a->hidden * row);
+    k->s = part(p, &used, a->inter * row);
+    return used;
+}
+
+/*
+ * Keep one of both for as many blocks as *bytes hold, the last first, and take that from *bytes.  What is
+ * between products is kept of vision blocks alone: in a language block it takes 60 % of what its products take,
+ * and making it again 4 % of a scoring pass.
+ */
+static void keep_blocks(struct walk *w, size_t *bytes, bool between)
 {
     struct scratch *t = w->scratch;
 
-    t->kept = mem_zalloc(w->m->stages, sizeof *t->kept, e);
-    if (!t->kept)
-        return -1;
     for (size_t i = w->m->stages; i-- > w->from;) {
         bool vision = w->m->stage[i].kind == STAGE_VISION;
         const struct acts *a = vision ? &t->vision : &t->text;
         struct kept k;
-        size_t need = place_kept(w, &k, a, vision, NULL);
+        size_t need = between ? place_between(w, &k, a, NULL) : place_products(w, &k, a, vision, NULL);
         char *p;
 
-        if ((!vision && w->m->stage[i].kind != STAGE_TEXT) || need > bytes)
+        if ((!vision && w->m->stage[i].kind != STAGE_TEXT) || need > *bytes)
+            continue;
+        if (between && (!vision || !t->kept[i].q))
             continue;
         p = arena_take(&w->arena, need, 1);
         if (!p)
-            break;
-        place_kept(w, &t->kept[i], a, vision, p);
-        bytes -= need;
+            return;
+        if (between)
+            place_between(w, &t->kept[i], a, p);
+        else
+            place_products(w, &t->kept[i], a, vision, p);
+        *bytes -= need;
     }
+}
+
+int walk_keep_blocks(struct walk *w, size_t bytes, struct err *e)
+{
+    w->scratch->kept = mem_zalloc(w->m->stages, sizeof *w->scratch->kept, e);
+    if (!w->scratch->kept)
+        return -1;
+    keep_blocks(w, &bytes, false);
+    keep_blocks(w, &bytes, true);
     return be_check(w->m->be, e);
 }
 
-/* Where stage i's block leaves its outputs, or has left them; false: they are shared with other blocks. */
-static bool choose_outputs(struct walk *w, size_t i, struct acts *a)
+/* What is kept of stage i's block, or NULL; a has it where the block leaves or has left its outputs. */
+static const struct kept *choose_outputs(struct walk *w, size_t i, struct acts *a)
 {
     struct scratch *t = w->scratch;
-    bool kept = t->kept && t->kept[i].q;
-    const struct kept *k = kept ? &t->kept[i] : a == &t->text ? &t->text_own : &t->vision_own;
+    const struct kept *own = a == &t->text ? &t->text_own : &t->vision_own;
+    const struct kept *kept = t->kept && t->kept[i].q ? &t->kept[i] : NULL;
+    const struct kept *products = kept ? kept : own, *between = kept && kept->s ? kept : own;
 
-    a->q = k->q;
-    a->k = k->k;
-    a->v = k->v;
-    a->o = k->o;
-    a->a = k->a;
-    a->g = k->g;
-    a->u = k->u;
-    a->d = k->d;
-    a->lse = k->lse;
+    a->q = products->q;
+    a->k = products->k;
+    a->v = products->v;
+    a->o = products->o;
+    a->a = products->a;
+    a->g = products->g;
+    a->u = products->u;
+    a->d = products->d;
+    a->lse = products->lse;
+    a->n1 = between->n1;
+    a->qr = between->qr;
+    a->kr = between->kr;
+    a->x1 = between->x1;
+    a->n2 = between->n2;
+    a->s = between->s;
     return kept;
 }
 
@@ -316,7 +364,7 @@ static int apply(struct walk *w, struct linear *l, void *y, const void *x, size_
     return show_forward(w, l, y, x, rows, e);
 }
 
-/* The same, of the x that the last module had. */
+/* The same, of the x that the last module had, or that was made for this one. */
 static int apply_again(struct walk *w, struct linear *l, void *y, const void *x, size_t rows, struct err *e)
 {
     w->m->be->linear_again(w->m->be, y, x, rows, linear_weight(l));
@@ -328,8 +376,8 @@ static int apply_again(struct walk *w, struct linear *l, void *y, const void *x,
 static int project_qkv(struct walk *w, const struct stage *s, struct acts *a, struct err *e)
 {
     if (s->qkv)
-        return apply(w, s->qkv, a->q, a->n1, a->rows, e);
-    return apply(w, s->q, a->q, a->n1, a->rows, e) || apply_again(w, s->k, a->k, a->n1, a->rows, e) ||
+        return apply_again(w, s->qkv, a->q, a->n1, a->rows, e);
+    return apply_again(w, s->q, a->q, a->n1, a->rows, e) || apply_again(w, s->k, a->k, a->n1, a->rows, e) ||
                    apply_again(w, s->v, a->v, a->n1, a->rows, e)
                ? -1
                : 0;
@@ -356,15 +404,29 @@ static int keep_kv(struct walk *w, const struct stage *s, const struct acts *a, 
     return 0;
 }
 
-/* A block of either tower up to its last product; the caller adds the residual x1 + d. */
-static int block(struct walk *w, const struct stage *s, struct acts *a, const void *x, struct err *e)
+/* y = norm1(x) of a stage whose input is x, made for `next`. */
+static void norm_input(struct walk *w, const struct stage *s, void *y, void *x, size_t rows, size_t dim,
+                       float eps, const struct weight *next)
+{
+    struct residual *r = &w->scratch->open;
+    struct backend *be = w->m->be;
+
+    if (r->x)
+        be->add_rmsnorm(be, x, y, r->x, r->d, s->norm1, rows, dim, eps, next);
+    else
+        be->rmsnorm(be, y, x, s->norm1, rows, dim, eps, next);
+    *r = (struct residual){0};
+}
+
+/* A block of either tower up to its last product; its output is x1 + d. */
+static int block(struct walk *w, const struct stage *s, struct acts *a, void *x, struct err *e)
 {
     struct backend *be = w->m->be;
     size_t hd = a->attention.head_dim, row = s->qkv ? 3 * a->hidden : 0;
     const struct attention *t = &a->attention;
     struct kv_rows kv = {a->kr, a->v};
 
-    be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps);
+    norm_input(w, s, a->n1, x, a->rows, a->hidden, a->eps, linear_weight(s->qkv ? s->qkv : s->q));
     if (project_qkv(w, s, a, e))
         return -1;
     be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd,
@@ -376,38 +438,40 @@ static int block(struct walk *w, const struct stage *s, struct acts *a, const vo
     be->attention(be, t, a->o, a->lse, a->qr, kv.k, kv.v);
     if (apply(w, s->o, a->a, a->o, a->rows, e))
         return -1;
-    be->add(be, a->x1, x, a->a, a->rows * a->hidden);
-    be->rmsnorm(be, a->n2, a->x1, s->norm2, a->rows, a->hidden, a->eps);
-    if (apply(w, s->gate, a->g, a->n2, a->rows, e) || apply_again(w, s->up, a->u, a->n2, a->rows, e))
+    be->add_rmsnorm(be, a->x1, a->n2, x, a->a, s->norm2, a->rows, a->hidden, a->eps, linear_weight(s->gate));
+    if (apply_again(w, s->gate, a->g, a->n2, a->rows, e) || apply_again(w, s->up, a->u, a->n2, a->rows, e))
         return -1;
-    be->swiglu(be, a->s, a->g, a->u, a->rows * a->inter);
-    return apply(w, s->down, a->d, a->s, a->rows, e);
+    be->swiglu(be, a->s, a->g, a->u, a->rows, a->inter, linear_weight(s->down));
+    return apply_again(w, s->down, a->d, a->s, a->rows, e);
 }
 
-/* The rest of a block whose outputs are kept: the same calls as in block(), so the same bits. */
+/*
+ * The rest of a block whose products are kept: the same bits as in block().  What is made last is for the
+ * module that block_dx() shows first.
+ */
 static void block_between(struct walk *w, const struct stage *s, struct acts *a, const void *x)
 {
     struct backend *be = w->m->be;
     size_t hd = a->attention.head_dim, row = s->qkv ? 3 * a->hidden : 0;
+    const struct weight *next = w->tap && w->tap->weight ? w->tap->weight(w->tap, s->down) : NULL;
     const struct attention *t = &a->attention;
 
-    be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps);
+    be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps, NULL);
     be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd,
              false);
     be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd,
              false);
-    be->add(be, a->x1, x, a->a, a->rows * a->hidden);
-    be->rmsnorm(be, a->n2, a->x1, s->norm2, a->rows, a->hidden, a->eps);
-    be->swiglu(be, a->s, a->g, a->u, a->rows * a->inter);
+    be->add_rmsnorm(be, a->x1, a->n2, x, a->a, s->norm2, a->rows, a->hidden, a->eps, NULL);
+    be->swiglu(be, a->s, a->g, a->u, a->rows, a->inter, next);
 }
 
-static int merger(struct walk *w, const struct stage *s, const void *x, struct err *e)
+static int merger(struct walk *w, const struct stage *s, void *x, struct err *e)
 {
     struct backend *be = w->m->be;
     struct scratch *t = w->scratch;
     const struct vision_config *v = &w->m->config->vision;
 
-    be->rmsnorm(be, t->merger_n, x, s->norm1, w->b->patches, v->hidden, v->eps);
+    norm_input(w, s, t->merger_n, x, w->b->patches, v->hidden, v->eps, NULL);
     if (apply(w, s->merger0, t->merger_h, t->merger_n, w->b->units, e))
         return -1;
     be->gelu(be, t->merger_a, t->merger_h, w->b->patches * v->hidden);
@@ -432,14 +496,13 @@ static int head(struct walk *w, const struct stage *s, struct err *e)
 {
     const struct config *c = w->m->config;
 
-    w->m->be->rmsnorm(w->m->be, w->norm, w->last, s->norm1, w->b->tokens, c->hidden, c->eps);
+    norm_input(w, s, w->norm, w->last, w->b->tokens, c->hidden, c->eps, NULL);
     return w->tap && w->tap->forward ? w->tap->forward(w->tap, s->head, w->norm, NULL, w->b->tokens, e) : 0;
 }
 
 static int stage(struct walk *w, size_t i, struct err *e)
 {
     struct stage *s = &w->m->stage[i];
-    struct backend *be = w->m->be;
     struct acts *a = s->kind == STAGE_VISION ? &w->scratch->vision : &w->scratch->text;
 
     switch (s->kind) {
@@ -451,7 +514,7 @@ static int stage(struct walk *w, size_t i, struct err *e)
         choose_outputs(w, i, a);
         if (block(w, s, a, w->input[i], e))
             return -1;
-        be->add(be, w->input[i + 1], a->x1, a->d, a->rows * a->hidden);
+        w->scratch->open = (struct residual){a->x1, a->d};
         return 0;
     }
     return 0;
@@ -471,6 +534,7 @@ int walk_forward(struct walk *w, size_t first, struct err *e)
 {
     if (first < w->from)
         first = w->from;
+    w->scratch->open = (struct residual){0};
     if (w->cache && begin_cached(w, e))
         return -1;
     if (first == w->from && w->b->patches == 0 && embed(w, e))
@@ -600,6 +664,7 @@ static int stage_dx(struct walk *w, size_t i, float *nll, struct err *e)
 {
     struct stage *s = &w->m->stage[i];
     struct acts *a = s->kind == STAGE_VISION ? &w->scratch->vision : &w->scratch->text;
+    const struct kept *kept;
     struct tap *tap = w->tap;
     int ret;
 
@@ -615,8 +680,10 @@ static int stage_dx(struct walk *w, size_t i, float *nll, struct err *e)
         return ret ? ret : merger_dx(w, s, w->input[i], e);
     case STAGE_VISION: choose_segments(w, s->block); /* fall through */
     case STAGE_TEXT:
-        if (choose_outputs(w, i, a)) {
-            block_between(w, s, a, w->input[i]);
+        kept = choose_outputs(w, i, a);
+        if (kept) {
+            if (!kept->s)
+                block_between(w, s, a, w->input[i]);
             return block_dx(w, s, a, w->input[i], e);
         }
         w->tap = NULL;

@@ -18,12 +18,16 @@
  * backward: with dy = dL/dy, and row_weight [rows], the loss tokens of each row's sample; the head arrives in
  * chunks of rows.  kv: a language layer's keys after the rotation and its values, [rows, kv_heads *
  * head_dim], before an FP8 cache rounds them.  Return -1 with e set to end the walk.
+ *
+ * weight: asked of a module just before its input is made for backward(), which is then the next to be called,
+ * with this module: the weight that it will multiply this input by first, by linear_again(); or NULL.
  */
 struct tap {
     int (*forward)(struct tap *, struct linear *l, const void *x, const void *y, size_t rows, struct err *e);
     int (*backward)(struct tap *, struct linear *l, const void *x, const void *y, const void *dy,
                     const float *row_weight, size_t rows, struct err *e);
     int (*kv)(struct tap *, const struct stage *s, const void *k, const void *v, size_t rows, struct err *e);
+    const struct weight *(*weight)(struct tap *, const struct linear *l);
 };
 
 /*
@@ -60,7 +64,8 @@ int walk_forward(struct walk *w, size_t stage, struct err *e);
 
 /*
  * Before walk_forward(), with keep: let it leave the outputs of products and attention of as many blocks as
- * fit into so many bytes, so that walk_backward() need not compute them again.  The same numbers come out.
+ * fit into so many bytes, then what is between them in vision blocks, so that walk_backward() need not compute
+ * that again.  The same numbers come out.
  */
 int walk_keep_blocks(struct walk *w, size_t bytes, struct err *e);
 

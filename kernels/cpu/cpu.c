@@ -40,6 +40,7 @@ static const struct backend table = {
     .linear_dx = cpu_linear_dx,
     .linear_f32 = cpu_linear_f32,
     .rmsnorm = cpu_rmsnorm,
+    .add_rmsnorm = cpu_add_rmsnorm,
     .rmsnorm_dx = cpu_rmsnorm_dx,
     .rope = cpu_rope,
     .attention = cpu_attention,

@@ -61,7 +61,9 @@ void cpu_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, co
                    bool accumulate);
 
 void cpu_rmsnorm(struct backend *be, void *y, const void *x, const void *w, size_t rows, size_t dim,
-                 float eps);
+                 float eps, const struct weight *next);
+void cpu_add_rmsnorm(struct backend *be, void *sum, void *y, const void *a, const void *b, const void *w,
+                     size_t rows, size_t dim, float eps, const struct weight *next);
 void cpu_rmsnorm_dx(struct backend *be, void *dx, const void *dy, const void *x, const void *w, size_t rows,
                     size_t dim, float eps);
 void cpu_rope(struct backend *be, void *y, size_t y_stride, const void *x, size_t x_stride, const float *c,
@@ -73,7 +75,8 @@ void cpu_attention_dx(struct backend *be, const struct attention *a, void *dq, v
                       const void *d_o, const void *q, const void *k, const void *v, const void *o,
                       const float *lse);
 
-void cpu_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t n);
+void cpu_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
+                const struct weight *next);
 void cpu_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u,
                    size_t n);
 void cpu_gelu(struct backend *be, void *y, const void *x, size_t n);

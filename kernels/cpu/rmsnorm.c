@@ -14,10 +14,11 @@ static float inverse_rms(const float *x, size_t dim, float eps)
 }
 
 void cpu_rmsnorm(struct backend *be, void *y, const void *x, const void *w, size_t rows, size_t dim,
-                 float eps)
+                 float eps, const struct weight *next)
 {
     const float *weight = w;
 
+    (void)next; /* here products round their inputs themselves */
     if (cpu_idle(be, rows * dim))
         return;
 #pragma omp parallel for if (rows * dim > CPU_SERIAL)
@@ -29,6 +30,13 @@ void cpu_rmsnorm(struct backend *be, void *y, const void *x, const void *w, size
         for (size_t i = 0; i < dim; i++)
             to[i] = weight[i] * (from[i] * inv);
     }
+}
+
+void cpu_add_rmsnorm(struct backend *be, void *sum, void *y, const void *a, const void *b, const void *w,
+                     size_t rows, size_t dim, float eps, const struct weight *next)
+{
+    cpu_add(be, sum, a, b, rows * dim);
+    cpu_rmsnorm(be, y, sum, w, rows, dim, eps, next);
 }
 
 /* With xn = x inv and q = w dy: dx += inv (q - xn mean(q xn)). */

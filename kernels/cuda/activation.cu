@@ -1,4 +1,5 @@
 /* activation.cu - addition, SwiGLU and GELU */
+#include "kernels/cuda/linear.cuh"
 #include "kernels/cuda/map.cuh"
 
 struct add_op {
@@ -77,13 +78,44 @@ void cuda_add(struct backend *be, void *y, const void *a, const void *b, size_t 
         one_of_two<float, add_op>(c, y, a, b, n);
 }
 
-void cuda_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t n)
+/* Eight elements and their codes at a time. */
+static __global__ void swiglu_codes(bf16 *s, struct ahead to, const bf16 *g, const bf16 *u, size_t n)
+{
+    const int N = wide<bf16>::N;
+
+    for (size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * N; i < n;
+         i += (size_t)gridDim.x * blockDim.x * N) {
+        pack<bf16, N> gate = *(const pack<bf16, N> *)(g + i), up = *(const pack<bf16, N> *)(u + i), y;
+
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            float in[] = {to_f32(gate.v[j]), to_f32(up.v[j])}, out;
+
+            swiglu_op::apply(&out, in);
+            y.v[j] = from_f32<bf16>(out);
+        }
+        *(pack<bf16, N> *)(s + i) = y;
+        *(pack<uint16_t, N / 2> *)(to.code + i) = codes_of<N>(y, to.d);
+    }
+}
+
+void cuda_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
+                 const struct weight *next)
 {
     struct cuda *c = cuda_of(be);
+    size_t n = rows * dim;
+    struct ahead to;
 
     if (cuda_idle(be, n))
         return;
-    if (c->bf16_act)
+    to = cuda_codes_ahead(c, s, rows, dim, cuda_aligned(g, 16) && cuda_aligned(u, 16) ? next : NULL);
+    if (cuda_idle(be, n))
+        return;
+    if (to.code) {
+        swiglu_codes<<<cuda_blocks(c, n, 256 * wide<bf16>::N), 256, 0, c->stream>>>(
+            (bf16 *)s, to, (const bf16 *)g, (const bf16 *)u, n);
+        cuda_launched(be, "swiglu");
+    } else if (c->bf16_act)
         one_of_two<bf16, swiglu_op>(c, s, g, u, n);
     else
         one_of_two<float, swiglu_op>(c, s, g, u, n);

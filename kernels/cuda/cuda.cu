@@ -80,6 +80,7 @@ static void fill_table(struct backend *be)
     be->linear_dx = cuda_linear_dx;
     be->linear_f32 = cuda_linear_f32;
     be->rmsnorm = cuda_rmsnorm;
+    be->add_rmsnorm = cuda_add_rmsnorm;
     be->rmsnorm_dx = cuda_rmsnorm_dx;
     be->rope = cuda_rope;
     be->attention = cuda_attention;

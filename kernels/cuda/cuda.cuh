@@ -274,7 +274,9 @@ void cuda_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, c
                     bool accumulate);
 
 void cuda_rmsnorm(struct backend *be, void *y, const void *x, const void *w, size_t rows, size_t dim,
-                  float eps);
+                  float eps, const struct weight *next);
+void cuda_add_rmsnorm(struct backend *be, void *sum, void *y, const void *a, const void *b, const void *w,
+                      size_t rows, size_t dim, float eps, const struct weight *next);
 void cuda_rmsnorm_dx(struct backend *be, void *dx, const void *dy, const void *x, const void *w, size_t rows,
                      size_t dim, float eps);
 void cuda_rope(struct backend *be, void *y, size_t y_stride, const void *x, size_t x_stride, const float *c,
@@ -289,7 +291,8 @@ void cuda_attention_dx(struct backend *be, const struct attention *a, void *dq, 
                        const float *lse);
 
 void cuda_add(struct backend *be, void *y, const void *a, const void *b, size_t n);
-void cuda_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t n);
+void cuda_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
+                 const struct weight *next);
 void cuda_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u,
                     size_t n);
 void cuda_gelu(struct backend *be, void *y, const void *x, size_t n);

@@ -1,5 +1,5 @@
 /* distance.cu - how far two results are apart, and the rounding of a KV cache */
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/fp8.cuh"
 
 enum { THREADS = 256, BLOCKS = 1024 }; /* as many on every device: the order of the sums */
 
@@ -55,34 +55,52 @@ void cuda_distance(struct backend *be, double *out, const void *a, const void *b
     cuda_launched(be, "distance");
 }
 
-template <typename T, int N> static __global__ void round_codes(T *y, const T *x, size_t n, float scale)
+template <typename T> static __global__ void round_one(T *y, const T *x, size_t n, float scale)
 {
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
+        y[i] = from_f32<T>(e4m3_to_f32(e4m3_from_f32(to_f32(x[i]) / scale)) * scale);
+}
+
+/* The same bits, eight at a time. */
+static __global__ void round_eight(bf16 *y, const bf16 *x, size_t n, struct divisor d)
+{
+    const int N = wide<bf16>::N;
+
     for (size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * N; i < n;
          i += (size_t)gridDim.x * blockDim.x * N) {
-        pack<T, N> p = *(const pack<T, N> *)(x + i);
+        pack<uint16_t, N / 2> code = codes_of<N>(*(const pack<bf16, N> *)(x + i), d);
+        pack<bf16, N> p;
 
 #pragma unroll
-        for (int j = 0; j < N; j++)
-            p.v[j] = from_f32<T>(e4m3_to_f32(e4m3_from_f32(to_f32(p.v[j]) / scale)) * scale);
-        *(pack<T, N> *)(y + i) = p;
+        for (int j = 0; j < N / 2; j++) {
+            float2 v = two_values(code.v[j]);
+
+            p.v[2 * j] = from_f32<bf16>(v.x * d.scale);
+            p.v[2 * j + 1] = from_f32<bf16>(v.y * d.scale);
+        }
+        *(pack<bf16, N> *)(y + i) = p;
     }
 }
 
-template <typename T> static void run_round(struct cuda *c, void *y, const void *x, size_t n, float scale)
+static void run_round(struct cuda *c, bf16 *y, const bf16 *x, size_t n, float scale)
 {
-    const int N = wide<T>::N;
+    const int N = wide<bf16>::N;
 
     if (n % N == 0 && cuda_aligned(y, 16) && cuda_aligned(x, 16))
-        round_codes<T, N><<<cuda_blocks(c, n / N, 256), 256, 0, c->stream>>>((T *)y, (const T *)x, n, scale);
+        round_eight<<<cuda_blocks(c, n / N, 256), 256, 0, c->stream>>>(y, x, n, divisor_of(scale));
     else
-        round_codes<T, 1><<<cuda_blocks(c, n, 256), 256, 0, c->stream>>>((T *)y, (const T *)x, n, scale);
-    cuda_launched(&c->be, "round_fp8");
+        round_one<<<cuda_blocks(c, n, 256), 256, 0, c->stream>>>(y, x, n, scale);
 }
 
 void cuda_round_fp8(struct backend *be, void *y, const void *x, size_t n, float scale)
 {
     struct cuda *c = cuda_of(be);
 
-    if (!cuda_idle(be, n))
-        CUDA_ACT(c, run_round, c, y, x, n, scale);
+    if (cuda_idle(be, n))
+        return;
+    if (c->bf16_act)
+        run_round(c, (bf16 *)y, (const bf16 *)x, n, scale);
+    else
+        round_one<<<cuda_blocks(c, n, 256), 256, 0, c->stream>>>((float *)y, (const float *)x, n, scale);
+    cuda_launched(be, "round_fp8");
 }

@@ -2,45 +2,6 @@
 #include "kernels/cuda/linear.cuh"
 #include "kernels/cuda/lt.cuh"
 
-/* What elements are divided by; inverse: 0 where it would not do. */
-struct divisor {
-    float scale, inverse;
-};
-
-/* 2^-60 .. 2^60: then no residual below underflows for a quotient that matters. */
-static struct divisor divisor_of(float scale)
-{
-    return divisor{scale, scale >= 0x1p-60f && scale <= 0x1p60f ? 1 / scale : 0};
-}
-
-/*
- * What has the code of x / scale, for a bf16 x.  Between 2^-20 and 2^20 it is the quotient itself: that by
- * the inverse, corrected once by its residual, as division is done, without division's care for other ranges.
- * Beyond, the code is 0 or the largest whatever the last bit.
- */
-static __device__ float quotient(float x, const struct divisor &d)
-{
-    float q = __fmul_rn(x, d.inverse), magnitude = fabsf(q);
-
-    if (d.inverse == 0)
-        return x / d.scale;
-    return magnitude >= 0x1p-20f && magnitude <= 0x1p20f ? __fmaf_rn(__fmaf_rn(-q, d.scale, x), d.inverse, q)
-                                                         : q;
-}
-
-/* Two codes, the first in the low byte; a NaN's may differ from the CPU's in its sign. */
-static __device__ uint16_t two_codes(float first, float second)
-{
-#if __CUDA_ARCH__ >= 890
-    uint16_t codes;
-
-    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(second), "f"(first));
-    return codes;
-#else
-    return (uint16_t)(e4m3_from_f32(first) | e4m3_from_f32(second) << 8);
-#endif
-}
-
 /* x [rows, in] -> E4M3 codes [rows, in_padded] of x / scale, the padding 0; without padding all is one row.
  */
 template <int N>
@@ -54,13 +15,8 @@ static __global__ void encode(uint8_t *code, const bf16 *x, size_t rows, size_t 
         size_t row = in == in_padded ? 0 : i / units, at = (i - row * units) * N;
         pack<uint16_t, N / 2> y = {};
 
-        if (at < in || in == in_padded) {
-            pack<bf16, N> p = *(const pack<bf16, N> *)(x + row * in + at);
-
-#pragma unroll
-            for (int j = 0; j < N / 2; j++)
-                y.v[j] = two_codes(quotient(to_f32(p.v[2 * j]), d), quotient(to_f32(p.v[2 * j + 1]), d));
-        }
+        if (at < in || in == in_padded)
+            y = codes_of<N>(*(const pack<bf16, N> *)(x + row * in + at), d);
         *(pack<uint16_t, N / 2> *)(code + row * in_padded + at) = y;
     }
 }
@@ -73,7 +29,7 @@ static __global__ void encode_one(uint8_t *code, const bf16 *x, size_t rows, siz
          i += (size_t)gridDim.x * blockDim.x) {
         size_t row = i / in_padded, at = i % in_padded;
 
-        code[i] = at < in ? (uint8_t)two_codes(quotient(to_f32(x[row * in + at]), d), 0) : 0;
+        code[i] = at < in ? e4m3_from_f32(to_f32(x[row * in + at]) / d.scale) : 0;
     }
 }
 
@@ -211,6 +167,20 @@ static void multiply_to(struct cuda *c, struct product *p, const struct target *
         lt_multiply(c, p);
     if (!cuda_idle(&c->be, 1))
         finish_to(c, t, sum, p->out, left);
+}
+
+struct ahead cuda_codes_ahead(struct cuda *c, const void *y, size_t rows, size_t dim,
+                              const struct weight *next)
+{
+    bool codes = next && c->fp8 && next->format == weight::WEIGHT_FP8 && next->in == dim &&
+                 fp8_padded(dim) == dim && cuda_aligned(y, 16);
+    uint8_t *room = codes ? (uint8_t *)cuda_scratch(c, SCRATCH_CODES, rows * dim) : NULL;
+
+    if (room)
+        c->coded = {y, rows, dim, next->input_scale, false};
+    else if (c->coded.x == y)
+        c->coded.x = NULL;
+    return {room, divisor_of(room ? next->input_scale : 1)};
 }
 
 /* Codes of x for the tensor cores; again: those of the last time will do if they are x's. */

@@ -2,7 +2,7 @@
 #ifndef KERNELS_CUDA_LINEAR_CUH
 #define KERNELS_CUDA_LINEAR_CUH
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/fp8.cuh"
 
 /*
  * Dense weights are [dense_padded(out), dense_padded(in)], the padding 0: tensor cores are fed in units of 16
@@ -31,6 +31,18 @@ static inline size_t int8_padded(size_t n)
 {
     return (n + 15) / 16 * 16;
 }
+
+/*
+ * linear.cu: for an operation that is about to write y [rows, dim]: where the codes of its elements / d go,
+ * dense, when `next` will want them.  code NULL: it will not, or is NULL; codes that y had before are
+ * forgotten.
+ */
+struct ahead {
+    uint8_t *code;
+    struct divisor d;
+};
+struct ahead cuda_codes_ahead(struct cuda *c, const void *y, size_t rows, size_t dim,
+                              const struct weight *next);
 
 /* linear_int8.cu: y [rows, out] fp32 or act; rows and in are not 0.  again: codes of the last time will do if
  * they are x's. */

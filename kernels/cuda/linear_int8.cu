@@ -28,15 +28,15 @@ static __device__ float scale_of(float amax, bool modelopt)
 
 /* What a row is divided by: both sides times `unit`, a power of two that keeps the inverse in range; and
  * where its codes end. */
-struct divisor {
+struct int8_divisor {
     float unit, scale, inverse, least, most;
 };
 
-static __device__ struct divisor divisor_of(float scale)
+static __device__ struct int8_divisor int8_divisor_of(float scale)
 {
     float unit = scale < 0x1p-60f ? 0x1p90f : scale > 0x1p60f ? 0x1p-90f : 1, s = scale * unit;
 
-    return divisor{unit, s, 1 / s, s * (-INT8_MAX_CODE - 1), s * INT8_MAX_CODE};
+    return int8_divisor{unit, s, 1 / s, s * (-INT8_MAX_CODE - 1), s * INT8_MAX_CODE};
 }
 
 /*
@@ -44,7 +44,7 @@ static __device__ struct divisor divisor_of(float scale)
  * residual: the first makes it one of the quotient's two neighbours, the second the nearest one, as division
  * rounds.  The low byte of the sum that rounds is the code.
  */
-static __device__ int8_t code_of(float x, struct divisor d)
+static __device__ int8_t code_of(float x, struct int8_divisor d)
 {
     float in = fmaxf(fminf(x * d.unit, d.most), d.least), q = __fmul_rn(in, d.inverse);
 
@@ -79,7 +79,7 @@ template <int N> static __device__ uint32_t largest(pack<float, N> v, uint32_t m
     return max;
 }
 
-template <int N> static __device__ pack<int8_t, N> codes_of(pack<float, N> v, struct divisor d)
+template <int N> static __device__ pack<int8_t, N> int8_codes(pack<float, N> v, struct int8_divisor d)
 {
     pack<int8_t, N> q;
 
@@ -114,7 +114,7 @@ static __global__ void __launch_bounds__(THREADS) code_held(int8_t *code, float 
     unsigned thread = threadIdx.x % GROUP;
     pack<T, N> from[HELD];
     pack<float, N> held[HELD];
-    struct divisor d;
+    struct int8_divisor d;
     uint32_t max = 0;
     float scale;
 
@@ -137,14 +137,14 @@ static __global__ void __launch_bounds__(THREADS) code_held(int8_t *code, float 
     }
     max = GROUP == WARP ? warp_reduce(max, larger_value()) : block_reduce(max, larger_value(), 0u);
     scale = scale_of_row(r.scale, max);
-    d = divisor_of(scale);
+    d = int8_divisor_of(scale);
     code += row * r.padded;
 #pragma unroll
     for (int j = 0; j < HELD; j++) {
         size_t i = (thread + j * GROUP) * N;
 
         if (i < r.padded)
-            *(pack<int8_t, N> *)(code + i) = codes_of(held[j], d);
+            *(pack<int8_t, N> *)(code + i) = int8_codes(held[j], d);
     }
     if (thread == 0)
         row_scale[row] = scale;
@@ -154,7 +154,7 @@ static __global__ void __launch_bounds__(THREADS) code_held(int8_t *code, float 
 template <typename T, int N>
 static __global__ void __launch_bounds__(THREADS) code_rows(int8_t *code, float *row_scale, rows_of<T> r)
 {
-    struct divisor d;
+    struct int8_divisor d;
     uint32_t max = 0;
     float scale;
 
@@ -164,10 +164,10 @@ static __global__ void __launch_bounds__(THREADS) code_rows(int8_t *code, float 
         max = largest(values(*(const pack<T, N> *)(r.x + i), r.pre, i), max);
     max = block_reduce(max, larger_value(), 0u);
     scale = scale_of_row(r.scale, max);
-    d = divisor_of(scale);
+    d = int8_divisor_of(scale);
     for (size_t i = threadIdx.x * N; i < r.padded; i += THREADS * N)
         *(pack<int8_t, N> *)(code + i) =
-            i < r.in ? codes_of(values(*(const pack<T, N> *)(r.x + i), r.pre, i), d) : pack<int8_t, N>{};
+            i < r.in ? int8_codes(values(*(const pack<T, N> *)(r.x + i), r.pre, i), d) : pack<int8_t, N>{};
     if (threadIdx.x == 0)
         row_scale[blockIdx.x] = scale;
 }

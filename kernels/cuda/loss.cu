@@ -1,62 +1,92 @@
 /* loss.cu - rows of logits: negative log-likelihood, a block a row, and its gradient */
+#include <cfloat>
+
 #include "kernels/cuda/order.cuh"
 
-enum { THREADS = 1024 };
+enum { THREADS = 512, AT_ONCE = 4 }; /* AT_ONCE: loads of a thread that are under way */
 
-/* The key of the row's largest logit; N are read at once. */
-template <int N> static __device__ int64_t largest(const float *z, size_t n)
+/* What a thread has seen of a row: its largest logit, where, and the sum of exp(logit - that one). */
+struct seen {
+    int32_t order; /* order_of(most) */
+    float most;
+    size_t at;
+    double sum;
+};
+
+/* Logits [i, i + N).  One larger than before is rare after a few.  Of equals the first stays. */
+template <int N, bool SUM> static __device__ void see(struct seen *s, const pack<float, N> &z, size_t i)
 {
-    int32_t most = INT32_MIN;
-    size_t at = 0;
-    int64_t key;
-
-#pragma unroll 4
-    for (size_t i = threadIdx.x * N; i < n; i += THREADS * N) {
-        pack<float, N> p = *(const pack<float, N> *)(z + i);
+    int32_t order[N], largest = s->order;
 
 #pragma unroll
-        for (int j = 0; j < N; j++) {
-            int32_t order = order_of(p.v[j]);
+    for (int j = 0; j < N; j++)
+        largest = larger_value()(largest, order[j] = order_of(z.v[j]));
+    if (largest > s->order) {
+        float most = from_order(largest);
 
-            at = order > most ? i + j : at; /* a thread's indices ascend: the first of equals stays */
-            most = order > most ? order : most;
-        }
+#pragma unroll
+        for (int j = N; j-- > 0;)
+            s->at = order[j] == largest ? i + j : s->at;
+        if (SUM)
+            s->sum *= expf(s->most - most);
+        s->order = largest;
+        s->most = most;
     }
-    key = threadIdx.x * N < n ? order_key(z[at], at) : INT64_MIN;
-    return block_reduce((long long)key, larger_value(), (long long)INT64_MIN);
+#pragma unroll
+    for (int j = 0; SUM && j < N; j++)
+        s->sum += expf(z.v[j] - s->most);
 }
 
-template <int N>
+/* A row is read once; N logits at a time.  SUM: not for the argmax alone. */
+template <int N, bool SUM>
 static __global__ void __launch_bounds__(THREADS)
     likelihood(float *nll, float *lse, int32_t *argmax, const float *logits, const int32_t *target,
                size_t vocab)
 {
-    size_t r = blockIdx.x;
+    const size_t r = blockIdx.x, step = THREADS * N;
     const float *z = logits + r * vocab;
-    int64_t top = largest<N>(z, vocab);
-    float most = order_value(top);
-    double sum = 0, total;
+    struct seen s = {order_of(-FLT_MAX), -FLT_MAX, 0, 0}; /* finite, as differences have to be */
+    int64_t top;
+    double total;
 
-    if (threadIdx.x == 0 && argmax)
-        argmax[r] = order_index(top);
-    if (!nll && !lse)
-        return;
-#pragma unroll 4
-    for (size_t i = threadIdx.x * N; i < vocab; i += THREADS * N) {
-        pack<float, N> p = *(const pack<float, N> *)(z + i);
+    for (size_t i = threadIdx.x * N; i < vocab; i += AT_ONCE * step) {
+        pack<float, N> p[AT_ONCE];
 
 #pragma unroll
-        for (int j = 0; j < N; j++)
-            sum += expf(p.v[j] - most);
+        for (int k = 0; k < AT_ONCE; k++)
+            if (i + k * step < vocab)
+                p[k] = *(const pack<float, N> *)(z + i + k * step);
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; k++)
+            if (i + k * step < vocab)
+                see<N, SUM>(&s, p[k], i + k * step);
     }
-    sum = block_reduce(sum, add_values(), 0.0);
+    top = block_reduce((long long)order_key(z[s.at], s.at), larger_value(), (long long)INT64_MIN);
+    if (threadIdx.x == 0 && argmax)
+        argmax[r] = order_index(top);
+    if (!SUM)
+        return;
+    total = block_reduce(s.sum * exp((double)s.most - order_value(top)), add_values(), 0.0);
     if (threadIdx.x != 0)
         return;
-    total = most + log(sum);
+    total = order_value(top) + log(total);
     if (nll)
         nll[r] = target[r] < 0 ? 0 : (float)(total - z[target[r]]);
     if (lse)
         lse[r] = (float)total;
+}
+
+template <int N>
+static void run(struct cuda *c, float *nll, float *lse, int32_t *argmax, const float *logits,
+                const int32_t *target, size_t rows, size_t vocab)
+{
+    if (nll || lse)
+        likelihood<N, true>
+            <<<(unsigned)rows, THREADS, 0, c->stream>>>(nll, lse, argmax, logits, target, vocab);
+    else
+        likelihood<N, false>
+            <<<(unsigned)rows, THREADS, 0, c->stream>>>(nll, lse, argmax, logits, target, vocab);
+    cuda_launched(&c->be, "nll");
 }
 
 void cuda_nll(struct backend *be, float *nll, float *lse, int32_t *argmax, const float *logits,
@@ -67,10 +97,9 @@ void cuda_nll(struct backend *be, float *nll, float *lse, int32_t *argmax, const
     if (cuda_idle(be, rows * vocab))
         return;
     if (vocab % 4 == 0 && cuda_aligned(logits, 16))
-        likelihood<4><<<(unsigned)rows, THREADS, 0, c->stream>>>(nll, lse, argmax, logits, target, vocab);
+        run<4>(c, nll, lse, argmax, logits, target, rows, vocab);
     else
-        likelihood<1><<<(unsigned)rows, THREADS, 0, c->stream>>>(nll, lse, argmax, logits, target, vocab);
-    cuda_launched(be, "nll");
+        run<1>(c, nll, lse, argmax, logits, target, rows, vocab);
 }
 
 /* Rows by blockIdx.y, N logits of one at once. */

@@ -151,9 +151,26 @@ template <typename To, typename From> static __global__ void convert(To *to, con
         to[i] = from_f32<To>(to_f32(from[i]));
 }
 
+template <typename T> static __global__ void narrow_four(T *y, const float *x, size_t n)
+{
+    for (size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * 4; i < n;
+         i += (size_t)gridDim.x * blockDim.x * 4) {
+        pack<float, 4> p = *(const pack<float, 4> *)(x + i);
+        pack<T, 4> q;
+
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            q.v[j] = from_f32<T>(p.v[j]);
+        *(pack<T, 4> *)(y + i) = q;
+    }
+}
+
 template <typename T> static void run_narrow(struct cuda *c, void *y, const float *x, size_t n)
 {
-    convert<<<cuda_blocks(c, n, 1024), 256, 0, c->stream>>>((T *)y, x, n);
+    if (n % 4 == 0 && cuda_aligned(x, 16) && cuda_aligned(y, 16))
+        narrow_four<<<cuda_blocks(c, n, 1024), 256, 0, c->stream>>>((T *)y, x, n);
+    else
+        convert<<<cuda_blocks(c, n, 1024), 256, 0, c->stream>>>((T *)y, x, n);
 }
 
 void cuda_narrow(struct backend *be, void *y, const float *x, size_t n)

@@ -1,40 +1,127 @@
 /* rmsnorm.cu - root-mean-square normalisation of rows, a block a row */
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/linear.cuh"
 
 enum { THREADS = 256 };
 
-/* 1 / sqrt(mean(x^2) + eps) of a row; N elements are read at once. */
+/* 1 / sqrt(mean(x^2) + eps) of the row whose squares the block's threads have summed. */
+template <typename S> static __device__ float inverse_of(S squares, size_t dim, float eps)
+{
+    squares = block_reduce(squares, add_values(), (S)0);
+    return (float)(1 / sqrt(squares / (S)dim + (S)eps));
+}
+
+template <typename S, typename T, int N> static __device__ S squares_of(const pack<T, N> &p, S sum)
+{
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        sum += (S)to_f32(p.v[j]) * to_f32(p.v[j]);
+    return sum;
+}
+
+/* The same of a row in memory; N elements are read at once. */
 template <typename T, int N> static __device__ float inverse_rms(const T *x, size_t dim, float eps)
 {
-    typedef typename sum_of<T>::type S;
-    S sum = 0;
+    typename sum_of<T>::type sum = 0;
 
-    for (size_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
-        pack<T, N> p = *(const pack<T, N> *)(x + i);
+    for (size_t i = threadIdx.x * N; i < dim; i += THREADS * N)
+        sum = squares_of(*(const pack<T, N> *)(x + i), sum);
+    return inverse_of(sum, dim, eps);
+}
 
+/* Rows x = a + b, which go to sum, or a alone where b is NULL; ahead: y's codes. */
+template <typename T> struct rows {
+    T *y, *sum;
+    const T *a, *b, *w;
+    size_t dim;
+    float eps;
+    struct ahead ahead;
+};
+
+template <typename T, int N> static __device__ pack<T, N> sum_of_packs(pack<T, N> a, const pack<T, N> &b)
+{
 #pragma unroll
-        for (int j = 0; j < N; j++)
-            sum += (S)to_f32(p.v[j]) * to_f32(p.v[j]);
-    }
-    sum = block_reduce(sum, add_values(), (S)0);
-    return (float)(1 / sqrt(sum / (S)dim + (S)eps));
+    for (int j = 0; j < N; j++)
+        a.v[j] = from_f32<T>(to_f32(a.v[j]) + to_f32(b.v[j]));
+    return a;
 }
 
 template <typename T, int N>
-static __global__ void __launch_bounds__(THREADS) forward(T *y, const T *x, const T *w, size_t dim, float eps)
+static __device__ pack<T, N> normed(const pack<T, N> &x, const pack<T, N> &weight, float inv)
 {
-    const T *from = x + blockIdx.x * dim;
-    T *to = y + blockIdx.x * dim;
-    float inv = inverse_rms<T, N>(from, dim, eps);
-
-    for (size_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
-        pack<T, N> p = *(const pack<T, N> *)(from + i), weight = *(const pack<T, N> *)(w + i);
+    pack<T, N> y;
 
 #pragma unroll
-        for (int j = 0; j < N; j++)
-            p.v[j] = from_f32<T>(to_f32(weight.v[j]) * (to_f32(p.v[j]) * inv));
-        *(pack<T, N> *)(to + i) = p;
+    for (int j = 0; j < N; j++)
+        y.v[j] = from_f32<T>(to_f32(weight.v[j]) * (to_f32(x.v[j]) * inv));
+    return y;
+}
+
+static __device__ void put_codes(const struct ahead &to, size_t at, const pack<bf16, 8> &y)
+{
+    *(pack<uint16_t, 4> *)(to.code + at) = codes_of<8>(y, to.d);
+}
+
+/* Codes are of bf16. */
+static __device__ void put_codes(const struct ahead &, size_t, const pack<float, 4> &)
+{
+}
+
+/* A row that its block holds in registers, HELD packs a thread: memory is read once. */
+template <typename T, int HELD> static __global__ void __launch_bounds__(THREADS) forward_held(rows<T> r)
+{
+    const int N = wide<T>::N;
+    const size_t row = blockIdx.x * r.dim, first = threadIdx.x * N, step = THREADS * N;
+    typename sum_of<T>::type squares = 0;
+    pack<T, N> x[HELD], other[HELD];
+    float inv;
+
+#pragma unroll
+    for (int k = 0; k < HELD; k++) {
+        size_t i = first + k * step;
+
+        if (i < r.dim)
+            x[k] = *(const pack<T, N> *)(r.a + row + i);
+        if (i < r.dim && r.b)
+            other[k] = *(const pack<T, N> *)(r.b + row + i);
     }
+#pragma unroll
+    for (int k = 0; k < HELD; k++) {
+        size_t i = first + k * step;
+
+        if (i < r.dim && r.b) {
+            x[k] = sum_of_packs(x[k], other[k]);
+            *(pack<T, N> *)(r.sum + row + i) = x[k];
+        }
+        if (i < r.dim)
+            squares = squares_of(x[k], squares);
+    }
+    inv = inverse_of(squares, r.dim, r.eps);
+#pragma unroll
+    for (int k = 0; k < HELD; k++) {
+        size_t i = first + k * step;
+
+        if (i < r.dim) {
+            pack<T, N> y = normed(x[k], *(const pack<T, N> *)(r.w + i), inv);
+
+            *(pack<T, N> *)(r.y + row + i) = y;
+            if (r.ahead.code)
+                put_codes(r.ahead, row + i, y);
+        }
+    }
+}
+
+/* A row of any width and alignment, without codes. */
+template <typename T> static __global__ void __launch_bounds__(THREADS) forward_any(rows<T> r)
+{
+    const size_t row = blockIdx.x * r.dim;
+    const T *x = (r.b ? r.sum : r.a) + row;
+    float inv;
+
+    for (size_t i = threadIdx.x; r.b && i < r.dim; i += THREADS)
+        r.sum[row + i] = from_f32<T>(to_f32(r.a[row + i]) + to_f32(r.b[row + i]));
+    inv = inverse_rms<T, 1>(x, r.dim, r.eps); /* of what this thread has written itself */
+    for (size_t i = threadIdx.x; i < r.dim; i += THREADS)
+        r.y[row + i] = from_f32<T>(to_f32(r.w[i]) * (to_f32(x[i]) * inv));
 }
 
 /* With xn = x inv and q = w dy: dx += inv (q - xn mean(q xn)). */
@@ -77,14 +164,25 @@ template <typename T> static bool fits(size_t dim, const void *a, const void *b,
 }
 
 template <typename T>
-static void run(struct cuda *c, void *y, const void *x, const void *w, size_t rows, size_t dim, float eps)
+static void run(struct cuda *c, void *sum, void *y, const void *a, const void *b, const void *w, size_t n,
+                size_t dim, float eps, const struct weight *next)
 {
-    if (fits<T>(dim, y, x, w, w))
-        forward<T, wide<T>::N>
-            <<<(unsigned)rows, THREADS, 0, c->stream>>>((T *)y, (const T *)x, (const T *)w, dim, eps);
+    size_t packs = (dim + THREADS * wide<T>::N - 1) / (THREADS * wide<T>::N); /* a thread's, of a row */
+    bool held = packs <= 4 && fits<T>(dim, y, a, w, sum) && cuda_aligned(b, 16);
+    struct ahead ahead = cuda_codes_ahead(c, y, n, dim, held ? next : NULL);
+    rows<T> r = {(T *)y, (T *)sum, (const T *)a, (const T *)b, (const T *)w, dim, eps, ahead};
+    unsigned blocks = (unsigned)n;
+
+    if (cuda_idle(&c->be, n))
+        return;
+    if (!held)
+        forward_any<T><<<blocks, THREADS, 0, c->stream>>>(r);
+    else if (packs == 1)
+        forward_held<T, 1><<<blocks, THREADS, 0, c->stream>>>(r);
+    else if (packs == 2)
+        forward_held<T, 2><<<blocks, THREADS, 0, c->stream>>>(r);
     else
-        forward<T, 1>
-            <<<(unsigned)rows, THREADS, 0, c->stream>>>((T *)y, (const T *)x, (const T *)w, dim, eps);
+        forward_held<T, 4><<<blocks, THREADS, 0, c->stream>>>(r);
     cuda_launched(&c->be, "rmsnorm");
 }
 
@@ -102,12 +200,21 @@ static void run_dx(struct cuda *c, void *dx, const void *dy, const void *x, cons
 }
 
 void cuda_rmsnorm(struct backend *be, void *y, const void *x, const void *w, size_t rows, size_t dim,
-                  float eps)
+                  float eps, const struct weight *next)
 {
     struct cuda *c = cuda_of(be);
 
     if (!cuda_idle(be, rows * dim))
-        CUDA_ACT(c, run, c, y, x, w, rows, dim, eps);
+        CUDA_ACT(c, run, c, NULL, y, x, NULL, w, rows, dim, eps, next);
+}
+
+void cuda_add_rmsnorm(struct backend *be, void *sum, void *y, const void *a, const void *b, const void *w,
+                      size_t rows, size_t dim, float eps, const struct weight *next)
+{
+    struct cuda *c = cuda_of(be);
+
+    if (!cuda_idle(be, rows * dim))
+        CUDA_ACT(c, run, c, sum, y, a, b, w, rows, dim, eps, next);
 }
 
 void cuda_rmsnorm_dx(struct backend *be, void *dx, const void *dy, const void *x, const void *w, size_t rows,

@@ -155,18 +155,12 @@ static __global__ void quantize(void *to, const From *x, size_t n, float scale, 
 }
 
 /* The same for codes and weights that are not padded, eight at a time. */
-static __global__ void quantize_dense(uint8_t *to, const bf16 *x, size_t n, float scale, bool twice)
+template <bool TWICE>
+static __global__ void quantize_dense(uint8_t *to, const bf16 *x, size_t n, struct divisor d)
 {
     for (size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * 8; i < n;
-         i += (size_t)gridDim.x * blockDim.x * 8) {
-        pack<bf16, 8> p = *(const pack<bf16, 8> *)(x + i);
-        pack<uint8_t, 8> code;
-
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-            code.v[j] = code_of(to_f32(p.v[j]), scale, twice);
-        *(pack<uint8_t, 8> *)(to + i) = code;
-    }
+         i += (size_t)gridDim.x * blockDim.x * 8)
+        *(pack<uint16_t, 4> *)(to + i) = codes_of<8, TWICE>(*(const pack<bf16, 8> *)(x + i), d);
 }
 
 static struct code_form form_of(const struct cuda *c, const struct weight *w)
@@ -314,9 +308,12 @@ static void run_quantize(struct cuda *c, struct weight *q, const struct weight *
     if (exact)
         quantize<T><<<blocks, 256, 0, c->stream>>>(to, m->exact, n, divisor, twice, layout{w->in, w->in},
                                                    form_of(c, q));
+    else if (c->fp8 && w->in % 16 == 0 && twice)
+        quantize_dense<true><<<cuda_blocks(c, n, 2048), 256, 0, c->stream>>>(
+            (uint8_t *)to, (const bf16 *)m->data, n, divisor_of(divisor));
     else if (c->fp8 && w->in % 16 == 0)
-        quantize_dense<<<cuda_blocks(c, n, 2048), 256, 0, c->stream>>>((uint8_t *)to, (const bf16 *)m->data,
-                                                                       n, divisor, twice);
+        quantize_dense<false><<<cuda_blocks(c, n, 2048), 256, 0, c->stream>>>(
+            (uint8_t *)to, (const bf16 *)m->data, n, divisor_of(divisor));
     else
         quantize<T><<<blocks, 256, 0, c->stream>>>(to, (const T *)m->data, n, divisor, twice, layout_of(c, w),
                                                    form_of(c, q));

@@ -19,11 +19,14 @@ static double sigmoid(double x)
     return 1 / (1 + exp(-x));
 }
 
-void plain_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t n)
+void plain_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
+                  const struct weight *next)
 {
     const double *gate = g, *up = u;
     double *to = s;
+    size_t n = rows * dim;
 
+    (void)next;
     if (cpu_idle(be, n))
         return;
 #pragma omp parallel for

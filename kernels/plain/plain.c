@@ -38,6 +38,7 @@ struct backend *be_open_plain(struct err *e)
     be->linear_dx = plain_linear_dx;
     be->linear_f32 = plain_linear_f32;
     be->rmsnorm = plain_rmsnorm;
+    be->add_rmsnorm = plain_add_rmsnorm;
     be->rmsnorm_dx = plain_rmsnorm_dx;
     be->rope = plain_rope;
     be->attention = plain_attention;

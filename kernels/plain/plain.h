@@ -47,7 +47,9 @@ void plain_attention_dx(struct backend *be, const struct attention *a, void *dq,
                         const float *lse);
 
 void plain_rmsnorm(struct backend *be, void *y, const void *x, const void *w, size_t rows, size_t dim,
-                   float eps);
+                   float eps, const struct weight *next);
+void plain_add_rmsnorm(struct backend *be, void *sum, void *y, const void *a, const void *b, const void *w,
+                       size_t rows, size_t dim, float eps, const struct weight *next);
 void plain_rmsnorm_dx(struct backend *be, void *dx, const void *dy, const void *x, const void *w, size_t rows,
                       size_t dim, float eps);
 void plain_rope(struct backend *be, void *y, size_t y_stride, const void *x, size_t x_stride, const float *c,
@@ -59,7 +61,8 @@ void plain_patches(struct backend *be, void *y, const uint8_t *rgb, const struct
                    const float *table, size_t patches, size_t side, size_t frames);
 
 void plain_add(struct backend *be, void *y, const void *a, const void *b, size_t n);
-void plain_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t n);
+void plain_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
+                  const struct weight *next);
 void plain_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u,
                      size_t n);
 void plain_gelu(struct backend *be, void *y, const void *x, size_t n);

@@ -14,10 +14,11 @@ static double inverse_rms(const double *x, size_t dim, double eps)
 }
 
 void plain_rmsnorm(struct backend *be, void *y, const void *x, const void *w, size_t rows, size_t dim,
-                   float eps)
+                   float eps, const struct weight *next)
 {
     const double *weight = w;
 
+    (void)next;
     if (cpu_idle(be, rows * dim))
         return;
 #pragma omp parallel for
@@ -28,6 +29,13 @@ void plain_rmsnorm(struct backend *be, void *y, const void *x, const void *w, si
         for (size_t i = 0; i < dim; i++)
             to[i] = weight[i] * from[i] * inv;
     }
+}
+
+void plain_add_rmsnorm(struct backend *be, void *sum, void *y, const void *a, const void *b, const void *w,
+                       size_t rows, size_t dim, float eps, const struct weight *next)
+{
+    plain_add(be, sum, a, b, rows * dim);
+    plain_rmsnorm(be, y, sum, w, rows, dim, eps, next);
 }
 
 /* With xn = x inv and q = w dy: dx += inv (q - xn mean(q xn)). */

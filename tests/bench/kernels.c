@@ -167,7 +167,7 @@ static void quantize_twice(const struct job *j)
 
 static void norm(const struct job *j)
 {
-    be->rmsnorm(be, j->y, j->x, j->u, j->rows, j->in, 1e-6f);
+    be->rmsnorm(be, j->y, j->x, j->u, j->rows, j->in, 1e-6f, NULL);
 }
 
 static void norm_dx(const struct job *j)
@@ -177,7 +177,7 @@ static void norm_dx(const struct job *j)
 
 static void swiglu(const struct job *j)
 {
-    be->swiglu(be, j->y, j->x, j->z, j->rows * j->in);
+    be->swiglu(be, j->y, j->x, j->z, j->rows, j->in, NULL);
 }
 
 static void swiglu_dx(const struct job *j)

@@ -265,7 +265,7 @@ static size_t all_operations(float *out)
     be->linear_dx(be, at, z, 2, &wide, false), at += 2 * ROWS;
     be->linear(be, at, x, ROWS, &q), at += ROWS * VOCAB;
     be->linear_dx(be, at, z, ROWS, &weight, false), at += ROWS * DIM;
-    be->rmsnorm(be, at, x, w, ROWS, DIM, 1e-6f), at += ROWS * DIM;
+    be->rmsnorm(be, at, x, w, ROWS, DIM, 1e-6f, NULL), at += ROWS * DIM;
     memset(at, 0, ROWS * DIM * 4);
     be->rmsnorm_dx(be, at, g, x, w, ROWS, DIM, 1e-6f), at += ROWS * DIM;
     be->rope(be, at, DIM, x, DIM, tables, tables + ROWS * HEAD_DIM / 2, ROWS, HEADS, HEAD_DIM, false),
@@ -275,7 +275,7 @@ static size_t all_operations(float *out)
     be->attention_dx(be, &a, at + ROWS * (DIM + 2 * KV * HEAD_DIM), at + ROWS * DIM,
                      at + ROWS * DIM + KV * HEAD_DIM, g, x, kv, v, at, lse);
     at += ROWS * (2 * DIM + 2 * KV * HEAD_DIM);
-    be->swiglu(be, at, x, g, ROWS * DIM), at += ROWS * DIM;
+    be->swiglu(be, at, x, g, ROWS, DIM, NULL), at += ROWS * DIM;
     be->swiglu_dx(be, at, at + ROWS * DIM, x, g, tables, ROWS * DIM), at += 2 * ROWS * DIM;
     be->gelu(be, at, x, ROWS * DIM), at += ROWS * DIM;
     be->gelu_dx(be, at, g, x, ROWS * DIM), at += ROWS * DIM;

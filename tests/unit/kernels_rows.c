@@ -74,7 +74,7 @@ static double norm_loss(const double *x, const void *context)
     const struct norm *n = context;
     double sum = 0;
 
-    exact->rmsnorm(exact, n->y, x, n->w, 1, n->dim, 1e-6f);
+    exact->rmsnorm(exact, n->y, x, n->w, 1, n->dim, 1e-6f, NULL);
     for (size_t i = 0; i < n->dim; i++)
         sum += n->y[i] * n->dy[i];
     return sum;
@@ -86,9 +86,10 @@ static void norm(size_t rows, size_t dim)
     float *x = randoms(n, 2), *w = randoms(dim, 1), *g = randoms(n, 1), *dx = randoms(n, 1), *y = room(4 * n);
     double *xd = doubles(x, n), *gd = doubles(g, n), *before = doubles(dx, n), *yd = zeros(n), *dd = zeros(n);
     double *ty = zeros(n), *td = zeros(n);
+    float *sum = room(4 * n), *other = room(4 * n);
     struct norm one = {doubles(w, dim), gd, zeros(dim), dim};
 
-    exact->rmsnorm(exact, yd, xd, one.w, rows, dim, 1e-6f);
+    exact->rmsnorm(exact, yd, xd, one.w, rows, dim, 1e-6f, NULL);
     exact->rmsnorm_dx(exact, dd, gd, xd, one.w, rows, dim, 1e-6f);
     for (size_t i = 0; i < n; i++) {
         double inv = fabs(yd[i] / (xd[i] * one.w[i % dim]));
@@ -98,10 +99,15 @@ static void norm(size_t rows, size_t dim)
         td[i] = U * fabs(dd[i]) +
                 8 * U * inv * (1 + fabs(xd[i]) * inv); /* |w|, |g| <= 1, so |mean| <= rms(xn) = 1 */
     }
-    be->rmsnorm(be, y, x, w, rows, dim, 1e-6f);
+    be->rmsnorm(be, y, x, w, rows, dim, 1e-6f, NULL);
     be->rmsnorm_dx(be, dx, g, x, w, rows, dim, 1e-6f);
     CHECK(misses(y, yd, ty, n) == 0 && misses(dx, dd, td, n) == 0, "rmsnorm and rmsnorm_dx [%zu, %zu]", rows,
           dim);
+    be->add(be, sum, x, g, n);
+    be->rmsnorm(be, y, sum, w, rows, dim, 1e-6f, NULL);
+    memcpy(dx, x, 4 * n);
+    be->add_rmsnorm(be, dx, other, dx, g, w, rows, dim, 1e-6f, NULL);
+    CHECK(same_bits(dx, sum, 4 * n) && same_bits(other, y, 4 * n), "add_rmsnorm, in place");
     if (rows == 1 && dim > 1) {
         for (size_t i = 0; i < dim; i++)
             dd[i] -= before[i];
@@ -112,7 +118,7 @@ static void norm(size_t rows, size_t dim)
         size_t bad = 0;
 
         x[dim] = NAN;
-        be->rmsnorm(be, y, x, w, rows, dim, 1e-6f);
+        be->rmsnorm(be, y, x, w, rows, dim, 1e-6f, NULL);
         memset(dx, 0, 4 * n);
         be->rmsnorm_dx(be, dx, g, x, w, rows, dim, 1e-6f);
         for (size_t i = 0; i < n; i++)
@@ -156,7 +162,7 @@ static double silu(const double *x, const void *context)
     double y, one = 1;
 
     (void)context;
-    exact->swiglu(exact, &y, x, &one, 1);
+    exact->swiglu(exact, &y, x, &one, 1, 1, NULL);
     return y;
 }
 
@@ -194,9 +200,9 @@ static void activations(size_t n, double scale)
            *due = zeros(n);
     size_t bad = 0;
 
-    be->swiglu(be, y, g, u, n);
+    be->swiglu(be, y, g, u, 1, n, NULL);
     be->swiglu_dx(be, dg, du, ds, g, u, n);
-    exact->swiglu(exact, ye, ge, ue, n);
+    exact->swiglu(exact, ye, ge, ue, 1, n, NULL);
     exact->swiglu_dx(exact, dge, due, de, ge, ue, n);
     for (size_t i = 0; i < n; i++) {
         /* exp 2 U; sum, quotient, two products; results below 1e-36 may be flushed */
@@ -239,7 +245,7 @@ static void nan_elements(void)
 
     be->add(be, y, x, one, 2);
     CHECK(isnan(y[0]) && y[1] == 2, "add keeps NaN");
-    be->swiglu(be, y, x, one, 2);
+    be->swiglu(be, y, x, one, 1, 2, NULL);
     be->swiglu_dx(be, dg, du, one, x, one, 2);
     CHECK(isnan(y[0]) && isnan(dg[0]) && isnan(du[0]) && !isnan(y[1] + dg[1] + du[1]), "swiglu keeps NaN");
     be->gelu(be, y, x, 2);

@@ -366,7 +366,7 @@ static size_t some_operations(double *out)
     exact->weight_quantize_int8(exact, &q.d, &m.d, DT_F32, NULL, 0, ROUND_EXACT);
     exact->linear(exact, at, x.d, ROWS, &q.d), at += ROWS * OUT;
     exact->linear_dx(exact, at, out, ROWS, &m.d, false), at += ROWS * IN;
-    exact->rmsnorm(exact, at, x.d, x.d, ROWS, IN, 1e-6f), at += ROWS * IN;
+    exact->rmsnorm(exact, at, x.d, x.d, ROWS, IN, 1e-6f, NULL), at += ROWS * IN;
     exact->attention(exact, &a, at, lse, x.d, x.d + 8, x.d + 40), at += ROWS * IN;
     memset(at, 0, 2 * ROWS * IN * sizeof *at);
     exact->attention_dx(exact, &a, at, at + ROWS * IN, at + ROWS * IN + 40, out, x.d, x.d + 8, x.d + 40, at, lse);

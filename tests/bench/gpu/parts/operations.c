@@ -233,12 +233,23 @@ static void add(const struct job *j)
 
 static void swiglu(const struct job *j)
 {
-    be->swiglu(be, j->x, j->y, j->z, j->n);
+    be->swiglu(be, j->x, j->y, j->z, 4096, j->n / 4096, NULL);
 }
 
 static void norm(const struct job *j)
 {
-    be->rmsnorm(be, j->x, j->y, j->z, j->n / 2048, 2048, 1e-6f);
+    be->rmsnorm(be, j->x, j->y, j->z, j->n / 2048, 2048, 1e-6f, NULL);
+}
+
+/* What a block does before a module in FP8. */
+static void norm_for_fp8(const struct job *j)
+{
+    be->add_rmsnorm(be, j->q, j->x, j->y, j->z, j->z, j->n / 2048, 2048, 1e-6f, &j->fp8);
+}
+
+static void swiglu_for_fp8(const struct job *j)
+{
+    be->swiglu(be, j->x, j->y, j->z, j->n / 2048, 2048, &j->fp8);
 }
 
 static void norm_dx(const struct job *j)
@@ -302,6 +313,7 @@ static void loops(void)
                     .x = numbers(n),
                     .y = numbers(n),
                     .z = numbers(n),
+                    .q = speed_room(n * act),
                     .f = speed_room(4 * 220 * 151936),
                     .lse = speed_room(4 * 65536),
                     .sum = speed_room(16),
@@ -314,6 +326,8 @@ static void loops(void)
     } runs[] = {{"add", add, 3.0 * (double)(n * act)},
                 {"swiglu", swiglu, 3.0 * (double)(n * act)},
                 {"rmsnorm", norm, 2.0 * (double)(n * act)},
+                {"add_rmsnorm with FP8 codes", norm_for_fp8, (double)(n * (4 * act + 1))},
+                {"swiglu with FP8 codes", swiglu_for_fp8, (double)(n * (3 * act + 1))},
                 {"rmsnorm_dx", norm_dx, 4.0 * (double)(n * act)},
                 {"score", score, 3.0 * (double)(n * act)},
                 {"amax_columns", amax_columns, (double)(n * act)},
@@ -323,6 +337,11 @@ static void loops(void)
                 {"nll_dx", nll_dx, (4.0 + (double)act) * 220 * 151936},
                 {"compare", compare, 8.0 * 220 * 151936}};
 
+    float *host = randoms((size_t)16 * 2048, 1);
+
+    be->weight_load(be, &j.w, 16, 2048, host, DT_F32);
+    be->weight_quantize(be, &j.fp8, &j.w, DT_BF16, 1 / 448.0f, 1 / 448.0f, ROUND_EXACT);
+    free(host);
     be->zero(be, j.lse, 4 * 65536);
     be->zero(be, j.target, 4 * 65536);
     fill_logits(&j);
@@ -330,7 +349,9 @@ static void loops(void)
         j.run = runs[i].run;
         printf("%s,%.0f,GB/s\n", runs[i].name, 1e-9 * runs[i].bytes / seconds(&j));
     }
-    void *all[] = {j.x, j.y, j.z, j.f, j.lse, j.sum, j.target, j.o};
+    be->weight_free(be, &j.fp8);
+    be->weight_free(be, &j.w);
+    void *all[] = {j.x, j.y, j.z, j.q, j.f, j.lse, j.sum, j.target, j.o};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         be->free(be, all[i]);
 }
