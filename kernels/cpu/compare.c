@@ -4,7 +4,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vmath.h"
 
-enum { BLOCK = 512 };
+enum { BLOCK = 64 };
 
 /* The first `count` entries of a row's order; keys as order_of(). */
 struct order {
@@ -106,8 +106,10 @@ static void sum_rows(struct sums *s, const float *p, const float *q, size_t n)
     *s = (struct sums){max_p, max_q, exp_p, exp_q, cross_p, cross_q, sp, sq, pp, qq, pq, dd, max_d};
 }
 
-/* (1 + x) ln(1 + x) + (1 - x) ln(1 - x) for |x| <= 1: where x is small a series, since the two cancel. */
-static inline double mix(double x)
+#define MIX_NEAR 0.25 /* |x| up to which the series of mix_near() has fp64's accuracy */
+
+/* (1 + x) ln(1 + x) + (1 - x) ln(1 - x) where x is small and the two cancel: a series. */
+static inline double mix_near(double x)
 {
     double z = x * x, p = 1 / 276.0;
 
@@ -122,22 +124,48 @@ static inline double mix(double x)
     p = p * z + 1 / 15.0;
     p = p * z + 1 / 6.0;
     p = p * z + 1;
-    return z < 0.0625 ? z * p : (1 + x) * log_f64(1 + x) + (1 - x) * log_f64(1 - x);
+    return z * p;
+}
+
+/* The same for |x| <= 1. */
+static inline double mix(double x)
+{
+    return fabs(x) < MIX_NEAR ? mix_near(x) : (1 + x) * log_f64(1 + x) + (1 - x) * log_f64(1 - x);
 }
 
 /*
  * With x = (P - Q) / (P + Q), Jensen-Shannon is the sum of (P + Q) mix(x) / 4: no term is negative, so
- * nothing cancels.
+ * nothing cancels.  Where P and Q are near each other for some tokens in a row, they go without logarithms.
  */
 static double jensen_shannon(const struct sums *s, const float *p, const float *q, size_t n)
 {
+    enum { STEP = 64 };
     double max_p = s->max_p, max_q = s->max_q, norm_p = 1 / s->exp_p, norm_q = 1 / s->exp_q, js = 0;
+    double x[STEP], both[STEP];
 
-#pragma omp simd reduction(+ : js)
-    for (size_t i = 0; i < n; i++) {
-        double a = exp_f64(p[i] - max_p) * norm_p, b = exp_f64(q[i] - max_q) * norm_q;
+    for (size_t i = 0; i < n; i += STEP) {
+        size_t now = n - i < STEP ? n - i : STEP;
+        double sum = 0;
+        int far = 0;
 
-        js += (a + b) * mix((a - b) / (a + b));
+#pragma omp simd reduction(+ : far)
+        for (size_t k = 0; k < now; k++) {
+            double a = exp_f64(p[i + k] - max_p) * norm_p, b = exp_f64(q[i + k] - max_q) * norm_q;
+
+            both[k] = a + b;
+            x[k] = (a - b) / both[k];
+            far += !(fabs(x[k]) < MIX_NEAR);
+        }
+        if (far) {
+#pragma omp simd reduction(+ : sum)
+            for (size_t k = 0; k < now; k++)
+                sum += both[k] * mix(x[k]);
+        } else {
+#pragma omp simd reduction(+ : sum)
+            for (size_t k = 0; k < now; k++)
+                sum += both[k] * mix_near(x[k]);
+        }
+        js += sum;
     }
     return js / 4;
 }
