@@ -6,7 +6,6 @@
 
 #include "common/base/mem.h"
 #include "common/base/mt.h"
-#include "common/model/stats.h"
 
 #define Z_LEVEL 1.959963984540054 /* normal quantile of 97.5 %: BOOT_LEVEL */
 #define Z_POWER 0.841621233572914 /* of 80 %: BOOT_POWER */
@@ -115,11 +114,47 @@ double boot_value(const struct boot_ratio *r, size_t samples)
     return form_value(r->form, ratio_of(r, samples));
 }
 
-static int by_value(const void *a, const void *b)
+/* Wirth 1976, "Algorithms + Data Structures = Programs", 2.3.5: x[k] becomes what sorting would put there. */
+static void select_kth(double *x, size_t n, size_t k)
 {
-    double x = *(const double *)a, y = *(const double *)b;
+    ptrdiff_t low = 0, high = (ptrdiff_t)n - 1, at = (ptrdiff_t)k;
 
-    return (x > y) - (x < y);
+    while (low < high) {
+        double pivot = x[at], swap;
+        ptrdiff_t i = low, j = high;
+
+        do {
+            while (x[i] < pivot)
+                i++;
+            while (pivot < x[j])
+                j--;
+            if (i <= j) {
+                swap = x[i];
+                x[i++] = x[j];
+                x[j--] = swap;
+            }
+        } while (i <= j);
+        if (j < at)
+            low = i;
+        if (at < i)
+            high = j;
+    }
+}
+
+/* As stats_percentile(), of draws in any order, which change places: two percentiles take less than sorting. */
+static double percentile(double *x, size_t n, double fraction)
+{
+    double pair[2];
+    size_t below = (size_t)(fraction * (double)(n - 1));
+
+    select_kth(x, n, below);
+    if (below + 1 >= n)
+        return x[n - 1];
+    pair[0] = x[below];
+    pair[1] = x[below + 1];
+    for (size_t i = below + 2; i < n; i++)
+        pair[1] = fmin(pair[1], x[i]);
+    return pair[0] + (fraction * (double)(n - 1) - (double)below) * (pair[1] - pair[0]);
 }
 
 static double deviation(const double *x, size_t n)
@@ -142,7 +177,7 @@ static double tail(size_t n)
     return erfc(student(n - 1) * sqrt((double)n / (double)(n - 1)) / sqrt(2)) / 2;
 }
 
-/* x [draws]: of the figure for its error, and sorted for a share.  t [draws]: sorted here. */
+/* x [draws]: of the figure for its error, and for a share.  t [draws].  Both are rearranged. */
 static struct boot_interval interval(enum boot_form form, double ratio, double error, double *x, double *t,
                                      size_t draws, size_t n)
 {
@@ -150,14 +185,12 @@ static struct boot_interval interval(enum boot_form form, double ratio, double e
     struct boot_interval i = {.error = deviation(x, draws)};
 
     if (form == BOOT_SHARE) {
-        qsort(x, draws, sizeof *x, by_value);
-        i.low = fmax(fmin(stats_percentile(x, draws, tail(n)), ratio - z * error), 0);
-        i.high = fmin(fmax(stats_percentile(x, draws, 1 - tail(n)), ratio + z * error), 1);
+        i.low = fmax(fmin(percentile(x, draws, tail(n)), ratio - z * error), 0);
+        i.high = fmin(fmax(percentile(x, draws, 1 - tail(n)), ratio + z * error), 1);
         return i;
     }
-    qsort(t, draws, sizeof *t, by_value);
-    below = fmax(stats_percentile(t, draws, (1 + BOOT_LEVEL) / 2), z);
-    above = fmin(stats_percentile(t, draws, (1 - BOOT_LEVEL) / 2), -z);
+    below = fmax(percentile(t, draws, (1 + BOOT_LEVEL) / 2), z);
+    above = fmin(percentile(t, draws, (1 - BOOT_LEVEL) / 2), -z);
     i.low = form_value(form, ratio - below * error);
     i.high = form_value(form, ratio - above * error);
     return i;
