@@ -85,8 +85,6 @@ $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/referen
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples
 $(call at,check.txt): %/check.txt: %/checkpoint/config.json
 	check-ckpt -f -o $@ $(<D)
-$(call at,row.json): %/row.json: %/scheme.json %/metrics.json %/check.txt
-	jq -s --argjson bytes "$(call bytes,$(@D)/checkpoint)" -f $(PIPES)row.jq $(filter %.json,$^) >$@.tmp && mv $@.tmp $@
 
 # Neighbours differ in exactly the layers in which their schemes do: written when diff-ckpt has said so.
 $(OUT)/differ.txt: $(call at,checkpoint/config.json)
@@ -99,8 +97,12 @@ $(OUT)/pairs.json: $(call at,metrics.json)
 $(OUT)/stored.txt: $(call at,metrics.json)
 	store-metrics -q -d $(RESULTS) $^ >$@.tmp && mv $@.tmp $@
 
-$(OUT)/summary.json: $(call at,row.json) $(OUT)/pairs.json $(OUT)/differ.txt
-	jq -s --slurpfile pairs $(OUT)/pairs.json -f $(PIPES)summary.jq $(filter %/row.json,$^) >$@.tmp && mv $@.tmp $@
+# All points, and the bytes of their checkpoints in the same order.
+$(OUT)/summary.json: $(foreach p,$(POINTS),$(OUT)/top$p/scheme.json $(OUT)/top$p/metrics.json) $(call at,check.txt) \
+        $(OUT)/pairs.json $(OUT)/differ.txt
+	bytes=$$(for p in $(POINTS); do echo $(call bytes,$(OUT)/top$$p/checkpoint); done) && \
+	    jq -s --arg bytes "$$bytes" --slurpfile pairs $(OUT)/pairs.json -f $(PIPES)summary.jq \
+	        $(filter %/scheme.json %/metrics.json,$^) >$@.tmp && mv $@.tmp $@
 $(OUT)/summary.md: $(OUT)/summary.json
 	jq -L $(PIPES) -r -f $(PIPES)table.jq $< >$@.tmp && mv $@.tmp $@
 $(OUT)/plan.md: $(call at,scheme.json)

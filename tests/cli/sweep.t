@@ -77,7 +77,7 @@ done
 touch "$W/mark"
 run "sweep $W/a COVERAGE=10..100"
 is "a second sweep does nothing" "" "$(find "$W/a" -newer "$W/mark")"
-rm -r "$W/a/top50/checkpoint" "$W/a/top70/row.json"
+rm -r "$W/a/top50/checkpoint" "$W/a/top70/check.txt"
 run "sweep $W/a COVERAGE=10..100"
 is "what is missing is made again, and nothing else is scored" "0 1" \
     "$status $(find "$W/a" -newer "$W/mark" -name 'checkpoint' | wc -l)"
