@@ -39,7 +39,7 @@ LIBS       = -Wl,--as-needed $(PKG_LIBS) $(CUDA_LIBS) -lm
 
 TOOLS     := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
 UNITS     := $(patsubst %.c,$B/%,$(wildcard tests/unit/*.c))
-GOLDENS   := $(addprefix $B/tests/unit/,forward scores)
+GOLDENS   := $(addprefix $B/tests/unit/,forward scores model_forms keep)
 BENCHES   := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
 FUZZERS   := $(patsubst %.c,$B/%,$(filter-out %/driver.c,$(wildcard tests/fuzz/*.c)))
 GPU_TESTS := $(if $(WITH_CUDA),$(patsubst %.c,$B/%,$(wildcard tests/gpu/*.c)))

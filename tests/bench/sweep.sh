@@ -20,7 +20,7 @@ PATH=$(cd "$B" && pwd)/tools:$PATH
 echo "calib_amax_80_samples,$(seconds calib-amax -q -m data/tiny-qwen2_5-vl -o "$W/a.json" $samples),s"
 echo "layer_score_80_samples,$(seconds layer-score -q -m data/tiny-qwen2_5-vl -o "$W/l.json" $samples),s"
 if [ -n "${ORACLE_PYTHON:-}" ]; then
-    theirs=$(seconds "$ORACLE_PYTHON" tests/peers/oracle.py --device cpu --model data/tiny-qwen2_5-vl --samples $samples --out "$W/o")
+    theirs=$(seconds env -u OMP_WAIT_POLICY "$ORACLE_PYTHON" tests/peers/oracle.py --device cpu --model data/tiny-qwen2_5-vl --samples $samples --out "$W/o")
     echo "oracle_same_work,$theirs,s"
     echo "sweep_share_of_oracle,$(awk "BEGIN { printf \"%.3f\", $ours / $theirs }"),ratio"
 fi
