@@ -64,20 +64,22 @@ for point in lm-top50 lm-top100 all-top50 all-top100; do
 done
 peer files "$work"/*top*
 
-# In bf16, transformers rounds the scales, too, by up to 0.4 %.  Where every layer is FP8 that flips so many codes of
-# inputs downstream that logits are off by 2.4 % of their range; those points are compared in fp32 alone, half of the
-# layers in both.
-logits() { # logits CHECKPOINT DTYPE...
+# Logits are off by at most 2 % of their range, in bf16 by 3 % where every layer is FP8: there each rounding of an
+# activation flips codes of inputs downstream, and transformers with eager attention is 2.2 % off from itself with its
+# other one (2.5 % from itself in fp32; scales that bf16 holds exactly, or powers of two, change nothing: 2.1 to 2.8 %).
+logits() { # logits CHECKPOINT DTYPE...; most: how far off they may be
     local checkpoint=$1 dtype
     shift
     "$B/tools/eval-logits" -q -f --ref "$checkpoint" --ref-dtype fp32 --save-ref "$work/states" $samples
-    for dtype; do peer logits "$checkpoint" --states "$work/states" --samples $samples --dtype "$dtype"; done
+    for dtype; do peer logits "$checkpoint" --states "$work/states" --samples $samples --dtype "$dtype" --most "${most:-0.02}"; done
 }
 logits "$work/lm-top50" float32 bfloat16
 logits "$work/all-top50" float32 bfloat16
 logits "$work/pool-all-top50" bfloat16
 logits "$work/lm-top100" float32
 logits "$work/all-top100" float32
+most=0.03 logits "$work/lm-top100" bfloat16
+most=0.03 logits "$work/all-top100" bfloat16
 for x in int8-static int8-token int8-smooth fp8-kv mixed; do logits "$work/$x" float32; done
 logits "$work/int8-token" bfloat16
 
