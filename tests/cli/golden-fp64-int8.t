@@ -4,12 +4,12 @@
 # The runs of golden-int8.t, where fp32 lets codes flip, at the tolerances of golden-fp64.t.  Measured: perplexity 2e-8, KL
 # 2e-5 (of 5e-8 nats; our logits are fp32), gradient scores 2e-7, that of lm_head 8e-6, KL scores 5e-5.
 . tests/lib.sh
+. tests/int8.sh
 if sanitized; then
     skip 'INT8 in fp64' 'numbers alone; tests/unit/operations.c runs the same operations'
     finish
 fi
-on='-q --dtype fp64 -m data/tiny-qwen2_5-vl'
-samples='--shard 0/5 tests/golden/tiny-describe.samples.msgpack'
+on='-q --dtype fp64'
 oracle=tests/golden/tiny-describe.fp64.int8.json
 
 against() { # against NAME DOCUMENT RUN KEY ORACLE_KEY REL: of how many of the groups the number is right
@@ -17,33 +17,16 @@ against() { # against NAME DOCUMENT RUN KEY ORACLE_KEY REL: of how many of the g
         --argjson rel "$6" '$got[0].layer_sensitivity as $g | $want[0][$run].groups | to_entries | "\(length) \([.[] |
             $g[.key] as $s | select($s.members == .value.members and ($s[$k] / .value[$o] - 1 | fabs) <= $rel)] | length)"')"
 }
-score() { # score NAME OPTION...
-    layer-score $on --formats int8 --ranges "$W/ranges.json" -o "$W/$1.json" "${@:2}" $samples
-}
-calib-amax $on --per-channel --kv -o "$W/ranges.json" $samples
+ranges 6e-8
 score static
 score dynamic --activations dynamic
 score smooth --smooth-quant 0.5
 score static-kl --method kl
 for run in static dynamic smooth; do against "$run: gradient scores" $run.json $run gradient score 1e-4; done
 against 'static: KL scores' static-kl.json static kl kl_sum 5e-4
-is 'ranges of keys and values' true "$(jq -n --slurpfile got "$W/ranges.json" --slurpfile want $oracle '
-    [$got[0].modules[].kv_amax | values] as $g | [$want[0].kv.amax[][]] as $w | ($w | length) == 12 and ($g | length) == 12 and
-    all(range(12); ($g[.] - $w[.] | fabs) <= 6e-8 * $w[.])')"
 
-schemes=()
-for run in static dynamic smooth; do
-    rank-layers -o "$W/$run.ranked" "$W/$run.json"
-    for p in 10 50 100; do
-        apply-coverage $p -o "$W/$run-$p.json" "$W/$run.ranked"
-        schemes+=(--scheme "$W/$run-$p.json")
-        is "$run: selection of $p %" \
-            "$(jq -c ".$run.coverage[] | select(.percent == $p).selected | sort" $oracle)" \
-            "$(jq -c '.selected_layers | sort' "$W/$run-$p.json")"
-    done
-done
-apply-coverage 10 --kv fp8 -o "$W/kv.json" "$W/dynamic.ranked"
-run "eval-logits ${on/-m/--ref} ${schemes[*]} --scheme $W/kv.json -o $W/metrics.json $samples"
+choose
+run "eval-logits $on --ref data/tiny-qwen2_5-vl ${schemes[*]} -o $W/metrics.json $samples"
 is 'ten points evaluated' '0 10' "$status $(jq '.candidates | length' "$W/metrics.json")"
 check() { # check NAME JQ: a condition over {want, got}: 10, 50 and 100 % of each run, and the KV cache
     is "$1" true "$(jq -n --slurpfile o $oracle --slurpfile m "$W/metrics.json" "

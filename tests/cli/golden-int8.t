@@ -11,8 +11,8 @@
 # fp64 there, 1.2e-3 and 12 % at 100 %.  Over the KV cache the same scaling moves them by 3e-5 and 1 %.  golden-fp64-int8.t
 # has no such luck to allow for.
 . tests/lib.sh
-model=data/tiny-qwen2_5-vl
-samples="--shard 0/5 tests/golden/tiny-describe.samples.msgpack"
+. tests/int8.sh
+on=-q
 oracle=tests/golden/tiny-describe.int8.json
 tokens=1062
 
@@ -23,10 +23,7 @@ against() { # against NAME DOCUMENT RUN KEY ORACLE_KEY FLOOR: how many of the gr
                 ((($g[$n][$k] - $w[$n][$o] | fabs) - $floor) / $w[$n][$o])] |
             "\(length) \([.[] | select(. <= 1e-3)] | length >= 42) \(all(.[]; . <= 0.02))"')"
 }
-calib-amax -q -m $model --per-channel --kv -o "$W/ranges.json" $samples
-score() { # score NAME OPTION...
-    layer-score -q -m $model --formats int8 --ranges "$W/ranges.json" -o "$W/$1.json" "${@:2}" $samples
-}
+ranges 2e-5
 score static
 score dynamic --activations dynamic
 score smooth --smooth-quant 0.5
@@ -38,23 +35,9 @@ else
     score smooth-kl --method kl --smooth-quant 0.5
     for run in static smooth; do against "$run: KL scores" $run-kl.json $run kl kl_sum 1.1e-5; done
 fi
-is 'ranges of keys and values' true "$(jq -n --slurpfile got "$W/ranges.json" --slurpfile want $oracle '
-    [$got[0].modules[].kv_amax | values] as $g | [$want[0].kv.amax[][]] as $w | ($w | length) == 12 and ($g | length) == 12 and
-    all(range(12); ($g[.] - $w[.] | fabs) <= 2e-5 * $w[.])')"
 
-schemes=()
-for run in static dynamic smooth; do
-    rank-layers -o "$W/$run.ranked" "$W/$run.json"
-    for p in 10 50 100; do
-        apply-coverage $p -o "$W/$run-$p.json" "$W/$run.ranked"
-        schemes+=(--scheme "$W/$run-$p.json")
-        is "$run: selection of $p %" \
-            "$(jq -c --argjson p $p ".$run.coverage[] | select(.percent == \$p).selected | sort" $oracle)" \
-            "$(jq -c '.selected_layers | sort' "$W/$run-$p.json")"
-    done
-done
-apply-coverage 10 --kv fp8 -o "$W/kv.json" "$W/dynamic.ranked"
-run "eval-logits -q --ref $model ${schemes[*]} --scheme $W/kv.json -o $W/metrics.json $samples"
+choose
+run "eval-logits $on --ref data/tiny-qwen2_5-vl ${schemes[*]} -o $W/metrics.json $samples"
 is 'ten points evaluated' "0 10 $tokens" "$status $(jq -r '"\(.candidates | length) \(.samples.tokens)"' "$W/metrics.json")"
 check() { # check NAME JQ: a condition over {want, got}, points of 10, 50 and 100 % of each run (p 0 to 2), and the KV cache (3)
     is "$1" true "$(jq -n --slurpfile o $oracle --slurpfile m "$W/metrics.json" "
