@@ -121,7 +121,7 @@ static int parse_forms(struct scheme_opts *o, const struct preset *p, double *al
 }
 
 /* The way of selecting, and what is left of the operands. */
-static int parse_mode(struct scheme_opts *o, char ***operand, size_t *n, struct err *e)
+static int parse_mode(struct scheme_opts *o, char *const **operand, size_t *n, struct err *e)
 {
     int modes = (bits > 0) + (o->n_select > 0) + (from != NULL) + (preset_name != NULL);
 
@@ -223,7 +223,7 @@ static int make(struct scheme *s, struct layers *l, struct scheme_opts *o, const
 }
 
 /* Everything but the patterns is in o. */
-static int select_layers(struct scheme_opts *o, char **operand, size_t n, struct err *e)
+static int select_layers(struct scheme_opts *o, char *const *operand, size_t n, struct err *e)
 {
     struct scheme other = {0}, s = {0};
     struct preset p = {.alpha = NAN};
@@ -261,7 +261,7 @@ out:
     return ret;
 }
 
-static int run(char **operand, size_t n, struct err *e)
+static int run(char *const *operand, size_t n, struct err *e)
 {
     const char **pattern[2] = {mem_zalloc(list.n, sizeof(char *), e), mem_zalloc(list.n, sizeof(char *), e)};
     size_t n_pattern[2] = {0};
@@ -291,10 +291,5 @@ out:
 
 int main(int argc, char **argv)
 {
-    struct err e = {0};
-    size_t n;
-    char **operand = cli_parse(&tool, argc, argv, &n);
-
-    run(operand, n, &e);
-    return cli_finish(&e);
+    return cli_main(&tool, argc, argv, run);
 }

@@ -206,10 +206,5 @@ out:
 
 int main(int argc, char **argv)
 {
-    struct err e = {0};
-    size_t n;
-    char **operand = cli_parse(&tool, argc, argv, &n);
-
-    run(operand, n, &e);
-    return cli_finish(&e);
+    return cli_main(&tool, argc, argv, run);
 }

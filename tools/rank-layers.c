@@ -24,7 +24,7 @@ static const struct cli tool = {
     "rank-layers", "[LAYERS...]", "order layers by sensitivity, least sensitive first", opts, 0, -1};
 
 /* Read the first document, and merge the others into it.  from[i].hex is kept in hex[i]. */
-static int read_all(struct layers *l, char **path, size_t n, struct layers_from *from,
+static int read_all(struct layers *l, char *const *path, size_t n, struct layers_from *from,
                     char (*hex)[SHA256_HEX], struct err *e)
 {
     for (size_t i = 0; i < (n ? n : 1); i++) {
@@ -73,7 +73,7 @@ static int write_document(const struct rank *r, const struct layers *l, const st
     return ret;
 }
 
-static int run(char **path, size_t n, struct err *e)
+static int run(char *const *path, size_t n, struct err *e)
 {
     /* patch_embed is ranked: that no engine loads it quantized is a matter of what is selected */
     struct rank_opts o = {.scope = name_scope_parse(scope), .unservable = true};
@@ -103,10 +103,5 @@ out:
 
 int main(int argc, char **argv)
 {
-    struct err e = {0};
-    size_t n;
-    char **path = cli_parse(&tool, argc, argv, &n);
-
-    run(path, n, &e);
-    return cli_finish(&e);
+    return cli_main(&tool, argc, argv, run);
 }

@@ -273,3 +273,14 @@ char **cli_parse(const struct cli *tool, int argc, char **argv, size_t *n)
         *n = (size_t)operands;
     return argv + optind;
 }
+
+int cli_main(const struct cli *tool, int argc, char **argv,
+             int (*run)(char *const *operand, size_t n, struct err *e))
+{
+    struct err e = {0};
+    size_t n;
+    char **operand = cli_parse(tool, argc, argv, &n);
+
+    run(operand, n, &e);
+    return cli_finish(&e);
+}

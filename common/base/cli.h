@@ -93,4 +93,8 @@ void cli_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  */
 int cli_finish(struct err *e);
 
+/* The main() of a tool that needs nothing more: cli_parse(), run with the n operands, cli_finish(). */
+int cli_main(const struct cli *tool, int argc, char **argv,
+             int (*run)(char *const *operand, size_t n, struct err *e));
+
 #endif

@@ -6,9 +6,9 @@
  * same samples for every figure.
  *
  * Every figure is a ratio R of sums over samples, or a function of one.  An interval is a bootstrap-t (there,
- * section 12.5; Hesterberg 2015, "What teachers should know about the bootstrap", section 5.5): each draw's ratio R*
- * is measured in its own standard error, t* = (R* - R) / s*, which is that of a ratio by linearization, and
- * the percentiles of t* stand where Student's t would.  So the interval leans to the side that skewed samples
+ * section 12.5; Hesterberg 2015, "What teachers should know about the bootstrap", section 5.5): each draw's
+ * ratio R* is measured in its own standard error, t* = (R* - R) / s*, which is that of a ratio by
+ * linearization, and the percentiles of t* stand where Student's t would.  So the interval leans to the side that skewed samples
  * ask for.  With few samples an s* can be tiny by chance: none counts as less than a tenth of s, and no end
  * is nearer to R than Student's t has it.  In simulations (tests/unit/bootstrap.c) the true figure is inside
  * 94 to 96 times out of 100 with 5 to 50 samples that vary as Gamma(4) does, and 92 to 95 times where they
