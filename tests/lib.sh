@@ -24,14 +24,14 @@ trap 'rm -rf "$W"' EXIT
 n=0
 failed=0
 
-report() { # report OK NAME: one TAP line; the files $W/.why are shown when it failed
+report() { # report OK NAME: one TAP line; why it failed, $W/.why, goes to standard error, which prove shows
     n=$((n + 1))
     if [ "$1" = 0 ]; then
         echo "ok $n - $2"
     else
         failed=$((failed + 1))
         echo "not ok $n - $2"
-        sed 's/^/# /' "$W/.why"
+        { echo "Failed test '$2'" && cat "$W/.why"; } | sed 's/^/#   /' >&2
     fi
 }
 

@@ -23,7 +23,7 @@ apply-coverage 100 --include-unservable "$W/ranked.json" >"$W/all.json"
 export-ckpt -q -m $M -o "$W/ckpt" "$W/top50.json"
 layer-score -q -m $TINY --fused-ranges own $DESCRIBE | rank-layers >"$W/tiny-ranked.json"
 for pct in 10 100; do apply-coverage $pct --include-unservable "$W/tiny-ranked.json" >"$W/tiny$pct.json"; done
-eval-logits --ref $M --scheme "$W/top10.json" -m "$W/ckpt" --scheme "$W/top50.json" --scheme "$W/all.json" $S >"$W/eval.json"
+eval-logits -q --ref $M --scheme "$W/top10.json" -m "$W/ckpt" --scheme "$W/top50.json" --scheme "$W/all.json" $S >"$W/eval.json"
 is 'eval-logits: candidates in their order' 'top10.json ckpt top50.json all.json' \
     "$(jq -r '[.candidates[].name] | join(" ")' "$W/eval.json")"
 figures='{ppl, ppl_ratio, kl, kl_answer, kl_last, mse, mse_last, top1, fp8_modules, scales_applied}'

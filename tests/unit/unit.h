@@ -23,7 +23,7 @@ static int unit_tests, unit_failed;
         printf(__VA_ARGS__);                                                                                 \
         printf("\n");                                                                                        \
         if (!ok_)                                                                                            \
-            printf("# %s:%d: %s\n", __FILE__, __LINE__, #cond);                                              \
+            fprintf(stderr, "#   Failed test %d at %s:%d: %s\n", unit_tests, __FILE__, __LINE__, #cond);     \
     } while (0)
 
 /* True when |a - b| <= abs + rel * |b|; false for NaN. */
