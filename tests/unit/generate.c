@@ -9,6 +9,7 @@
 #include "common/model/prompt.h"
 #include "common/text/utf8.h"
 #include "tests/unit/reference.h"
+#include "tests/unit/scratch.h"
 
 #define TOLERANCE 1e-5
 
@@ -265,25 +266,16 @@ static void check_stops(const struct tiny *t)
         {"{\"eos_token_id\": [3, -4]}", 0, 0, "neither a token id nor a list"},
         {"{\"eos_token_id\": 12", 0, 0, "not valid JSON"},
     };
-    char dir[] = "/tmp/octet-generate.XXXXXX", path[64];
 
-    if (!mkdtemp(dir)) {
-        CHECK(0, "a scratch directory");
-        return;
-    }
-    snprintf(path, sizeof path, "%s/generation_config.json", dir);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ids stop = {0};
         struct err e = {0};
-        FILE *f;
         int ret;
 
-        remove(path);
-        if (cases[i].json && (f = fopen(path, "w"))) {
-            fputs(cases[i].json, f);
-            fclose(f);
-        }
-        ret = generate_stops(&stop, dir, t->t, &e);
+        scratch_clear();
+        if (cases[i].json)
+            scratch_text("generation_config.json", cases[i].json);
+        ret = generate_stops(&stop, scratch_dir(), t->t, &e);
         if (cases[i].error)
             CHECK(ret && strstr(e.msg, cases[i].error), "%s: %s", cases[i].json, cases[i].error);
         else
@@ -291,8 +283,6 @@ static void check_stops(const struct tiny *t)
                   cases[i].json ? cases[i].json : "no file", stop.n, e.msg);
         ids_release(&stop);
     }
-    remove(path);
-    remove(dir);
 }
 
 /* However a text is cut into pieces, what comes out is what the whole gives, and whole characters only. */

@@ -175,8 +175,8 @@ static void joined_merges(void)
     json_object_set_new(model, "merges", list);
     text = must(json_dumps(j, JSON_ENSURE_ASCII | JSON_COMPACT | JSON_SORT_KEYS),
                 "json"); /* merges before vocab */
-    clear();
-    put("tokenizer.json", text, strlen(text));
+    scratch_clear();
+    scratch_text("tokenizer.json", text);
     free(text);
     json_decref(j);
 }
@@ -196,22 +196,22 @@ static void forms(void)
     struct tokenizer *t;
 
     joined_merges();
-    t = opened(dir);
+    t = opened(scratch_dir());
     encode(t, GOLDEN "encode.tiny.jsonl", "merges as strings, before the vocabulary");
     digest(t, one);
     tokenizer_free(t);
-    clear();
+    scratch_clear();
     link_to(TINY, "vocab.json");
     link_to(TINY, "merges.txt");
     link_to(TINY, "tokenizer_config.json");
-    t = opened(dir);
+    t = opened(scratch_dir());
     encode(t, GOLDEN "encode.tiny.jsonl", "vocab.json, merges.txt and tokenizer_config.json");
     decode(t, GOLDEN "decode.tiny.jsonl", 1170);
     digest(t, two);
     CHECK(!strcmp(one, two), "the same digest, whatever the files");
     tokenizer_free(t);
-    put("added_tokens.json", "{\"<extra>\": 600}", 16);
-    t = opened(dir);
+    scratch_text("added_tokens.json", "{\"<extra>\": 600}");
+    t = opened(scratch_dir());
     digest(t, two);
     CHECK(strcmp(one, two), "one token more, another digest");
     tokenizer_free(t);
@@ -225,8 +225,6 @@ int main(void)
 {
     struct tokenizer *t;
 
-    if (!mkdtemp(dir))
-        must(NULL, "mkdtemp");
     t = opened(TINY);
     CHECK(tokenizer_vocab(t) == 521 && tokenizer_id(t, "<|im_end|>") == 509 &&
               tokenizer_id(t, "\xc4\xa0") == 220 && tokenizer_id(t, "<|nothing|>") == -1 &&
@@ -238,12 +236,12 @@ int main(void)
     tokenizer_free(t);
     forms();
 
-    clear();
+    scratch_clear();
     link_to("data/qwen2-tokenizer", "vocab.json");
     link_to("data/qwen2-tokenizer", "merges.txt");
     link_to(GOLDEN "qwen2_5_vl", "added_tokens.json");
     link_to(GOLDEN "qwen2_5_vl", "tokenizer_config.json");
-    t = opened(dir);
+    t = opened(scratch_dir());
     CHECK(tokenizer_vocab(t) == 151665, "the Qwen2.5-VL vocabulary");
     encode(t, GOLDEN "encode.qwen2_5_vl.jsonl", "qwen2_5_vl");
     encode_at_once(t, GOLDEN "encode.qwen2_5_vl.jsonl");
@@ -251,7 +249,5 @@ int main(void)
     large(t);
     tokenizer_free(t);
 
-    clear();
-    rmdir(dir);
     return unit_end();
 }
