@@ -199,7 +199,7 @@ static void check_answer(struct tiny *t, size_t k, const json_t *c)
     memmove(ids.v, ids.v + prompt, ids.n * sizeof *ids.v);
     CHECK(same_ids(&ids, want), "case %zu: %zu tokens of the reference's answer", k, ids.n);
     CHECK(penalty != 1 || again == ids.n, "case %zu: the same by walking the whole sequence", k);
-    CHECK(tokenizer_decode(t->t, ids.v, ids.n, true, &text, &e) == 0 &&
+    CHECK(tokenizer_bytes(t->t, ids.v, ids.n, true, &text, &e) == 0 &&
               !strcmp(text.v, json_string_value(json_object_get(c, "decoded"))),
           "case %zu: and its text", k);
     goto out;
