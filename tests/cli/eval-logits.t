@@ -304,7 +304,7 @@ for bytes in 100 300000; do
 done
 cp "$W/half.part" "$W/after.json.part"
 like 'eval-logits: another first candidate' 0 "goes on with another candidate: ignored from there$" \
-    "eval-logits --ref $W/bf16 --base $TINY --scheme $W/tiny100.json -o $W/after.json $DESCRIBE 2> >(grep -v 'going on with' >&2)"
+    "eval-logits --ref $W/bf16 --base $TINY --scheme $W/tiny100.json -o $W/after.json $DESCRIBE 2>&1 | grep -v 'going on with' >&2"
 is 'eval-logits: whose figures are its own' "$(jq -c '.candidates[1].kl' "$W/before.json")" "$(jq -c '.candidates[0].kl' "$W/after.json")"
 rm "$W/after.json"
 cp "$W/half.part" "$W/after.json.part"
