@@ -36,30 +36,6 @@ static void check_perplexity(struct reference *r, const char *how)
     free(out);
 }
 
-/* Logits of all rows of a batch of the first samples. */
-static float *logits_of(struct model *m, struct backend *be, const struct sample *s, size_t n, size_t *rows,
-                        struct err *e)
-{
-    struct batch b = {0};
-    struct walk w = {0};
-    float *out = NULL, *d;
-    size_t count;
-
-    if (batch_build(&b, be, m->config, &m->processor, s, n, e) == 0 && walk_init(&w, m, &b, false, e) == 0 &&
-        walk_forward(&w, 0, e) == 0) {
-        *rows = b.tokens;
-        count = b.tokens * m->config->vocab;
-        out = mem_zalloc(count, sizeof *out, e);
-        d = be->alloc(be, count * sizeof *d);
-        be->linear_f32(be, d, w.norm, b.tokens, linear_weight(m->stage[m->head].head));
-        be->download(be, out, d, count * sizeof *d);
-        be->free(be, d);
-    }
-    walk_release(&w);
-    batch_release(&b);
-    return out;
-}
-
 static void check_kl(struct reference *r, const char *how)
 {
     enum { SAMPLES = 40 };
@@ -68,14 +44,14 @@ static void check_kl(struct reference *r, const char *how)
     struct model m;
     struct row_stats *stats;
     size_t rows = 0, vocab = r->m.config->vocab;
-    float *q = logits_of(&r->m, r->be, r->s.sample, SAMPLES, &rows, &e), *p = NULL;
+    float *q = reference_logits(&r->m, r->s.sample, SAMPLES, &rows, &e), *p = NULL;
     double kl = 0;
 
     if (!cpu || !q || model_open(&m, "data/tiny-qwen2_5-vl", cpu, 0, &e)) {
         CHECK(0, "%s: %s", how, e.msg);
         return;
     }
-    p = logits_of(&m, cpu, r->s.sample, SAMPLES, &rows, &e);
+    p = reference_logits(&m, r->s.sample, SAMPLES, &rows, &e);
     stats = calloc(rows, sizeof *stats);
     for (size_t i = 0; i < rows; i++)
         stats[i].label = -1;
@@ -90,7 +66,7 @@ static void check_kl(struct reference *r, const char *how)
     cpu->close(cpu);
 }
 
-/* Gradient scores in a format: two runs have the same bits, and groups the order that the reference's have. */
+/* Gradient scores in a format: two runs have the same bits, and groups the order of the reference. */
 static void check_ranking(struct reference *r, const struct sample *sample, size_t samples,
                           enum scheme_format format, const json_t *groups, double rho, const char *how)
 {
