@@ -33,9 +33,9 @@ static void directories(void)
     struct err e = {0};
 
     processor_init(&plain);
-    CHECK(plain.max_pixels == 1003520 && plain.min_pixels == 3136 ,
-          "settings of the class");
-    CHECK(!processor_read_dir(&p, scratch_dir(), &e) && !memcmp(&p, &plain, sizeof p),
+    CHECK(plain.max_pixels == 1003520 && plain.min_pixels == 3136, "settings of the class");
+    CHECK(!processor_read_dir(&p, scratch_dir(), &e) && p.resample == plain.resample &&
+              !memcmp(&p, &plain, offsetof(struct processor, resample)),
           "no file: the class's settings %s", e.msg);
     scratch_text(file, "{\"max_pixels\": 12845056}");
     scratch_text(nested, "{\"processor_class\": \"Qwen2_5_VLProcessor\"}");
