@@ -1,8 +1,22 @@
 # data.mk - samples from COCO annotations: captions of pictures for calibration, of other pictures for evaluation, and of
 # others still for texts
 #
-# Included by sweep.mk and quantize.mk, which set MODEL, DATA, SAMPLES, SEED and OUT, and write OUT/settings; and what both
-# use: $(call share,LIST), $(call bytes,DIR).
+# Included by sweep.mk and quantize.mk, which set OUT and write OUT/settings; and what both use: settings, the states of the
+# unquantized model, $(call share,LIST), $(call bytes,DIR).
+
+MODEL    ?= data/tiny-qwen2_5-vl
+DATA     ?= data/shapes2017
+SAMPLES  ?= 40
+SEED     ?= 42
+DEVICE   ?= auto
+DTYPE    ?= auto
+ON        = --device $(DEVICE) --dtype $(DTYPE)
+RUN       = $(LAUNCH)
+TOOLS    ?= build/tools
+PIPES    := $(dir $(lastword $(MAKEFILE_LIST)))
+PATH     := $(TOOLS):$(PATH)
+OMP_WAIT_POLICY ?= passive# threads that wait must not spin: programs may run side by side
+export PATH OMP_WAIT_POLICY
 
 $(foreach v,MODEL DATA OUT,$(if $(word 2,$($v)),$(error $v='$($v)' has a space in it, which make takes for two files: link it \
     to another name)))
@@ -32,3 +46,5 @@ $(OUT)/eval.samples: $(OUT)/eval.jsonl
 	calib-stream -q -f -m $(MODEL) --style describe --images $(DATA) -o $@ $<
 $(OUT)/eval-text.samples: $(OUT)/eval-text.jsonl
 	calib-stream -q -f -m $(MODEL) --style text -o $@ $<
+$(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
+	$(RUN) eval-logits -f --ref $(MODEL) $(ON) --ref-dtype fp32 --save-ref $@ $^

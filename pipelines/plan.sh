@@ -7,7 +7,7 @@ echo '| coverage % | groups | bytes % | effective bits | predicted size | predic
 echo '| ---: | ---: | ---: | ---: | ---: | ---: |'
 for s; do
     bytes=$(export-ckpt -q --dry-run -m "$model" "$s" | awk '$1 == "total" { print $NF }')
-    jq -r --argjson bytes "$bytes" '"| \(.top_percent) | \(.num_layers_selected)/\(.num_layers_total) | " +
-        "\(1000 * .bytes_fraction | round / 10) | \(1000 * .effective_bits | round / 1000) | " +
-        "\($bytes / 10485.76 | round / 100) MiB | \(.predicted_kl) |"' "$s"
+    jq -r -L "$(dirname "$0")" --argjson bytes "$bytes" 'include "format"; [.top_percent,
+        "\(.num_layers_selected)/\(.num_layers_total)", (100 * .bytes_fraction | fixed(1)), (.effective_bits | fixed(3)),
+        ($bytes | size), (.predicted_kl | sci)] | row' "$s"
 done

@@ -19,23 +19,11 @@
 # nothing.  Settings that change what is measured are kept in OUT/settings, and what recipes have needed of calib-amax in
 # OUT/needs; a change of the one, or an addition to the other, starts over.
 
-MODEL    ?= data/tiny-qwen2_5-vl
-DATA     ?= data/shapes2017
 PRESET   ?= fp8-lm
-SAMPLES  ?= 40
-SEED     ?= 42
-DEVICE   ?= auto
-DTYPE    ?= auto
-ON        = --device $(DEVICE) --dtype $(DTYPE)
 ENGINE   ?= vllm
 OUT      ?= out/quantize-$(notdir $(MODEL:%/=%))
-TOOLS    ?= build/tools
-PIPES    := $(dir $(lastword $(MAKEFILE_LIST)))
-PATH     := $(TOOLS):$(PATH)
-OMP_WAIT_POLICY ?= passive# threads that wait must not spin: recipes may run side by side
-export PATH OMP_WAIT_POLICY
 .DEFAULT_GOAL := quantize
-include $(PIPES)data.mk
+include $(dir $(lastword $(MAKEFILE_LIST)))data.mk
 
 # The folder of a recipe, and the recipe of a folder.
 name_of   = $(patsubst %.json,%,$(notdir $(1)))
@@ -48,7 +36,6 @@ NEEDS    := $(sort $(foreach p,$(PRESET),$(call needs_of,$p)))
 $(if $(filter error,$(NEEDS)),$(error PRESET='$(PRESET)' cannot be used))
 NEEDS    := $(sort $(NEEDS) $(shell cat $(OUT)/needs 2>/dev/null))# what earlier recipes needed stays measured
 
-RUN       = $(LAUNCH)
 SETTINGS := MODEL=$(MODEL) DATA=$(DATA) SAMPLES=$(SAMPLES) EVAL=$(EVAL) SEED=$(SEED) LAYOUT=$(LAYOUT) APPLY=$(APPLY) \
             EXPORT=$(EXPORT)
 keep      = { echo '$(2)' | cmp -s - $(OUT)/$(1) || echo '$(2)' >$(OUT)/$(1); }
@@ -69,8 +56,6 @@ quantize: $(OUT)/recipes.md
 # Ranges: one document for all recipes.
 $(OUT)/layers.json: $(OUT)/calib-text.samples $(OUT)/calib.samples $(OUT)/needs
 	$(RUN) calib-amax -f -m $(MODEL) $(ON) $(NEEDS) -o $@ $(filter %.samples,$^)
-$(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
-	$(RUN) eval-logits -f --ref $(MODEL) $(ON) --ref-dtype fp32 --save-ref $@ $^
 
 # Each recipe: a scheme, a checkpoint, what engines say of it, its distance from the unquantized model.
 $(call at,scheme.json): $(OUT)/%/scheme.json: $(OUT)/layers.json

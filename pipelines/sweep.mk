@@ -23,32 +23,19 @@
 # Every stage's result appears whole or not at all, so an interrupted sweep goes on where it stopped, and a second one does
 # nothing.  Settings that change what is measured are kept in OUT/settings; changing one starts over.
 
-MODEL    ?= data/tiny-qwen2_5-vl
-DATA     ?= data/shapes2017
 COVERAGE ?= 10..100
-SAMPLES  ?= 40
-SEED     ?= 42
 SCOPE    ?= all
 BY       ?= groups
 METHOD   ?= gradient
-DEVICE   ?= auto
-DTYPE    ?= auto
-ON        = --device $(DEVICE) --dtype $(DTYPE)
 OUT      ?= out/$(notdir $(MODEL:%/=%))
 POOL     ?= $(OUT)/pool
 RESULTS  ?= $(dir $(OUT:%/=%))results.db
-TOOLS    ?= build/tools
-PIPES    := $(dir $(lastword $(MAKEFILE_LIST)))
-PATH     := $(TOOLS):$(PATH)
-OMP_WAIT_POLICY ?= passive# threads that wait must not spin: points may run side by side
-export PATH OMP_WAIT_POLICY
 .DEFAULT_GOAL := sweep
-include $(PIPES)data.mk
+include $(dir $(lastword $(MAKEFILE_LIST)))data.mk
 
 POINTS   := $(shell $(PIPES)points.sh '$(COVERAGE)' '$(ONLY)')
 $(if $(POINTS),,$(error COVERAGE='$(COVERAGE)' ONLY='$(ONLY)' names no coverage point))
 SCORED   := $(if $(filter kl,$(METHOD)),kl,gradient)
-RUN       = $(LAUNCH)
 SETTINGS := MODEL=$(MODEL) DATA=$(DATA) SAMPLES=$(SAMPLES) EVAL=$(EVAL) SEED=$(SEED) SCOPE=$(SCOPE) BY=$(BY) \
             METHOD=$(METHOD) DTYPE=$(DTYPE)$(if $(SCORE), SCORE=$(SCORE)) APPLY=$(APPLY) EXPORT=$(EXPORT) POOL=$(notdir $(POOL))
 $(shell mkdir -p $(OUT) && { echo '$(SETTINGS)' | cmp -s - $(OUT)/settings || echo '$(SETTINGS)' >$(OUT)/settings; })
@@ -78,8 +65,6 @@ $(call at,scheme.json): $(OUT)/top%/scheme.json: $(OUT)/ranking.json
 	apply-coverage -f $* --by $(BY) --scope $(SCOPE) $(APPLY) -o $@ $<
 $(call at,checkpoint/config.json): %/checkpoint/config.json: %/scheme.json
 	export-ckpt -q -f -m $(MODEL) $(if $(POOL),--pool $(POOL)) $(EXPORT) -o $(@D) $<
-$(OUT)/reference.states: $(OUT)/eval-text.samples $(OUT)/eval.samples
-	$(RUN) eval-logits -f --ref $(MODEL) $(ON) --ref-dtype fp32 --save-ref $@ $^
 $(call at,metrics.json): %/metrics.json: %/checkpoint/config.json $(OUT)/reference.states
 	$(RUN) eval-logits -f --ref $(OUT)/reference.states $(ON) -m $(<D) -o $@ \
 	    $(OUT)/eval-text.samples $(OUT)/eval.samples

@@ -37,7 +37,7 @@ is 'every include is written from the root and exists' '' \
     done <"$W/own")"
 
 # ---- libraries: what is not in this list of folders is libc's ----
-libc='(assert|ctype|dirent|errno|fcntl|fenv|fnmatch|float|getopt|inttypes|libgen|limits|locale|math|pthread|setjmp|signal'
+libc='(assert|ctype|dirent|errno|fcntl|fenv|fnmatch|float|ftw|getopt|inttypes|libgen|limits|locale|math|pthread|setjmp|signal'
 libc+='|stdarg|stdbool|stddef|stdint|stdio|stdlib|string|strings|sys/[a-z]+|time|unistd|immintrin|cpuid|linux/fs)\.h'
 library() { # library HEADER FOLDERS
     awk -v h="<$1>" -v where="^($2|tests/)" '$2 ~ "^" h "$" && $1 !~ where { print $1 " includes " $2 }' "$W/system"

@@ -39,6 +39,20 @@ kill_at() {
     return 1
 }
 
+# resumes BYTES CMD: a run of CMD, which writes $W/after*, is killed when its partial file, kept as $W/half.part, has so many
+# bytes; the next one ends with the documents of a run that was not killed, $W/before*.
+resumes() {
+    local tool=${2%% *} whole
+    ${2//after/before}
+    whole=$(cd "$W" && echo before*)
+    is "$tool: a run is killed" killed "$(kill_at "$W/after.json.part" "$1" "$2" && echo killed)"
+    is "$tool: what it had done is beside its output" after.json.part "$(cd "$W" && echo after*)"
+    cp "$W/after.json.part" "$W/half.part"
+    like "$tool: the next one goes on" 0 "going on with '.*after.json.part'$" "${2/-q/}"
+    ok "$tool: to the same document" "cmp <(jq 'del(.argv)' $W/before.json) <(jq 'del(.argv)' $W/after.json)"
+    is "$tool: and leaves nothing beside it" "${whole//before/after}" "$(cd "$W" && echo after*)"
+}
+
 # Byte of a safetensors file at which a tensor's data begin.
 tensor_at() {
     local header

@@ -1,8 +1,6 @@
 /*
  * calib-stream.c - captions and pictures to token ids and resized pixels: the stream that the model's tools
  * read
- *
- * The one place where text, pictures and sample streams meet.
  */
 #include <limits.h>
 #include <omp.h>
@@ -17,6 +15,7 @@
 #include "common/io/calib.h"
 #include "common/io/doc.h"
 #include "common/io/samples.h"
+#include "common/model/prompt.h"
 #include "common/text/chat.h"
 
 enum style { STYLE_DESCRIBE, STYLE_CAPTION, STYLE_TEXT };
@@ -236,25 +235,8 @@ static int maker_open(struct maker *m, const struct plan *p, struct err *e)
 
 static int make_picture(const struct maker *m, const struct job *j, struct sample *s, struct err *e)
 {
-    struct image im = {0};
-    struct picture pic = {0};
-    int ret = -1;
-
     s->image = mem_zalloc(1, sizeof *s->image, e);
-    if (!s->image || image_read(&im, j->picture, e))
-        goto out;
-    if (processor_run(&m->proc, &im, &pic, e)) {
-        err_prefix(e, "'%s'", j->picture);
-        goto out;
-    }
-    s->image[0] = (struct sample_image){.h = pic.h, .w = pic.w, .patch = m->proc.patch_size, .rgb = pic.rgb};
-    s->images = 1;
-    pic.rgb = NULL;
-    ret = 0;
-out:
-    picture_release(&pic);
-    image_release(&im);
-    return ret;
+    return s->image ? prompt_picture(s, j->picture, &m->proc, e) : -1;
 }
 
 /* One user turn of the picture and a text, and the head of the answer. */

@@ -197,13 +197,6 @@ out:
     return ret;
 }
 
-int processor_read(struct processor *p, const char *path, struct err *e)
-{
-    bool found;
-
-    return read_file(p, path, false, &found, e);
-}
-
 int processor_read_dir(struct processor *p, const char *dir, struct err *e)
 {
     static const char *const names[] = {"processor_config.json", "preprocessor_config.json"};

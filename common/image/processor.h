@@ -38,9 +38,6 @@ struct picture {
  */
 void processor_init(struct processor *p);
 
-/* Read one settings file.  0 or -1. */
-int processor_read(struct processor *p, const char *path, struct err *e);
-
 /*
  * Read a checkpoint directory's settings: processor_config.json if it has an "image_processor", else
  * preprocessor_config.json, else processor_init().  0 or -1.

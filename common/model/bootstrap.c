@@ -109,11 +109,6 @@ static double form_value(enum boot_form form, double ratio)
     return ratio;
 }
 
-double boot_value(const struct boot_ratio *r, size_t samples)
-{
-    return form_value(r->form, ratio_of(r, samples));
-}
-
 /* Wirth 1976, "Algorithms + Data Structures = Programs", 2.3.5: x[k] becomes what sorting would put there. */
 static void select_kth(double *x, size_t n, size_t k)
 {

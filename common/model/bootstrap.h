@@ -48,8 +48,6 @@ struct boot_interval {
     double low, high; /* where the true figure is with BOOT_LEVEL */
 };
 
-double boot_value(const struct boot_ratio *r, size_t samples);
-
 /*
  * Intervals of figures over the same samples, at least 2, from the same draws: out [ratios].  The generator
  * is MT19937, seeded and reduced as CPython's random.Random(seed).randrange(samples); a draw in which a

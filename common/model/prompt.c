@@ -6,7 +6,7 @@
 #include "common/base/mem.h"
 #include "common/text/utf8.h"
 
-static int add_picture(struct sample *s, const char *path, const struct processor *proc, struct err *e)
+int prompt_picture(struct sample *s, const char *path, const struct processor *proc, struct err *e)
 {
     struct image im = {0};
     struct picture pic = {0};
@@ -98,7 +98,7 @@ int prompt_make(struct sample *s, const struct prompt *p, const struct model *m,
     if (!s->id || !s->image)
         goto out;
     for (size_t i = 0; i < p->pictures; i++)
-        if (add_picture(s, p->picture[i], &m->processor, e))
+        if (prompt_picture(s, p->picture[i], &m->processor, e))
             goto out;
     if (render(p, form, &text, e) == 0)
         ret = encode(s, &text, t, m->processor.merge_size, e);

@@ -14,6 +14,9 @@ struct prompt {
     bool raw; /* text is all there is: no template, pictures go where it has <|image_pad|> */
 };
 
+/* Append a picture to those of s, which have room for it, as proc makes it of the file. */
+int prompt_picture(struct sample *s, const char *path, const struct processor *proc, struct err *e);
+
 /*
  * One user's turn, the pictures before the text, and the head of the answer; or the text alone when raw.
  * Pictures are brought to the size that m sees.  Nothing counts for a loss.  Release s afterwards.

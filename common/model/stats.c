@@ -5,8 +5,8 @@
 
 #include "common/base/mem.h"
 
-const double stats_point[STATS_POINTS] = {0,    0.001, 0.01, 0.05, 0.1,   0.25, 0.5,
-                                          0.75, 0.9,   0.95, 0.99, 0.999, 1};
+static const double fractions[STATS_POINTS] = {0,    0.001, 0.01, 0.05, 0.1,   0.25, 0.5,
+                                               0.75, 0.9,   0.95, 0.99, 0.999, 1};
 const int32_t stats_top[STATS_TOPS] = {1, 2, 3, 4, 5, ROW_TOP};
 const double stats_bucket[STATS_BUCKETS + 1] = {0, 0.25, 0.5, 0.75, 0.95, 1};
 
@@ -112,7 +112,7 @@ static void percentiles(double point[STATS_POINTS], double *x, size_t n)
 {
     qsort(x, n, sizeof *x, by_value);
     for (size_t i = 0; i < STATS_POINTS; i++)
-        point[i] = stats_percentile(x, n, stats_point[i]);
+        point[i] = stats_percentile(x, n, fractions[i]);
 }
 
 /* ---- groups of figures; x and y [tokens] are room ---- */

@@ -22,7 +22,6 @@ struct stats_value {
  * maximum.
  */
 enum { STATS_POINTS = 13, STATS_MEDIAN = 6 };
-extern const double stats_point[STATS_POINTS];
 
 /* The k of top-k figures. */
 enum { STATS_TOPS = 6 };

@@ -1,7 +1,7 @@
 /* table.c - a comparison for people, in llama-perplexity's words and order */
 #include "common/model/table.h"
 
-/* Lines of percentiles, largest first; i: of stats_point. */
+/* Lines of percentiles, largest first; i: of STATS_POINTS. */
 struct line {
     const char *name;
     size_t i;

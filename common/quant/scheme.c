@@ -186,21 +186,6 @@ const struct scheme_module *scheme_find(const struct scheme *s, const char *cano
     return at ? &s->module[json_integer_value(at)] : NULL;
 }
 
-int scheme_check_names(const struct scheme *s, const char *const *names, size_t n, struct err *e)
-{
-    json_t *known = json_object();
-    int ret = known ? 0 : err_set(e, RC_SYS, "out of memory: cannot compare layer names");
-
-    for (size_t i = 0; !ret && i < n; i++)
-        ret = json_put(known, names[i], json_true(), e);
-    for (size_t i = 0; !ret && i < s->n_modules; i++)
-        if (!json_object_get(known, s->module[i].name))
-            ret = err_set(e, RC_DATA, "%s quantizes '%s', which the model does not have", s->label,
-                          s->module[i].name);
-    json_decref(known);
-    return ret;
-}
-
 static void free_list(char **list, size_t n)
 {
     for (size_t i = 0; i < n; i++)

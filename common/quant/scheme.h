@@ -84,9 +84,6 @@ int scheme_read(struct scheme *s, const char *path, bool names_only, struct err 
 /* The module's entry, or NULL when it stays in 16 bits.  The name is canonical. */
 const struct scheme_module *scheme_find(const struct scheme *s, const char *canonical);
 
-/* -1 when a module of the scheme is not among the n canonical names of a model: the message names it. */
-int scheme_check_names(const struct scheme *s, const char *const *names, size_t n, struct err *e);
-
 /* How to select.  One of the six; rank options apply to all but `from`. */
 enum scheme_by { BY_GROUPS, BY_BYTES, BY_BITS, BY_SELECT, BY_COVERAGE, BY_PRESET };
 

@@ -168,21 +168,6 @@ int tokenizer_bytes(const struct tokenizer *t, const int32_t *ids, size_t n, boo
     return 0;
 }
 
-int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special,
-                     struct text *out, struct err *e)
-{
-    struct text bytes = {0};
-    size_t before = out->n;
-    int ret = tokenizer_bytes(t, ids, n, skip_special, &bytes, e);
-
-    if (ret == 0)
-        ret = utf8_repair(bytes.v, bytes.n, out, e);
-    if (ret)
-        out->n = before;
-    text_release(&bytes);
-    return ret;
-}
-
 int32_t tokenizer_id(const struct tokenizer *t, const char *token)
 {
     const struct added_token *added = added_by_content(&t->files.added, token, strlen(token));
@@ -196,16 +181,6 @@ int32_t tokenizer_id(const struct tokenizer *t, const char *token)
         id = vocab_find(&t->files.vocab, bytes.v, bytes.n);
     text_release(&bytes);
     return id;
-}
-
-size_t tokenizer_vocab(const struct tokenizer *t)
-{
-    size_t n = t->files.vocab.size;
-
-    for (size_t i = 0; i < t->files.added.n; i++)
-        if ((size_t)t->files.added.token[i].id >= n)
-            n = (size_t)t->files.added.token[i].id + 1;
-    return n;
 }
 
 static void add_number(struct sha256 *s, uint64_t v)

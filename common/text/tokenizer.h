@@ -37,19 +37,13 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, stru
 
 /*
  * Append what ids stand for.  An id without a token stands for nothing, as do special tokens under
- * skip_special.  _bytes gives the bytes themselves, which tokens may cut in mid-character; _decode gives
- * UTF-8, each maximal ill-formed part replaced by U+FFFD.
+ * skip_special.  Tokens may cut a character in two, and what a model says need not be UTF-8: see utf8_repair().
  */
 int tokenizer_bytes(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special,
                     struct text *out, struct err *e);
-int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special,
-                     struct text *out, struct err *e);
 
 /* Id of an added token, or of a vocabulary entry as files spell it ("<|im_end|>"); -1: there is none. */
 int32_t tokenizer_id(const struct tokenizer *t, const char *token);
-
-/* One more than the highest id: the rows that an embedding needs. */
-size_t tokenizer_vocab(const struct tokenizer *t);
 
 /*
  * SHA-256 over what decides which ids a text has: vocabulary, merges, added tokens, normalizer and pattern.

@@ -11,7 +11,7 @@ void plain_upload_act(struct backend *be, void *dst, const float *host, size_t n
         to[i] = host[i];
 }
 
-void plain_download_act(struct backend *be, float *host, const void *src, size_t n)
+static void download_act(struct backend *be, float *host, const void *src, size_t n)
 {
     const double *from = src;
 
@@ -29,7 +29,7 @@ struct backend *be_open_plain(struct err *e)
         return NULL;
     be->act_bytes = sizeof(double);
     be->upload_act = plain_upload_act;
-    be->download_act = plain_download_act;
+    be->download_act = download_act;
     be->narrow = plain_upload_act;
     be->weight_load_fp8 = plain_weight_load_fp8;
     be->weight_quantize = plain_weight_quantize;

@@ -28,7 +28,6 @@ static inline double *plain_scratch(struct backend *be, size_t n)
 }
 
 void plain_upload_act(struct backend *be, void *dst, const float *host, size_t n);
-void plain_download_act(struct backend *be, float *host, const void *src, size_t n);
 
 void plain_weight_load_fp8(struct backend *be, struct weight *w, size_t out, size_t in, const uint8_t *codes,
                            float scale, float input_scale);

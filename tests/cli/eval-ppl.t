@@ -73,26 +73,21 @@ like 'eval-ppl: bytes without a tokenizer' 3 'neither a tokenizer.json nor' "eva
 
 # ---- a run that was killed goes on, and ends with the same bytes ----
 long="eval-ppl -q -m $TINY --per-sample $W/after.lines -o $W/after.json $DESCRIBE"
-eval-ppl -q -m $TINY --per-sample "$W/before.lines" -o "$W/before.json" $DESCRIBE
 same() { cmp <(jq 'del(.argv)' "$W/before.json") <(jq 'del(.argv)' "$W/after.json") && cmp "$W/before.lines" "$W/after.lines"; }
 export -f same
-is 'eval-ppl: a run is killed' killed "$(kill_at "$W/after.json.part" 6000 "$long" && echo killed)"
-is 'eval-ppl: what it had done is beside its output' after.json.part "$(cd "$W" && ls -d after*)"
-cp "$W/after.json.part" "$W/kept.part"
-like 'eval-ppl: the next one goes on' 0 "going on with '.*after.json.part'$" "${long/-q/}"
+resumes 6000 "$long"
 ok 'eval-ppl: to the same bytes' same
-is 'eval-ppl: and leaves nothing beside them' 'after.json after.lines' "$(cd "$W" && echo after*)"
 rm "$W"/after.*
-head -c -1 "$W/kept.part" >"$W/after.json.part"
+head -c -1 "$W/half.part" >"$W/after.json.part"
 ok 'eval-ppl: a torn end is cut off' "$long"
 ok 'eval-ppl: again the same bytes' same
 rm "$W"/after.*
-cp "$W/kept.part" "$W/after.json.part"
+cp "$W/half.part" "$W/after.json.part"
 flip "$W/after.json.part" 600
 like 'eval-ppl: damage is not gone on with' 3 "after.json.part' is damaged: chunk [12] .*; remove it to begin anew$" "$long"
 for other in "--shard 0/2" "--scheme $W/tiny100.json"; do
     [ -e "$W/tiny100.json" ] || layer-score -q -m $TINY "$W/text.samples" | apply-coverage -q 100 -o "$W/tiny100.json"
-    cp "$W/kept.part" "$W/after.json.part"
+    cp "$W/half.part" "$W/after.json.part"
     like "eval-ppl: what belongs to a run without ${other%% *}" 0 "after.json.part' is of other inputs, options or another version: ignored$" \
         "eval-ppl -m $TINY -f -o $W/after.json $other $DESCRIBE"
     is "eval-ppl: and it is not used, ${other%% *}" "$(eval-ppl -q -m $TINY $other $DESCRIBE | jq -c .candidates)" \

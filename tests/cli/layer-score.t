@@ -155,11 +155,5 @@ like 'layer-score: alphas that were not searched' 3 'has no alphas: make it with
     "layer-score -m $M --formats int8 --smooth-quant auto --ranges $W/channels.json $S"
 
 # ---- a run that was killed in its second pass goes on, and ends with the same bytes ----
-killed="layer-score -q -m $TINY -o $W/after.json $DESCRIBE"
-${killed/after.json/before.json}
-is 'layer-score: a run is killed' killed "$(kill_at "$W/after.json.part" 1000 "$killed" && echo killed)"
-is 'layer-score: what it had done is beside its output' after.json.part "$(cd "$W" && ls -d after*)"
-like 'layer-score: the next one goes on' 0 "going on with '.*after.json.part'$" "${killed/-q/}"
-ok 'layer-score: to the same document' "cmp <(jq 'del(.argv)' $W/before.json) <(jq 'del(.argv)' $W/after.json)"
-is 'layer-score: and leaves nothing beside it' after.json "$(cd "$W" && ls -d after*)"
+resumes 1000 "layer-score -q -m $TINY -o $W/after.json $DESCRIBE"
 finish

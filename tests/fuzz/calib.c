@@ -22,10 +22,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct calib c;
     struct err e = {0};
-    char path[256];
+    const char *path;
 
-    mkdir(fuzz_path(path, "annotations"), 0700);
-    fuzz_write(fuzz_path(path, "annotations/captions_x2017.json"), data, n);
+    mkdir(scratch("annotations"), 0700);
+    path = scratch_put("annotations/captions_x2017.json", data, n);
     if (!fuzz_good(calib_read(&c, path, &e), &e))
         return 0;
     for (size_t i = 0; i < c.n; i++)

@@ -8,17 +8,15 @@
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
 
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/base/err.h"
+#include "tests/unit/scratch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -50,46 +48,6 @@ static inline bool fuzz_good(int ret, const struct err *e)
     return false;
 }
 
-static char fuzz_dir[64]; /* this process's scratch directory */
-
-static inline void fuzz_clean(void)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf '%s'", fuzz_dir);
-    if (system(command))
-        fprintf(stderr, "cannot remove %s\n", fuzz_dir);
-}
-
-/* The path of a file in the scratch directory; out has room for 256 bytes. */
-static inline const char *fuzz_path(char *out, const char *name)
-{
-    if (!fuzz_dir[0]) {
-        const char *tmp = getenv("TMPDIR");
-
-        snprintf(fuzz_dir, sizeof fuzz_dir, "%.32s/octet-fuzz.XXXXXX", tmp ? tmp : "/tmp");
-        FUZZ_CHECK(mkdtemp(fuzz_dir));
-        atexit(fuzz_clean);
-    }
-    snprintf(out, 256, "%s/%s", fuzz_dir, name);
-    return out;
-}
-
-static inline void fuzz_write(const char *path, const uint8_t *data, size_t n)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-    FUZZ_CHECK(fd >= 0);
-    while (n) {
-        ssize_t k = write(fd, data, n);
-
-        FUZZ_CHECK(k > 0);
-        data += k;
-        n -= (size_t)k;
-    }
-    close(fd);
-}
-
 /*
  * Inputs of several files: parts with a line "%%" between them, one for each name in turn; the last takes all
  * that is left, and an empty part is a file that is absent.  A NULL name is no file: its part is *rest.
@@ -98,7 +56,6 @@ static inline void fuzz_parts(const uint8_t *data, size_t n, const char *const *
                               const uint8_t **rest, size_t *rest_n)
 {
     static const char line[] = "\n%%\n";
-    char path[256];
 
     for (size_t i = 0; i < names; i++) {
         const uint8_t *end = i + 1 < names && n ? memmem(data, n, line, sizeof line - 1) : NULL;
@@ -108,9 +65,9 @@ static inline void fuzz_parts(const uint8_t *data, size_t n, const char *const *
             *rest = data;
             *rest_n = part;
         } else {
-            unlink(fuzz_path(path, name[i]));
+            unlink(scratch(name[i]));
             if (part)
-                fuzz_write(path, data, part);
+                scratch_put(name[i], data, part);
         }
         data += skip;
         n -= skip;

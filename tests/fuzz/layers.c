@@ -8,14 +8,13 @@ static void write_again(const struct layers *l)
     struct layers again;
     struct err e = {0};
     json_t *doc = layers_to_json(l, NULL, 0, &e);
-    char path[256], *text;
+    char *text;
 
     if (!fuzz_good(doc ? 0 : -1, &e))
         return;
     text = json_dumps(doc, 0);
     FUZZ_CHECK(text);
-    fuzz_write(fuzz_path(path, "y.json"), (const uint8_t *)text, strlen(text));
-    FUZZ_CHECK(fuzz_good(layers_read(&again, path, &e), &e));
+    FUZZ_CHECK(fuzz_good(layers_read(&again, scratch_text("y.json", text), &e), &e));
     FUZZ_CHECK(again.n_modules == l->n_modules && again.n_groups == l->n_groups);
     FUZZ_CHECK(again.n_ranked == l->n_ranked);
     layers_release(&again);
@@ -52,9 +51,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct layers l;
     struct err e = {0};
-    char path[256];
+    const char *path = scratch_put("x.json", data, n);
 
-    fuzz_write(fuzz_path(path, "x.json"), data, n);
     if (!fuzz_good(layers_read(&l, path, &e), &e)) {
         FUZZ_CHECK(strstr(e.msg, "/x.json'"));
         return 0;

@@ -40,10 +40,9 @@ static void store(const char *path, const char *db_path)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    char path[256], db[256];
+    const char *path = scratch_put("x.json", data, n), *db = scratch("x.db");
 
-    fuzz_write(fuzz_path(path, "x.json"), data, n);
-    unlink(fuzz_path(db, "x.db"));
+    unlink(db);
     compare(path);
     store(path, db);
     return 0;

@@ -29,9 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct preset p;
     struct err e = {0};
-    char path[256];
+    const char *path = scratch_put("x.json", data, n);
 
-    fuzz_write(fuzz_path(path, "x.json"), data, n);
     if (fuzz_good(preset_read(&p, path, &e), &e)) {
         FUZZ_CHECK(p.n_rules && p.name);
         apply(&p);

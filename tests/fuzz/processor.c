@@ -21,15 +21,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct processor p;
     struct picture out = {0};
     struct err e = {0};
-    char path[256];
 
-    unlink(fuzz_path(path, "preprocessor_config.json"));
-    fuzz_write(fuzz_path(path, "processor_config.json"), data, n);
-    fuzz_good(processor_read_dir(&p, fuzz_path(path, ""), &e), &e);
-    unlink(fuzz_path(path, "processor_config.json"));
-    fuzz_write(fuzz_path(path, "preprocessor_config.json"), data, n);
+    unlink(scratch("preprocessor_config.json"));
+    scratch_put("processor_config.json", data, n);
+    fuzz_good(processor_read_dir(&p, scratch_dir(), &e), &e);
+    unlink(scratch("processor_config.json"));
+    scratch_put("preprocessor_config.json", data, n);
     e = (struct err){0};
-    if (fuzz_good(processor_read(&p, path, &e), &e) && quick(&p)) {
+    if (fuzz_good(processor_read_dir(&p, scratch_dir(), &e), &e) && quick(&p)) {
         fuzz_good(processor_run(&p, &im, &out, &e), &e);
         FUZZ_CHECK(out.h * p.patch_size * out.w * p.patch_size <= IMAGE_MAX_PIXELS);
     }

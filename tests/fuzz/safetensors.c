@@ -6,10 +6,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct st_file st;
     struct err e = {0};
-    char path[256];
+    const char *path = scratch_put("x.safetensors", data, n);
     volatile uint8_t byte;
 
-    fuzz_write(fuzz_path(path, "x.safetensors"), data, n);
     if (!fuzz_good(st_open(&st, path, &e), &e))
         return 0;
     for (size_t i = 0; i < st.tensors; i++) {

@@ -7,9 +7,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct scheme s;
     struct err e = {0};
     json_t *doc;
-    char path[256];
+    const char *path = scratch_put("x.json", data, n);
 
-    fuzz_write(fuzz_path(path, "x.json"), data, n);
     for (int names_only = 0; names_only < 2; names_only++) {
         e = (struct err){0};
         if (fuzz_good(scheme_read(&s, path, names_only, &e), &e)) {

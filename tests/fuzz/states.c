@@ -41,12 +41,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     enum { STEP = 3 }; /* rows that are taken at a time */
     struct states s;
     struct err e = {0};
-    char path[256];
+    const char *path = scratch("x.states");
     float *x, *lse;
     int32_t *argmax;
 
-    if (!write_chunks(fuzz_path(path, "x.states"), data, n))
-        fuzz_write(path, data, n);
+    if (!write_chunks(path, data, n))
+        scratch_put("x.states", data, n);
     if (!fuzz_good(states_open(&s, path, &e), &e))
         return 0;
     FUZZ_CHECK(strlen(s.model) == SHA256_HEX - 1 && strlen(s.samples) == SHA256_HEX - 1);

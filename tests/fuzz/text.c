@@ -1,5 +1,6 @@
 /* text.c - fuzz target: text to ids and back, ids to text, by the bundled model's tokenizer */
 #include "common/text/tokenizer.h"
+#include "common/text/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
 static const struct tokenizer *bundled(void)
@@ -35,14 +36,16 @@ static void there_and_back(const struct tokenizer *t, const char *data, size_t n
 static void decode(const struct tokenizer *t, const uint8_t *data, size_t n)
 {
     struct ids ids = {0}, again = {0};
-    struct text text = {0};
+    struct text bytes = {0}, text = {0};
     struct err e = {0};
 
     for (size_t i = 0; i + 1 < n; i += 2)
         FUZZ_CHECK(ids_add(&ids, &(int32_t){(int16_t)(data[i] | data[i + 1] << 8)}, 1, &e) == 0);
-    FUZZ_CHECK(fuzz_good(tokenizer_decode(t, ids.v, ids.n, n % 2, &text, &e), &e));
+    FUZZ_CHECK(fuzz_good(tokenizer_bytes(t, ids.v, ids.n, n % 2, &bytes, &e), &e));
+    FUZZ_CHECK(fuzz_good(utf8_repair(bytes.v, bytes.n, &text, &e), &e));
     FUZZ_CHECK(fuzz_good(tokenizer_encode(t, text.v ? text.v : "", text.n, &again, &e), &e));
     text_release(&text);
+    text_release(&bytes);
     ids_release(&again);
     ids_release(&ids);
 }

@@ -29,17 +29,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct err e = {0};
     const uint8_t *rest = NULL;
     size_t rest_n = 0;
-    char path[256];
 
     fuzz_parts(data, n, names, sizeof names / sizeof *names, &rest, &rest_n);
-    if (!fuzz_good(tokenizer_open(&t, fuzz_path(path, ""), &e), &e))
+    if (!fuzz_good(tokenizer_open(&t, scratch_dir(), &e), &e))
         return 0;
     if (fuzz_good(tokenizer_encode(t, (const char *)rest, rest_n, &ids, &e), &e)) {
         for (size_t i = 0; i < ids.n; i++)
-            FUZZ_CHECK(ids.v[i] >= 0 && (size_t)ids.v[i] < tokenizer_vocab(t));
-        fuzz_good(tokenizer_decode(t, ids.v, ids.n, false, &text, &e), &e);
+            FUZZ_CHECK(ids.v[i] >= 0);
+        fuzz_good(tokenizer_bytes(t, ids.v, ids.n, false, &text, &e), &e);
     }
-    look_beside(t, path);
+    look_beside(t, scratch_dir());
     text_release(&text);
     ids_release(&ids);
     tokenizer_free(t);

@@ -34,10 +34,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct weights w;
     struct err e = {0};
-    char path[256];
 
     fuzz_parts(data, n, names, sizeof names / sizeof *names, NULL, NULL);
-    if (fuzz_good(weights_open(&w, fuzz_path(path, ""), &e), &e))
+    if (fuzz_good(weights_open(&w, scratch_dir(), &e), &e))
         look(&w);
     weights_close(&w);
     return 0;

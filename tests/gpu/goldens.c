@@ -36,30 +36,6 @@ static void check_perplexity(struct reference *r, const char *how)
     free(out);
 }
 
-/* Logits of all rows of a batch of the first samples. */
-static float *logits_of(struct model *m, struct backend *be, const struct sample *s, size_t n, size_t *rows,
-                        struct err *e)
-{
-    struct batch b = {0};
-    struct walk w = {0};
-    float *out = NULL, *d;
-    size_t count;
-
-    if (batch_build(&b, be, m->config, &m->processor, s, n, e) == 0 && walk_init(&w, m, &b, false, e) == 0 &&
-        walk_forward(&w, 0, e) == 0) {
-        *rows = b.tokens;
-        count = b.tokens * m->config->vocab;
-        out = mem_zalloc(count, sizeof *out, e);
-        d = be->alloc(be, count * sizeof *d);
-        be->linear_f32(be, d, w.norm, b.tokens, linear_weight(m->stage[m->head].head));
-        be->download(be, out, d, count * sizeof *d);
-        be->free(be, d);
-    }
-    walk_release(&w);
-    batch_release(&b);
-    return out;
-}
-
 static void check_kl(struct reference *r, const char *how)
 {
     enum { SAMPLES = 40 };
@@ -68,14 +44,14 @@ static void check_kl(struct reference *r, const char *how)
     struct model m;
     struct row_stats *stats;
     size_t rows = 0, vocab = r->m.config->vocab;
-    float *q = logits_of(&r->m, r->be, r->s.sample, SAMPLES, &rows, &e), *p = NULL;
+    float *q = reference_logits(&r->m, r->s.sample, SAMPLES, &rows, &e), *p = NULL;
     double kl = 0;
 
     if (!cpu || !q || model_open(&m, "data/tiny-qwen2_5-vl", cpu, 0, &e)) {
         CHECK(0, "%s: %s", how, e.msg);
         return;
     }
-    p = logits_of(&m, cpu, r->s.sample, SAMPLES, &rows, &e);
+    p = reference_logits(&m, r->s.sample, SAMPLES, &rows, &e);
     stats = calloc(rows, sizeof *stats);
     for (size_t i = 0; i < rows; i++)
         stats[i].label = -1;
@@ -90,7 +66,9 @@ static void check_kl(struct reference *r, const char *how)
     cpu->close(cpu);
 }
 
-static void check_ranking(struct reference *r, const char *how)
+/* Gradient scores in a format: two runs have the same bits, and groups the order of the reference. */
+static void check_ranking(struct reference *r, const struct sample *sample, size_t samples,
+                          enum scheme_format format, const json_t *groups, double rho, const char *how)
 {
     size_t linears = r->m.linears, n = 0, same = 0;
     struct score_form *form = calloc(linears, sizeof *form);
@@ -101,27 +79,25 @@ static void check_ranking(struct reference *r, const char *how)
     struct progress p = {0};
     struct err e = {0};
 
-    if (ranges_measure(&ranges, &r->m, 0, r->s.sample, r->s.n, 2048, NULL, &p, &e))
+    if (ranges_measure(&ranges, &r->m, 0, sample, samples, 2048, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < linears; i++)
-        form[i] = (struct score_form){{FORMAT_FP8, ranges.weight[i], ranges.input[i], false, {0}},
+        form[i] = (struct score_form){{format, ranges.weight[i], ranges.input[i], false, {0}},
                                       ranges.tokens[i] == 0};
-    if (score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, score, &nll, NULL, &p, &e) ||
-        score_gradient(&r->m, form, 1, r->s.sample, r->s.n, 2048, again, &nll, NULL, &p, &e))
+    if (score_gradient(&r->m, form, 1, sample, samples, 2048, score, &nll, NULL, &p, &e) ||
+        score_gradient(&r->m, form, 1, sample, samples, 2048, again, &nll, NULL, &p, &e))
         goto out;
     for (size_t i = 0; i < g.n; i++) {
-        double v = json_number_value(
-            json_object_get(json_object_get(json_object_get(r->oracle, "groups"), g.name[i]), "score"));
-
-        if (v == 0)
+        want[n] = json_number_value(json_object_get(json_object_get(groups, g.name[i]), "score"));
+        if (want[n] == 0)
             continue;
         for (size_t k = 0; k < g.group[i].members; k++)
             mine[n] += score[g.group[i].member[k]->index].gradient;
-        want[n++] = v;
+        n++;
     }
     for (size_t i = 0; i < linears; i++)
         same += !memcmp(&score[i], &again[i], sizeof *score);
-    CHECK(n > 40 && spearman(mine, want, n) >= 0.99, "%s: Spearman of the ranking %.5f", how,
+    CHECK(n > 40 && spearman(mine, want, n) >= rho, "%s: Spearman of the ranking %.5f", how,
           spearman(mine, want, n));
     CHECK(same == linears, "%s: scores have the same bits twice", how);
 out:
@@ -144,45 +120,18 @@ out:
 static void check_int8(struct reference *r, const char *how)
 {
     enum { STRIDE = 5 };
-    size_t linears = r->m.linears, n = 0, kept = 0;
     struct sample *sample = calloc(r->s.n, sizeof *sample);
-    struct score_form *form = calloc(linears, sizeof *form);
-    struct score_result *score = calloc(linears, sizeof *score);
-    struct groups g = make_groups(&r->m);
-    double *mine = calloc(g.n, sizeof *mine), *want = calloc(g.n, sizeof *want), nll;
     struct err e = {0};
     json_t *oracle = json_read("tests/golden/tiny-describe.int8.json", NULL, &e);
-    json_t *groups = json_object_get(json_object_get(oracle, "static"), "groups");
-    struct ranges ranges = {0};
-    struct progress p = {0};
+    char name[64];
+    size_t kept = 0;
 
     for (size_t i = 0; i < r->s.n; i += STRIDE)
         sample[kept++] = r->s.sample[i];
-    if (e.rc != RC_OK || ranges_measure(&ranges, &r->m, 0, sample, kept, 2048, NULL, &p, &e))
-        goto out;
-    for (size_t i = 0; i < linears; i++)
-        form[i] = (struct score_form){{.format = FORMAT_INT8, .input_amax = ranges.input[i]},
-                                      ranges.tokens[i] == 0};
-    if (score_gradient(&r->m, form, 1, sample, kept, 2048, score, &nll, NULL, &p, &e))
-        goto out;
-    for (size_t i = 0; i < g.n; i++) {
-        want[n] = json_number_value(json_object_get(json_object_get(groups, g.name[i]), "score"));
-        for (size_t k = 0; k < g.group[i].members; k++)
-            mine[n] += score[g.group[i].member[k]->index].gradient;
-        n += want[n] > 0;
-    }
-    CHECK(n > 40 && spearman(mine, want, n) >= 0.97, "%s: Spearman of the ranking in INT8 %.5f", how,
-          spearman(mine, want, n));
-out:
-    CHECK(e.rc == RC_OK, "%s: scored in INT8 %s", how, e.msg);
+    snprintf(name, sizeof name, "%s, INT8", how);
+    check_ranking(r, sample, kept, FORMAT_INT8, json_object_get(json_object_get(oracle, "static"), "groups"),
+                  0.97, name);
     json_decref(oracle);
-    ranges_release(&ranges);
-    free(g.group);
-    free(g.name);
-    free(mine);
-    free(want);
-    free(form);
-    free(score);
     free(sample);
 }
 
@@ -204,7 +153,7 @@ static void check(enum cuda_math math, const char *how)
     } else {
         check_perplexity(&r, how);
         check_kl(&r, how);
-        check_ranking(&r, how);
+        check_ranking(&r, r.s.sample, r.s.n, FORMAT_FP8, json_object_get(r.oracle, "groups"), 0.99, how);
         check_int8(&r, how);
     }
     reference_close(&r);

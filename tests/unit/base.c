@@ -1,12 +1,12 @@
 /* base.c - SHA-256, the small floats, whole-file input and output */
 #include <errno.h>
-#include <unistd.h>
 
 #include "common/base/file.h"
 #include "common/base/fp8.h"
 #include "common/base/mem.h"
 #include "common/base/numeric.h"
 #include "common/base/sha256.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
 static void digest(const char *text, size_t repeat, const char *want)
@@ -124,16 +124,13 @@ static void reports(void)
 
 static void files(void)
 {
-    char dir[] = "/tmp/octet-base.XXXXXX", *path;
+    const char *path = scratch("x");
     struct file_out o;
     struct file_map m;
     struct err e = {0};
     uint8_t *data;
     size_t n;
 
-    if (!mkdtemp(dir))
-        exit(1);
-    path = file_join(dir, "x", &e);
     CHECK(file_create(&o, path, false, false, &e) == 0 && fputs("hello", o.f) >= 0, "create");
     CHECK(file_exists(path, &e) == 0, "nothing under the name before the commit");
     CHECK(file_commit(&o, &e) == 0 && file_exists(path, &e) == 1, "commit");
@@ -147,14 +144,11 @@ static void files(void)
     file_discard(&o);
     CHECK(file_read(path, &data, &n, &e) == 0 && n == 5, "a discarded file leaves the old one");
     free(data);
-    CHECK(file_create(&o, dir, true, false, &e) == -1 && e.rc == RC_USAGE && strstr(e.msg, "not a regular file"),
+    CHECK(file_create(&o, scratch_dir(), true, false, &e) == -1 && e.rc == RC_USAGE &&
+              strstr(e.msg, "not a regular file"),
           "a directory is not replaced, forced or not");
     e = (struct err){0};
     CHECK(file_create(&o, "/dev/null", true, false, &e) == -1 && e.rc == RC_USAGE, "nor is a device");
-    e = (struct err){0};
-    unlink(path);
-    rmdir(dir);
-    free(path);
 }
 
 int main(void)

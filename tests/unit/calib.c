@@ -5,32 +5,19 @@
 #include "common/io/calib.h"
 
 #include <sqlite3.h>
-#include <unistd.h>
 
 #include "common/io/coco.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
-
-static char scratch[64]; /* path of a file made and removed by this test */
-
-static void put_file(const void *data, size_t n)
-{
-    FILE *f = fopen(scratch, "wb");
-
-    if (!f || fwrite(data, 1, n, f) != n || fclose(f)) {
-        perror(scratch);
-        exit(1);
-    }
-}
 
 static bool refused(const void *data, size_t n, const char *want)
 {
+    const char *path = scratch_put("source", data, n);
     struct calib c;
     struct err e = {0};
-    bool right;
+    bool right = calib_read(&c, path, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, path) &&
+                 strstr(e.msg, want);
 
-    put_file(data, n);
-    right = calib_read(&c, scratch, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, scratch) &&
-            strstr(e.msg, want);
     if (!right)
         printf("# rc %d: %s\n", e.rc, e.msg);
     calib_release(&c);
@@ -128,15 +115,15 @@ static void text_forms(void)
     struct calib c;
     struct err e = {0};
 
-    put_file(captions, sizeof captions - 1);
-    CHECK(calib_read(&c, scratch, &e) == 0 && c.n == 3 && !strcmp(c.item[0].caption, "one") &&
+    CHECK(calib_read(&c, scratch_text("source", captions), &e) == 0 && c.n == 3 &&
+              !strcmp(c.item[0].caption, "one") &&
               !strcmp(c.item[1].caption, "two three") && c.item[1].line == 4 &&
               !strcmp(c.item[2].caption, "last"),
           "captions are stripped, blank lines skipped");
     calib_release(&c);
-    put_file(eval, sizeof eval - 1);
-    CHECK(calib_read(&c, scratch, &e) == 0 && c.n == 2 && !c.item[0].split && c.item[0].image_id == 7 &&
-              !strcmp(c.item[0].caption, " a \n") && c.item[1].image_id == -1 && c.item[1].line == 3,
+    CHECK(calib_read(&c, scratch_text("source", eval), &e) == 0 && c.n == 2 && !c.item[0].split &&
+              c.item[0].image_id == 7 && !strcmp(c.item[0].caption, " a \n") && c.item[1].image_id == -1 &&
+              c.item[1].line == 3,
           "evaluation lines: split may be missing, captions are verbatim");
     calib_release(&c);
 }
@@ -188,28 +175,27 @@ static void foreign_tables(void)
     };
 
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        const char *path = scratch("foreign.db");
         struct calib c;
         struct err e = {0};
         sqlite3 *db;
 
-        unlink(scratch);
-        if (sqlite3_open(scratch, &db) != SQLITE_OK ||
+        unlink(path);
+        if (sqlite3_open(path, &db) != SQLITE_OK ||
             sqlite3_exec(db, t[i].sql, NULL, NULL, NULL) != SQLITE_OK)
             exit(1);
         sqlite3_close(db);
-        CHECK(calib_read(&c, scratch, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, t[i].want), "%s: %s",
+        CHECK(calib_read(&c, path, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, t[i].want), "%s: %s",
               t[i].name, e.msg);
     }
 }
 
 int main(void)
 {
-    snprintf(scratch, sizeof scratch, "/tmp/octet-calib.%ld", (long)getpid());
     published();
     coco();
     text_forms();
     refusals();
     foreign_tables();
-    unlink(scratch);
     return unit_end();
 }

@@ -100,22 +100,25 @@ static void templates(void)
     json_t *j = must(json_load_file(GOLDEN "qwen2_5_vl/chat_template.json", 0, NULL), "chat_template.json");
     const char *known = json_string_value(json_object_get(j, "chat_template"));
 
-    clear();
-    CHECK(chat_open(&form, dir, &e) == 0 && form.unknown, "a model without a template is an unknown one");
+    scratch_clear();
+    CHECK(chat_open(&form, scratch_dir(), &e) == 0 && form.unknown,
+          "a model without a template is an unknown one");
     link_to(GOLDEN "qwen2_5_vl", "chat_template.json");
-    CHECK(chat_open(&form, dir, &e) == 0 && !form.unknown && form.video, "chat_template.json");
-    put("chat_template.jinja", other, sizeof(other) - 1);
-    CHECK(chat_open(&form, dir, &e) == 0 && form.unknown && !form.video,
+    CHECK(chat_open(&form, scratch_dir(), &e) == 0 && !form.unknown && form.video, "chat_template.json");
+    scratch_text("chat_template.jinja", other);
+    CHECK(chat_open(&form, scratch_dir(), &e) == 0 && form.unknown && !form.video,
           "chat_template.jinja goes before it");
-    put("chat_template.jinja", known, strlen(known));
-    CHECK(chat_open(&form, dir, &e) == 0 && !form.unknown && form.video, "the known one as a .jinja file");
-    put("chat_template.jinja", known, strlen(known) - 1);
-    CHECK(chat_open(&form, dir, &e) == 0 && form.unknown, "a template cut short is unknown");
-    clear();
+    scratch_text("chat_template.jinja", known);
+    CHECK(chat_open(&form, scratch_dir(), &e) == 0 && !form.unknown && form.video,
+          "the known one as a .jinja file");
+    scratch_put("chat_template.jinja", known, strlen(known) - 1);
+    CHECK(chat_open(&form, scratch_dir(), &e) == 0 && form.unknown, "a template cut short is unknown");
+    scratch_clear();
     CHECK(chat_open(&form, "data/qwen2-tokenizer", &e) == 0 && form.unknown,
           "Qwen2's own template is another");
-    put("chat_template.json", "{", 1);
-    CHECK(chat_open(&form, dir, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, "chat_template.json: line 1: "),
+    scratch_text("chat_template.json", "{");
+    CHECK(chat_open(&form, scratch_dir(), &e) == -1 && e.rc == RC_DATA &&
+              strstr(e.msg, "chat_template.json: line 1: "),
           "a broken chat_template.json: %s", e.msg);
     e = (struct err){0};
     CHECK(chat_render(&form, NULL, 0, &(struct chat_options){0}, &text, &e) == -1 && text.n == 0,
@@ -127,19 +130,15 @@ int main(void)
 {
     struct tokenizer *t;
 
-    if (!mkdtemp(dir))
-        must(NULL, "mkdtemp");
     t = opened(TINY);
     chat(t, TINY, GOLDEN "chat.tiny.jsonl", false);
     tokenizer_free(t);
     link_to("data/qwen2-tokenizer", "vocab.json");
     link_to("data/qwen2-tokenizer", "merges.txt");
     link_to(GOLDEN "qwen2_5_vl", "tokenizer_config.json");
-    t = opened(dir);
-    chat(t, dir, GOLDEN "chat.qwen2_5_vl.jsonl", true);
+    t = opened(scratch_dir());
+    chat(t, scratch_dir(), GOLDEN "chat.qwen2_5_vl.jsonl", true);
     tokenizer_free(t);
     templates();
-    clear();
-    rmdir(dir);
     return unit_end();
 }

@@ -1,16 +1,14 @@
 /*
  * checkpoint.h - for tests: a model directory that is a changed copy of another
  *
- * A program includes it once, calls dir_make() first, and changes tensors and configuration of what
- * model_load() gives.
+ * A program includes it once, and changes tensors and configuration of what model_load() gives.
  */
 #ifndef TESTS_UNIT_CHECKPOINT_H
 #define TESTS_UNIT_CHECKPOINT_H
 
-#include <unistd.h>
-
 #include "common/base/cli.h"
 #include "common/model/weights.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
 /* A model in the making: tensors of an opened one, changed and written to a directory of its own. */
@@ -22,8 +20,6 @@ struct model {
     size_t allocations;
     json_t *config, *hf;
 };
-
-static char dir[] = "/tmp/octet-weights-XXXXXX";
 
 static void die(const struct err *e)
 {
@@ -107,10 +103,10 @@ static uint8_t *writable(struct model *m, struct st_tensor *t)
 
 static void write_document(const char *name, const json_t *v)
 {
+    const char *path = scratch(name);
     struct err e = {0};
-    char path[128];
 
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+    cli_force = true; /* files of one test replace those of the test before */
     if (!v)
         unlink(path);
     else if (json_save(path, v, &e))
@@ -120,12 +116,9 @@ static void write_document(const char *name, const json_t *v)
 static void write_tensors(struct model *m)
 {
     struct err e = {0};
-    char path[128];
     size_t header;
-    FILE *f;
+    FILE *f = fopen(scratch("model.safetensors"), "wb");
 
-    snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    f = fopen(path, "wb");
     if (!f || st_write_header(f, m->tensor, m->tensors, &header, &e))
         die(&e);
     for (size_t i = 0; i < m->tensors; i++)
@@ -140,7 +133,7 @@ static int open_changed(struct model *m, struct weights *w, struct err *e)
     write_document("hf_quant_config.json", m->hf);
     write_tensors(m);
     *e = (struct err){0};
-    return weights_open(w, dir, e);
+    return weights_open(w, scratch_dir(), e);
 }
 
 /* Opens, or fails with a message that holds both texts. */
@@ -160,29 +153,10 @@ static void refused(struct model *m, const char *what, const char *says, const c
     struct err e;
     int ret = open_changed(m, &w, &e);
 
-    CHECK(ret == -1 && e.rc == RC_DATA && strstr(e.msg, says) && strstr(e.msg, also) && strstr(e.msg, dir),
+    CHECK(ret == -1 && e.rc == RC_DATA && strstr(e.msg, says) && strstr(e.msg, also) &&
+              strstr(e.msg, scratch_dir()),
           "%s: %s", what, e.msg);
     weights_close(&w);
-}
-
-static void clear(void)
-{
-    static const char *const files[] = {"config.json", "hf_quant_config.json", "model.safetensors"};
-    char path[128];
-
-    for (size_t i = 0; i < 3; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        unlink(path);
-    }
-    rmdir(dir);
-}
-
-static void dir_make(void)
-{
-    cli_force = true; /* files of one test replace those of the test before */
-    if (!mkdtemp(dir))
-        exit(1);
-    atexit(clear);
 }
 
 #endif

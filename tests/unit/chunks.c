@@ -1,13 +1,12 @@
 /* chunks.c - files of checksummed records: what is torn is cut off, what is damaged is refused */
 #include "common/io/chunks.h"
 
-#include <unistd.h>
-
 #include "common/base/mem.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
 static const struct chunks_type type = {"OCTTEST\n", 3, "test records", "make it again"};
-static char path[64];
+static const char *path;
 
 /* Three chunks and the end; their payloads are "", "ab" in two parts, and 1000 bytes of 'c'. */
 static void write_file(bool end)
@@ -26,14 +25,6 @@ static void write_file(bool end)
     json_decref(head);
 }
 
-static void put_bytes(const uint8_t *data, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-
-    if (!f || fwrite(data, 1, n, f) != n || fclose(f))
-        CHECK(0, "bytes are written to %s", path);
-}
-
 /*
  * Chunks that chunks_read() gives of these bytes; -1: refused, with rc RC_DATA and the file's name and the
  * remedy.
@@ -44,7 +35,7 @@ static long count(const uint8_t *data, size_t n, bool whole)
     struct err e = {0};
     long chunks;
 
-    put_bytes(data, n);
+    scratch_put("records", data, n);
     if (chunks_read(&c, &type, path, whole, &e))
         return e.rc == RC_DATA && strstr(e.msg, path) && strstr(e.msg, "make it again") ? -1 : -2;
     chunks = c.head ? (long)c.n : -3;
@@ -193,19 +184,11 @@ static void test_resume(void)
 
 int main(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    int fd;
-
-    snprintf(path, sizeof path, "%.32s/octet-unit.XXXXXX", tmp ? tmp : "/tmp");
-    fd = mkstemp(path);
-    if (fd < 0)
-        return 1;
-    close(fd);
+    path = scratch("records");
     test_read();
     test_damage();
     test_order();
     test_type();
     test_resume();
-    unlink(path);
     return unit_end();
 }

@@ -1,11 +1,8 @@
 /* compressed.c - compressed-tensors' layout: the ignore list under every engine's spelling, and the same
  * codes */
-#include <unistd.h>
-
 #include "common/quant/compressed.h"
-#include "common/quant/export.h"
 #include "common/quant/pattern.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/exported.h"
 
 #define TINY   "data/tiny-qwen2_5-vl"
 #define SCHEME "tests/golden/export/fp8-all-top50.scheme.json"
@@ -139,36 +136,16 @@ static void lists(void)
     CHECK(!list && e.rc == RC_DATA && strstr(e.msg, "too alike"), "the longer quantized: %s", e.msg);
 }
 
-static int export(const char *layout, const char *out, struct err *e)
-{
-    const struct export_opts o = {.layout = layout_find(layout), .rounding = ROUND_MODELOPT};
-    struct export_plan plan = {0};
-    struct progress progress = {0};
-    struct scheme s = {0};
-    struct ckpt c = {0};
-    int ret = -1;
-
-    if (ckpt_open(&c, TINY, e) == 0 && scheme_read(&s, SCHEME, false, e) == 0 &&
-        export_plan(&plan, &c, &s, &o, e) == 0)
-        ret = export_write(&plan, &(struct export_target){.dir = out}, NULL, &progress, e);
-    export_release(&plan);
-    scheme_release(&s);
-    ckpt_close(&c);
-    return ret;
-}
-
 static void codes(void)
 {
-    char dir[] = "/tmp/octet-compressed.XXXXXX", path[2][64], command[100];
+    const char *path[] = {scratch("a"), scratch("b")};
     size_t bad = 0, scales = 0, codes = 0;
     struct ckpt a = {0}, b = {0};
     struct err e = {0};
 
-    if (!mkdtemp(dir))
-        exit(1);
-    snprintf(path[0], sizeof path[0], "%s/a", dir);
-    snprintf(path[1], sizeof path[1], "%s/b", dir);
-    CHECK(export("modelopt", path[0], &e) == 0 && export("compressed-tensors", path[1], &e) == 0,
+    CHECK(export_as("modelopt", TINY, SCHEME, ROUND_MODELOPT, EXPORT_SHARD_BYTES, path[0], &e) == 0 &&
+              export_as("compressed-tensors", TINY, SCHEME, ROUND_MODELOPT, EXPORT_SHARD_BYTES, path[1],
+                        &e) == 0,
           "two layouts %s", e.msg);
     if (ckpt_open(&a, path[0], &e) || ckpt_open(&b, path[1], &e))
         exit(1);
@@ -185,8 +162,6 @@ static void codes(void)
           "%zu tensors have the same bytes, %zu scales are [] here and [1] there", a.tensors, scales);
     ckpt_close(&b);
     ckpt_close(&a);
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    CHECK(system(command) == 0, "removed");
 }
 
 int main(void)

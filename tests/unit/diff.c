@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/base/fp8.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
 enum { MAX = 8, ROWS = 7, COLS = 5000, COUNT = ROWS * COLS }; /* a row is more than a chunk */
@@ -18,7 +19,7 @@ struct dir {
     const char *config, *hf;
 };
 
-static char top[] = "/tmp/octet-diff-XXXXXX", path_a[64], path_b[64];
+static const char *path_a, *path_b;
 static uint16_t weight[COUNT];      /* BF16 */
 static uint8_t code[COUNT];         /* E4M3 of it */
 static float scale, other = 0.125f; /* of the codes */
@@ -90,20 +91,6 @@ static void save(const struct dir *d)
     }
 }
 
-static void clear(const char *dir)
-{
-    static const char *const files[] = {
-        "config.json",        "hf_quant_config.json", "model.safetensors",           "part-0.safetensors",
-        "part-1.safetensors", "part-2.safetensors",   "model.safetensors.index.json"};
-    char path[256];
-
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        unlink(path);
-    }
-    rmdir(dir);
-}
-
 static struct st_tensor *add(struct dir *d, const char *name, enum dtype dtype, size_t rows, size_t cols,
                              const void *data)
 {
@@ -143,8 +130,7 @@ static void finish(struct pair *p)
     diff_release(&p->d);
     ckpt_close(&p->b);
     ckpt_close(&p->a);
-    clear(path_a);
-    clear(path_b);
+    scratch_clear();
 }
 
 static struct dir dir_a(void)
@@ -372,16 +358,13 @@ static void make_weights(void)
 
 int main(void)
 {
-    if (!mkdtemp(top))
-        die(top);
-    snprintf(path_a, sizeof path_a, "%s/a", top);
-    snprintf(path_b, sizeof path_b, "%s/b", top);
+    path_a = scratch("a");
+    path_b = scratch("b");
     make_weights();
     test_names();
     test_what();
     test_fp8();
     test_rows();
     test_not_finite();
-    rmdir(top);
     return unit_end();
 }

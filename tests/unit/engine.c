@@ -10,6 +10,7 @@
 
 #include "common/base/cli.h"
 #include "common/quant/check.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
 /* ---- lists ---- */
@@ -208,29 +209,15 @@ static void check_case(size_t i)
 
 #define EXPORTS "tests/golden/modelopt-tiny/exports/"
 enum { TENSORS_MOST = 400 };
-static char dir[] = "/tmp/octet-engine-XXXXXX";
-
-static void clear(void)
-{
-    static const char *const files[] = {"config.json", "hf_quant_config.json", "model.safetensors"};
-    char path[128];
-
-    for (size_t i = 0; i < 3; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        unlink(path);
-    }
-    rmdir(dir);
-}
 
 static void copy(const char *name, const char *file)
 {
     struct err e = {0};
-    char from[256], to[128];
+    char from[256];
 
     snprintf(from, sizeof from, EXPORTS "%s/%s", name, file);
-    snprintf(to, sizeof to, "%s/%s", dir, file);
-    unlink(to);
-    if (file_copy(from, to, &e)) {
+    unlink(scratch(file));
+    if (file_copy(from, scratch(file), &e)) {
         printf("Bail out! %s\n", e.msg);
         exit(1);
     }
@@ -285,8 +272,7 @@ static void write_tensors(const char *name)
     }
     fclose(f);
     qsort(tensor, n, sizeof *tensor, compare);
-    snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    f = fopen(path, "wb");
+    f = fopen(scratch("model.safetensors"), "wb");
     if (!f || st_write_header(f, tensor, n, &header, &e))
         exit(1);
     for (size_t i = 0; i < n; i++) {
@@ -342,7 +328,8 @@ static void check_export(size_t i)
     copy(exports[i].name, "config.json");
     copy(exports[i].name, "hf_quant_config.json");
     write_tensors(exports[i].name);
-    if (ckpt_open(&ckpt, dir, &e) || facts_read(&facts, &ckpt, &e) || check_make(&c, &facts, NULL, 0, &e)) {
+    if (ckpt_open(&ckpt, scratch_dir(), &e) || facts_read(&facts, &ckpt, &e) ||
+        check_make(&c, &facts, NULL, 0, &e)) {
         CHECK(false, "%s: %s", exports[i].name, e.msg);
     } else {
         for (size_t k = 0; k < c.answers; k++)
@@ -362,9 +349,6 @@ int main(void)
 {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_case(i);
-    if (!mkdtemp(dir))
-        return 1;
-    atexit(clear);
     for (size_t i = 0; i < sizeof exports / sizeof *exports; i++)
         check_export(i);
     return unit_end();

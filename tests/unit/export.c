@@ -59,14 +59,14 @@ static void like_modelopt(const char *name)
 
     snprintf(scheme, sizeof scheme, GOLDEN "%s.scheme.json", name);
     snprintf(tsv, sizeof tsv, MODELOPT "%s/tensors.tsv", name);
-    CHECK(export(TINY, scheme, ROUND_MODELOPT, EXPORT_SHARD_BYTES, in_dir("out"), &e) == 0, "%s: export %s",
+    CHECK(export(TINY, scheme, ROUND_MODELOPT, EXPORT_SHARD_BYTES, scratch("out"), &e) == 0, "%s: export %s",
           name, e.msg);
-    if (ckpt_open(&c, in_dir("out"), &e))
+    if (ckpt_open(&c, scratch("out"), &e))
         exit(1);
     same_tensors(&c, tsv);
     same_layers(&c, name);
     ckpt_close(&c);
-    wipe(in_dir("out"));
+    scratch_wipe(scratch("out"));
 }
 
 /* Codes, scales and copies of an export against the model, from the definitions alone. */
@@ -124,11 +124,8 @@ static void check_values(const char *model, const char *out, const char *scheme_
 /* A scheme of these modules (JSON members of "modules") and groups, as a file. */
 static const char *put_scheme(const char *groups, const char *modules, const char *digest)
 {
-    static char path[300];
-    FILE *f;
-
-    snprintf(path, sizeof path, "%s", in_dir("scheme.json"));
-    f = fopen(path, "w");
+    const char *path = scratch("scheme.json");
+    FILE *f = fopen(path, "w");
 
     fprintf(
         f,
@@ -150,49 +147,49 @@ static void other_models(void)
     struct err e = {0};
     struct ckpt c = {0};
 
-    CHECK(export(TINY, GOLDEN "fp8-all-top50.scheme.json", ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"),
+    CHECK(export(TINY, GOLDEN "fp8-all-top50.scheme.json", ROUND_EXACT, EXPORT_SHARD_BYTES, scratch("out"),
                  &e) == 0,
           "rounded once %s", e.msg);
-    check_values(TINY, in_dir("out"), GOLDEN "fp8-all-top50.scheme.json", 26);
-    wipe(in_dir("out"));
-    CHECK(export("tests/golden/models/nested5-sharded", s, ROUND_EXACT, 200000, in_dir("out"), &e) == 0,
+    check_values(TINY, scratch("out"), GOLDEN "fp8-all-top50.scheme.json", 26);
+    scratch_wipe(scratch("out"));
+    CHECK(export("tests/golden/models/nested5-sharded", s, ROUND_EXACT, 200000, scratch("out"), &e) == 0,
           "in-memory names, shards of 200 kB %s", e.msg);
-    CHECK(ckpt_open(&c, in_dir("out"), &e) == 0 && c.shards > 4, "%zu shards", c.shards);
+    CHECK(ckpt_open(&c, scratch("out"), &e) == 0 && c.shards > 4, "%zu shards", c.shards);
     for (size_t i = 0; i < c.shards; i++)
         CHECK(c.shard[i].map.bytes - c.shard[i].header_bytes <= 200000 || c.shard[i].tensors == 1,
               "shard %zu is within bounds", i);
     ckpt_close(&c);
-    check_values("tests/golden/models/nested5-sharded", in_dir("out"), s, 2);
-    wipe(in_dir("out"));
-    CHECK(export("tests/golden/models/nested5-sharded", s, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"),
+    check_values("tests/golden/models/nested5-sharded", scratch("out"), s, 2);
+    scratch_wipe(scratch("out"));
+    CHECK(export("tests/golden/models/nested5-sharded", s, ROUND_EXACT, EXPORT_SHARD_BYTES, scratch("out"),
                  &e) == 0,
           "one large shard %s", e.msg);
-    CHECK(ckpt_open(&c, in_dir("out"), &e) == 0 && c.shards == 1 && c.indexed &&
+    CHECK(ckpt_open(&c, scratch("out"), &e) == 0 && c.shards == 1 && c.indexed &&
               !strcmp(c.file[0], "model-00001-of-00001.safetensors"),
           "is still indexed");
     ckpt_close(&c);
-    wipe(in_dir("out"));
-    CHECK(export("tests/golden/models/nested4-gqa8", s, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"), &e) ==
+    scratch_wipe(scratch("out"));
+    CHECK(export("tests/golden/models/nested4-gqa8", s, ROUND_EXACT, EXPORT_SHARD_BYTES, scratch("out"), &e) ==
               0,
           "in-memory names, fp32 %s", e.msg);
-    check_values("tests/golden/models/nested4-gqa8", in_dir("out"), s, 2);
-    wipe(in_dir("out"));
+    check_values("tests/golden/models/nested4-gqa8", scratch("out"), s, 2);
+    scratch_wipe(scratch("out"));
     s = put_scheme("\"lm_head\"", M("lm_head", "1", "3"), NULL);
-    CHECK(export("tests/golden/models/flat-mha", s, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"), &e) == 0,
+    CHECK(export("tests/golden/models/flat-mha", s, ROUND_EXACT, EXPORT_SHARD_BYTES, scratch("out"), &e) == 0,
           "an lm_head that is not tied %s", e.msg);
-    check_values("tests/golden/models/flat-mha", in_dir("out"), s, 1);
-    wipe(in_dir("out"));
+    check_values("tests/golden/models/flat-mha", scratch("out"), s, 1);
+    scratch_wipe(scratch("out"));
     s = put_scheme("\"" O0 "\"", M(O0, "1", "3"), NULL);
-    CHECK(export("tests/golden/models/qwen2-text", s, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"), &e) ==
+    CHECK(export("tests/golden/models/qwen2-text", s, ROUND_EXACT, EXPORT_SHARD_BYTES, scratch("out"), &e) ==
               0,
           "text only %s", e.msg);
     CHECK(
-        ckpt_open(&c, in_dir("out"), &e) == 0 &&
+        ckpt_open(&c, scratch("out"), &e) == 0 &&
             !modelopt_may_exclude(json_object_get(json_object_get(c.config, "quantization_config"), "ignore"),
                                   "visual.blocks.0.attn.qkv"),
         "no word of a vision tower");
     ckpt_close(&c);
-    wipe(in_dir("out"));
+    scratch_wipe(scratch("out"));
 }
 
 /* The export fails, says this, and leaves nothing. */
@@ -200,13 +197,13 @@ static void refused(const char *model, const char *scheme, enum rounding r, cons
                     const char *what)
 {
     struct err e = {0};
-    int ret = export(model, scheme, r, EXPORT_SHARD_BYTES, in_dir("out"), &e);
+    int ret = export(model, scheme, r, EXPORT_SHARD_BYTES, scratch("out"), &e);
     const bool said = strstr(e.msg, words) != NULL;
 
     CHECK(ret == -1 && e.rc == RC_DATA && said, "refused: %s", what);
     if (!said)
         printf("# %s\n", e.msg);
-    CHECK(access(in_dir("out"), F_OK) != 0, "and nothing written");
+    CHECK(access(scratch("out"), F_OK) != 0, "and nothing written");
 }
 
 static void bad_schemes(void)
@@ -248,16 +245,13 @@ static void bad_schemes(void)
 /* A model of one layer whose tensors are this header's, all zero. */
 static const char *put_model(const char *config, const char *header, size_t bytes)
 {
-    static char path[300];
+    const char *path = scratch("model");
     uint8_t length[8] = {0}, zero[256] = {0};
     FILE *f;
 
-    snprintf(path, sizeof path, "%s", in_dir("model"));
     mkdir(path, 0777);
-    f = fopen(in_dir("model/config.json"), "w");
-    fputs(config, f);
-    fclose(f);
-    f = fopen(in_dir("model/model.safetensors"), "wb");
+    scratch_text("model/config.json", config);
+    f = fopen(scratch("model/model.safetensors"), "wb");
     length[0] = (uint8_t)strlen(header);
     length[1] = (uint8_t)(strlen(header) >> 8);
     fwrite(length, 1, 8, f);
@@ -280,13 +274,13 @@ static void bad_models(void)
     float scale;
 
     CHECK(export(put_model("{}", "{" T(O "weight", "BF16", "3,5", 0, 30) "}", 30), s, ROUND_MODELOPT,
-                 EXPORT_SHARD_BYTES, in_dir("out"), &e) == 0,
+                 EXPORT_SHARD_BYTES, scratch("out"), &e) == 0,
           "a layer of zeros %s", e.msg);
-    CHECK(ckpt_open(&c, in_dir("out"), &e) == 0 &&
+    CHECK(ckpt_open(&c, scratch("out"), &e) == 0 &&
               ckpt_read_f32(&c, ckpt_find(&c, O "weight_scale"), 0, 1, &scale, true, &e) == 0 && scale == 1,
           "has scale 1");
     ckpt_close(&c);
-    wipe(in_dir("out"));
+    scratch_wipe(scratch("out"));
     refused(put_model("{}", "{" T(O "bias", "BF16", "3", 0, 6) "}", 6), s, ROUND_EXACT, "weight is missing",
             "a bias without its weight");
     refused(put_model("{}", "{" T(O "weight", "BF16", "3,1,1", 0, 6) "}", 6), s, ROUND_EXACT, "not [out, in]",
@@ -317,7 +311,7 @@ static void bad_models(void)
                                                                    "BF16", "1,1", 2, 4) "}",
                       4),
             s, ROUND_EXACT, "too alike", "names that no list can tell apart");
-    wipe(in_dir("model"));
+    scratch_wipe(scratch("model"));
 }
 
 static void meaning(void)
@@ -338,15 +332,13 @@ int main(void)
     static const char *const name[] = {"fp8-lm-top10", "fp8-lm-top50", "fp8-lm-top100", "fp8-all-top50",
                                        "fp8-all-top100", "int8-lm-top50", "fp8-lm-kv"};
 
-    if (!mkdtemp(dir))
-        return 1;
     for (size_t i = 0; i < sizeof name / sizeof *name; i++)
         like_modelopt(name[i]);
     other_models();
     bad_schemes();
     bad_models();
     meaning();
-    unlink(in_dir("scheme.json"));
-    CHECK(rmdir(dir) == 0, "nothing is left behind");
+    unlink(scratch("scheme.json"));
+    CHECK(rmdir(scratch_dir()) == 0, "nothing is left behind");
     return unit_end();
 }

@@ -47,7 +47,7 @@ static bool is_among(const json_t *names, const char *name)
  */
 static const char *put_scheme(const json_t *modules, double alpha, bool fold, bool dynamic)
 {
-    static char path[300];
+    const char *path = scratch("scheme.json");
     json_t *selected = json_array(), *all = json_object(), *doc;
     struct err e = {0};
 
@@ -78,7 +78,6 @@ static const char *put_scheme(const json_t *modules, double alpha, bool fold, bo
                     "selected_layers", selected, "dropped_layers", "rounding", "modelopt", "fused_ranges",
                     "own",
                     "model", "modules", all);
-    snprintf(path, sizeof path, "%s", in_dir("scheme.json"));
     if (json_dump_file(doc, path, JSON_REAL_PRECISION(9)))
         exit(1);
     json_decref(doc);
@@ -112,45 +111,42 @@ static json_t *selection(const char *name)
     return out;
 }
 
-static void like_modelopt(const char *name, double alpha)
+/* The scheme gives the tensors of ModelOpt's export. */
+static void same_export(const char *name, const char *scheme)
 {
     char tsv[300];
     struct err e = {0};
     struct ckpt c = {0};
-    json_t *modules = selection(name);
-    const char *scheme = put_scheme(modules, alpha, false, false);
 
-    CHECK(export_as("modelopt", TINY, scheme, ROUND_MODELOPT_CPU, EXPORT_SHARD_BYTES, in_dir("out"), &e) == 0,
+    CHECK(export_as("modelopt", TINY, scheme, ROUND_MODELOPT_CPU, EXPORT_SHARD_BYTES, scratch("out"),
+                    &e) == 0,
           "%s: export %s", name, e.msg);
-    if (ckpt_open(&c, in_dir("out"), &e))
+    if (ckpt_open(&c, scratch("out"), &e))
         fail(&e);
     snprintf(tsv, sizeof tsv, MODELOPT "%s/tensors.tsv", name);
     same_tensors(&c, tsv);
     ckpt_close(&c);
-    wipe(in_dir("out"));
+    scratch_wipe(scratch("out"));
+}
+
+static void like_modelopt(const char *name, double alpha)
+{
+    json_t *modules = selection(name);
+
+    same_export(name, put_scheme(modules, alpha, false, false));
     json_decref(modules);
 }
 
 /* FP8 exports that were made without a GPU. */
 static void like_modelopt_fp8(const char *name)
 {
-    char scheme[300], tsv[300];
-    struct err e = {0};
-    struct ckpt c = {0};
+    char command[300];
 
-    snprintf(scheme, sizeof scheme, "jq -f tests/golden/export/scheme.jq " MODELOPT "%s/evidence.json >%s",
-             name, in_dir("scheme.json"));
-    if (system(scheme))
+    snprintf(command, sizeof command, "jq -f tests/golden/export/scheme.jq " MODELOPT "%s/evidence.json >%s",
+             name, scratch("scheme.json"));
+    if (system(command))
         exit(1);
-    CHECK(export_as("modelopt", TINY, in_dir("scheme.json"), ROUND_MODELOPT_CPU, EXPORT_SHARD_BYTES,
-                    in_dir("out"), &e) == 0,
-          "%s: export %s", name, e.msg);
-    if (ckpt_open(&c, in_dir("out"), &e))
-        fail(&e);
-    snprintf(tsv, sizeof tsv, MODELOPT "%s/tensors.tsv", name);
-    same_tensors(&c, tsv);
-    ckpt_close(&c);
-    wipe(in_dir("out"));
+    same_export(name, scratch("scheme.json"));
 }
 
 static float number(const struct ckpt *c, const char *name, size_t i)
@@ -185,10 +181,10 @@ static void folded(bool dynamic)
     size_t bad = 0;
     float worst = 0;
 
-    CHECK(export_as("compressed-tensors", TINY, path, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"),
+    CHECK(export_as("compressed-tensors", TINY, path, ROUND_EXACT, EXPORT_SHARD_BYTES, scratch("out"),
                     &e) == 0,
           "folded %s", e.msg);
-    if (ckpt_open(&c, in_dir("out"), &e) || scheme_read(&s, path, false, &e))
+    if (ckpt_open(&c, scratch("out"), &e) || scheme_read(&s, path, false, &e))
         fail(&e);
     m = scheme_find(&s, "language_model.layers.0.self_attn.q_proj");
     for (size_t i = 0; i < m->channels; i++)
@@ -209,7 +205,7 @@ static void folded(bool dynamic)
           "input_scale is there unless inputs are scaled at run time");
     scheme_release(&s);
     ckpt_close(&c);
-    wipe(in_dir("out"));
+    scratch_wipe(scratch("out"));
     json_decref(modules);
 }
 
@@ -217,19 +213,17 @@ static void refused(const char *layout, const char *scheme, const char *says, co
 {
     struct err e = {0};
 
-    CHECK(export_as(layout, TINY, scheme, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"), &e) == -1 &&
-              e.rc == RC_DATA && strstr(e.msg, says) && access(in_dir("out"), F_OK),
+    CHECK(export_as(layout, TINY, scheme, ROUND_EXACT, EXPORT_SHARD_BYTES, scratch("out"), &e) == -1 &&
+              e.rc == RC_DATA && strstr(e.msg, says) && access(scratch("out"), F_OK),
           "%s: %s", what, e.msg);
 }
 
 /* A scheme of these modules (JSON members), one a group, and what follows. */
 static const char *text_scheme(const char *groups, const char *modules, const char *more)
 {
-    static char path[300];
-    FILE *f;
+    const char *path = scratch("scheme.json");
+    FILE *f = fopen(path, "w");
 
-    snprintf(path, sizeof path, "%s", in_dir("scheme.json"));
-    f = fopen(path, "w");
     fprintf(f,
             "{\"schema\":\"octet-scheme/1\",\"scheme_name\":\"t\",\"selected_layers\":[%s],\"dropped_layers\":[],"
             "\"rounding\":\"exact\",\"model\":{},\"modules\":{%s}%s}",
@@ -281,9 +275,9 @@ static void mixed(void)
     json_t *groups, *config;
     char *got;
 
-    CHECK(export_as("compressed-tensors", TINY, s, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"), &e) == 0,
+    CHECK(export_as("compressed-tensors", TINY, s, ROUND_EXACT, EXPORT_SHARD_BYTES, scratch("out"), &e) == 0,
           "mixed %s", e.msg);
-    if (ckpt_open(&c, in_dir("out"), &e))
+    if (ckpt_open(&c, scratch("out"), &e))
         fail(&e);
     config = json_object_get(c.config, "quantization_config");
     groups = json_object_get(config, "config_groups");
@@ -306,7 +300,7 @@ static void mixed(void)
           "as planned: %s", got);
     free(got);
     ckpt_close(&c);
-    wipe(in_dir("out"));
+    scratch_wipe(scratch("out"));
 }
 
 int main(void)
@@ -315,8 +309,6 @@ int main(void)
                                       "fp8-lm-kv"};
     struct err e = {0};
 
-    if (!mkdtemp(dir))
-        return 1;
     if (layers_read(&ranges, CHANNELS, &e) || ckpt_open(&tiny, TINY, &e))
         fail(&e);
     like_modelopt("int8-sq-stock", 1);
@@ -330,7 +322,7 @@ int main(void)
     bad_schemes();
     ckpt_close(&tiny);
     layers_release(&ranges);
-    unlink(in_dir("scheme.json"));
-    CHECK(rmdir(dir) == 0, "nothing is left behind");
+    unlink(scratch("scheme.json"));
+    CHECK(rmdir(scratch_dir()) == 0, "nothing is left behind");
     return unit_end();
 }

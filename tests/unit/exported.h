@@ -1,46 +1,15 @@
 /*
  * exported.h - for tests: checkpoints written to a scratch directory, and ModelOpt's record of what it wrote
- *
- * A program includes it once and begins with mkdtemp(dir).
  */
 #ifndef TESTS_UNIT_EXPORTED_H
 #define TESTS_UNIT_EXPORTED_H
 
-#include <dirent.h>
-#include <unistd.h>
-
 #include "common/quant/export.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
-static char dir[] = "/tmp/octet-export.XXXXXX";
-
-/* A path in the scratch directory; good for the next three calls. */
-static const char *in_dir(const char *name)
-{
-    static char path[4][300];
-    static int next;
-
-    next = (next + 1) % 4;
-    snprintf(path[next], sizeof path[next], "%s/%s", dir, name);
-    return path[next];
-}
-
-/* Remove a flat directory, as the tool leaves them. */
-static void wipe(const char *path)
-{
-    DIR *d = opendir(path);
-    const struct dirent *f;
-
-    while (d && (f = readdir(d)))
-        if (f->d_name[0] != '.')
-            unlinkat(dirfd(d), f->d_name, 0);
-    if (d)
-        closedir(d);
-    rmdir(path);
-}
-
 /* Plan and write; the message of a failure goes to e. */
-static int export_as(const char *layout, const char *model, const char *scheme, enum rounding r,
+static inline int export_as(const char *layout, const char *model, const char *scheme, enum rounding r,
                      size_t shard_bytes, const char *out, struct err *e)
 {
     const struct export_opts o = {layout_find(layout), r, shard_bytes, false};

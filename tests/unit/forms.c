@@ -4,6 +4,7 @@
 
 #include "common/base/cli.h"
 #include "common/quant/preset.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
 /* The model of tests/golden/quant; groups by number. */
@@ -12,7 +13,7 @@ enum { Q_PROJ = 3, K_PROJ, V_PROJ, O_PROJ };
 
 static const double int8[GROUPS] = {18, 1, 0, 8, 2, 1, 0.5, 1}; /* FP8: 9 3 0 4 1 2 1 0.5 */
 
-static char path[] = "/tmp/octet-forms-XXXXXX.json";
+static const char *path;
 
 static int build(struct layers *l, bool both, struct err *e)
 {
@@ -370,20 +371,12 @@ static void bad_schemes(void)
             "twice");
 }
 
-static int write_preset(const char *text)
-{
-    FILE *f = fopen(path, "w");
-
-    fputs(text, f);
-    return fclose(f);
-}
-
 static void bad_preset(const char *text, const char *want)
 {
     struct preset p;
     struct err e = {0};
 
-    write_preset(text);
+    scratch_text("document.json", text);
     CHECK(preset_read(&p, path, &e) == -1 && strstr(e.msg, want), "%s", e.msg);
     preset_release(&p);
 }
@@ -423,7 +416,7 @@ static void presets(void)
     preset_release(&p);
     layers_release(&text);
 
-    write_preset("{\"schema\":\"octet-preset/"
+    scratch_text("document.json", "{\"schema\":\"octet-preset/"
                  "1\",\"name\":\"mine\",\"rules\":[{\"pattern\":\"language_model.*\",\"format\":"
                  "\"fp8\"},{\"pattern\":\"*.mlp.*\",\"format\":\"int8\"},{\"pattern\":\"*.down_proj\","
                  "\"format\":\"none\"}],"
@@ -469,7 +462,7 @@ static void bad_presets(void)
     preset_release(&p);
     e = (struct err){0};
     build(&l, false, &e);
-    write_preset(HEAD_ "\"rules\":[{\"pattern\":\"*.moe.*\",\"format\":\"fp8\"}]}");
+    scratch_text("document.json", HEAD_ "\"rules\":[{\"pattern\":\"*.moe.*\",\"format\":\"fp8\"}]}");
     CHECK(!preset_read(&p, path, &e) && preset_apply(&p, &l, got, &e) == -1 &&
               strstr(e.msg, "'*.moe.*' matches no layer"),
           "%s", e.msg);
@@ -479,11 +472,7 @@ static void bad_presets(void)
 
 int main(void)
 {
-    int fd = mkstemps(path, 5);
-
-    if (fd < 0)
-        return 1;
-    close(fd);
+    path = scratch("document.json");
     cli_force = true;
     scores();
     ranges();
@@ -494,6 +483,5 @@ int main(void)
     bad_schemes();
     presets();
     bad_presets();
-    unlink(path);
     return unit_end();
 }

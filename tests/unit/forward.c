@@ -9,27 +9,6 @@
 #include "common/model/ranges.h"
 #include "tests/unit/reference.h"
 
-/* Logits of all rows of one sample, packed alone. */
-static float *logits_of(struct reference *r, const struct sample *s, struct err *e)
-{
-    struct batch b = {0};
-    struct walk w = {0};
-    struct backend *be = r->be;
-    size_t n = s->tokens * r->m.config->vocab;
-    float *out = mem_zalloc(n, sizeof *out, e), *d;
-
-    if (batch_build(&b, be, r->m.config, &r->m.processor, s, 1, e) == 0 &&
-        walk_init(&w, &r->m, &b, false, e) == 0 && walk_forward(&w, 0, e) == 0) {
-        d = be->alloc(be, n * sizeof *d);
-        be->linear_f32(be, d, w.norm, s->tokens, linear_weight(r->m.stage[r->m.head].head));
-        be->download(be, out, d, n * sizeof *d);
-        be->free(be, d);
-    }
-    walk_release(&w);
-    batch_release(&b);
-    return out;
-}
-
 static void check_logits(struct reference *r)
 {
     size_t vocab = r->m.config->vocab;
@@ -39,7 +18,7 @@ static void check_logits(struct reference *r)
         const struct st_tensor *all = reference_tensor(r, "logits", k),
             *last = reference_tensor(r, "last_logits", k);
         struct err e = {0};
-        float *z = logits_of(r, &r->s.sample[k], &e);
+        float *z = reference_logits(&r->m, &r->s.sample[k], 1, NULL, &e);
         double top, d;
 
         if (e.rc) {

@@ -9,6 +9,7 @@
 #include "common/model/prompt.h"
 #include "common/text/utf8.h"
 #include "tests/unit/reference.h"
+#include "tests/unit/scratch.h"
 
 #define TOLERANCE 1e-5
 
@@ -16,25 +17,11 @@
 static float *plain_logits(struct model *m, const struct sample *s)
 {
     struct err e = {0};
-    struct batch b = {0};
-    struct walk w = {0};
-    size_t n = s->tokens * m->config->vocab;
-    float *out = mem_zalloc(n, sizeof *out, &e), *d;
+    float *out = reference_logits(m, s, 1, NULL, &e);
 
-    if (out && batch_build(&b, m->be, m->config, &m->processor, s, 1, &e) == 0 &&
-        walk_init(&w, m, &b, false, &e) == 0 && walk_forward(&w, 0, &e) == 0) {
-        d = m->be->alloc(m->be, n * sizeof *d);
-        m->be->linear_f32(m->be, d, w.norm, s->tokens, linear_weight(m->stage[m->head].head));
-        m->be->download(m->be, out, d, n * sizeof *d);
-        m->be->free(m->be, d);
-    }
-    walk_release(&w);
-    batch_release(&b);
-    if (e.rc == RC_OK)
-        return out;
-    CHECK(0, "the plain walk: %s", e.msg);
-    free(out);
-    return NULL;
+    if (!out)
+        CHECK(0, "the plain walk: %s", e.msg);
+    return out;
 }
 
 static size_t argmax(const float *z, size_t n)
@@ -198,7 +185,7 @@ static void check_answer(struct tiny *t, size_t k, const json_t *c)
     memmove(ids.v, ids.v + prompt, ids.n * sizeof *ids.v);
     CHECK(same_ids(&ids, want), "case %zu: %zu tokens of the reference's answer", k, ids.n);
     CHECK(penalty != 1 || again == ids.n, "case %zu: the same by walking the whole sequence", k);
-    CHECK(tokenizer_decode(t->t, ids.v, ids.n, true, &text, &e) == 0 &&
+    CHECK(tokenizer_bytes(t->t, ids.v, ids.n, true, &text, &e) == 0 &&
               !strcmp(text.v, json_string_value(json_object_get(c, "decoded"))),
           "case %zu: and its text", k);
     goto out;
@@ -265,25 +252,16 @@ static void check_stops(const struct tiny *t)
         {"{\"eos_token_id\": [3, -4]}", 0, 0, "neither a token id nor a list"},
         {"{\"eos_token_id\": 12", 0, 0, "not valid JSON"},
     };
-    char dir[] = "/tmp/octet-generate.XXXXXX", path[64];
 
-    if (!mkdtemp(dir)) {
-        CHECK(0, "a scratch directory");
-        return;
-    }
-    snprintf(path, sizeof path, "%s/generation_config.json", dir);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ids stop = {0};
         struct err e = {0};
-        FILE *f;
         int ret;
 
-        remove(path);
-        if (cases[i].json && (f = fopen(path, "w"))) {
-            fputs(cases[i].json, f);
-            fclose(f);
-        }
-        ret = generate_stops(&stop, dir, t->t, &e);
+        scratch_clear();
+        if (cases[i].json)
+            scratch_text("generation_config.json", cases[i].json);
+        ret = generate_stops(&stop, scratch_dir(), t->t, &e);
         if (cases[i].error)
             CHECK(ret && strstr(e.msg, cases[i].error), "%s: %s", cases[i].json, cases[i].error);
         else
@@ -291,8 +269,6 @@ static void check_stops(const struct tiny *t)
                   cases[i].json ? cases[i].json : "no file", stop.n, e.msg);
         ids_release(&stop);
     }
-    remove(path);
-    remove(dir);
 }
 
 /* However a text is cut into pieces, what comes out is what the whole gives, and whole characters only. */

@@ -1,6 +1,7 @@
 /* positions.c - M-RoPE positions and angles against transformers' and the definition */
 #include "common/model/positions.h"
 
+#include "tests/unit/grids.h"
 #include "tests/unit/unit.h"
 
 #define MAX_TOKENS 1024
@@ -22,18 +23,6 @@ static size_t read_ids(const json_t *list, int32_t *ids)
 {
     for (size_t i = 0; i < json_array_size(list); i++)
         ids[i] = (int32_t)json_integer_value(json_array_get(list, i));
-    return json_array_size(list);
-}
-
-static size_t read_grids(const json_t *list, struct grid *grid)
-{
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *g = json_array_get(list, i);
-
-        grid[i].t = (size_t)json_integer_value(json_array_get(g, 0));
-        grid[i].h = (size_t)json_integer_value(json_array_get(g, 1));
-        grid[i].w = (size_t)json_integer_value(json_array_get(g, 2));
-    }
     return json_array_size(list);
 }
 

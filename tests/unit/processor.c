@@ -1,37 +1,30 @@
 /* processor.c - image processor settings: read, defaulted, refused */
 #include <stdbool.h>
-#include <unistd.h>
 
 #include "common/base/file.h"
 #include "common/image/processor.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
-static char dir[] = "/tmp/octet-processor.XXXXXX", path[64], nested[64];
+static const char file[] = "preprocessor_config.json", nested[] = "processor_config.json";
 
-static void write_text(const char *to, const char *text)
+/* Settings as the one file of a directory. */
+static int read_text(struct processor *p, const char *text, struct err *e)
 {
-    struct file_out o;
-    struct err e = {0};
-
-    if (file_create(&o, to, true, false, &e) || fputs(text, o.f) < 0 || file_commit(&o, &e)) {
-        printf("Bail out! %s\n", e.msg);
-        exit(1);
-    }
+    scratch_text(file, text);
+    return processor_read_dir(p, scratch_dir(), e);
 }
 
 static void published(void)
 {
-    struct processor p, plain;
+    struct processor p;
     struct err e = {0};
 
-    CHECK(!processor_read(&p, "data/tiny-qwen2_5-vl/preprocessor_config.json", &e),
-          "the bundled model's file %s", e.msg);
+    CHECK(!processor_read_dir(&p, "data/tiny-qwen2_5-vl", &e), "the bundled model's file %s", e.msg);
     CHECK(p.min_pixels == 3136 && p.max_pixels == 1003520 && p.patch_size == 14 &&
               p.temporal_patch_size == 2 && p.merge_size == 2 && p.resample == RESAMPLE_TORCHVISION,
           "its settings");
     CHECK(p.mean[0] == 0.48145466f && p.std[2] == 0.27577711f, "its mean and std");
-    CHECK(!processor_read_dir(&plain, "data/tiny-qwen2_5-vl", &e) && !memcmp(&p, &plain, sizeof p),
-          "the same from the directory");
 }
 
 static void directories(void)
@@ -40,19 +33,18 @@ static void directories(void)
     struct err e = {0};
 
     processor_init(&plain);
-    CHECK(plain.max_pixels == 1003520 && plain.min_pixels == 3136 ,
-          "settings of the class");
-    CHECK(!processor_read_dir(&p, dir, &e) && !memcmp(&p, &plain, sizeof p),
+    CHECK(plain.max_pixels == 1003520 && plain.min_pixels == 3136, "settings of the class");
+    CHECK(!processor_read_dir(&p, scratch_dir(), &e) && p.resample == plain.resample &&
+              !memcmp(&p, &plain, offsetof(struct processor, resample)),
           "no file: the class's settings %s", e.msg);
-    write_text(path, "{\"max_pixels\": 12845056}");
-    write_text(nested, "{\"processor_class\": \"Qwen2_5_VLProcessor\"}");
-    CHECK(!processor_read_dir(&p, dir, &e) && p.max_pixels == 12845056,
+    scratch_text(file, "{\"max_pixels\": 12845056}");
+    scratch_text(nested, "{\"processor_class\": \"Qwen2_5_VLProcessor\"}");
+    CHECK(!processor_read_dir(&p, scratch_dir(), &e) && p.max_pixels == 12845056,
           "processor_config.json without settings");
-    write_text(nested, "{\"image_processor\": {\"max_pixels\": 5000}}");
-    CHECK(!processor_read_dir(&p, dir, &e) && p.max_pixels == 5000,
+    scratch_text(nested, "{\"image_processor\": {\"max_pixels\": 5000}}");
+    CHECK(!processor_read_dir(&p, scratch_dir(), &e) && p.max_pixels == 5000,
           "processor_config.json with settings goes first");
-    unlink(nested);
-    CHECK(processor_read(&p, nested, &e) == -1 && e.rc == RC_SYS && strstr(e.msg, nested), "%s", e.msg);
+    unlink(scratch(nested));
 }
 
 /* text is read, and gives these limits and this backend. */
@@ -61,8 +53,7 @@ static void accepted(const char *text, size_t min, size_t max, enum resample how
     struct processor p;
     struct err e = {0};
 
-    write_text(path, text);
-    CHECK(!processor_read(&p, path, &e) && p.min_pixels == min && p.max_pixels == max && p.resample == how,
+    CHECK(!read_text(&p, text, &e) && p.min_pixels == min && p.max_pixels == max && p.resample == how,
           "%s %s", text, e.msg);
 }
 
@@ -71,8 +62,8 @@ static void refused(const char *text, const char *key)
     struct processor p;
     struct err e = {0};
 
-    write_text(path, text);
-    CHECK(processor_read(&p, path, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, path) && strstr(e.msg, key),
+    CHECK(read_text(&p, text, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, scratch(file)) &&
+              strstr(e.msg, key),
           "%s: %s", text, e.msg);
 }
 
@@ -81,8 +72,7 @@ static void digest_of(const char *text, char hex[SHA256_HEX])
     struct processor p;
     struct err e = {0};
 
-    write_text(path, text);
-    CHECK(!processor_read(&p, path, &e), "%s is read %s", text, e.msg);
+    CHECK(!read_text(&p, text, &e), "%s is read %s", text, e.msg);
     processor_digest(&p, hex);
 }
 
@@ -175,18 +165,10 @@ static void run(void)
 
 int main(void)
 {
-    if (!mkdtemp(dir)) {
-        perror("mkdtemp");
-        return 1;
-    }
-    snprintf(path, sizeof path, "%s/preprocessor_config.json", dir);
-    snprintf(nested, sizeof nested, "%s/processor_config.json", dir);
     published();
     directories();
     digest();
     settings();
     run();
-    unlink(path);
-    rmdir(dir);
     return unit_end();
 }

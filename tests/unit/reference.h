@@ -58,6 +58,30 @@ static inline int reference_open(struct reference *r, const char *name)
     return 0;
 }
 
+/* Logits of samples in one batch, [*rows, vocab], to be freed; rows may be NULL.  NULL: e says why. */
+static inline float *reference_logits(struct model *m, const struct sample *s, size_t n, size_t *rows,
+                                      struct err *e)
+{
+    struct backend *be = m->be;
+    struct batch b = {0};
+    struct walk w = {0};
+    float *out = NULL, *d;
+
+    if (batch_build(&b, be, m->config, &m->processor, s, n, e) == 0 && walk_init(&w, m, &b, false, e) == 0 &&
+        walk_forward(&w, 0, e) == 0 &&
+        (out = mem_zalloc(b.tokens * m->config->vocab, sizeof *out, e)) != NULL) {
+        d = be->alloc(be, b.tokens * m->config->vocab * sizeof *d);
+        be->linear_f32(be, d, w.norm, b.tokens, linear_weight(m->stage[m->head].head));
+        be->download(be, out, d, b.tokens * m->config->vocab * sizeof *d);
+        be->free(be, d);
+        if (rows)
+            *rows = b.tokens;
+    }
+    walk_release(&w);
+    batch_release(&b);
+    return out;
+}
+
 /* The reference's tensor "WHAT.K", fp32; NULL: there is none. */
 static inline const struct st_tensor *reference_tensor(const struct reference *r, const char *what, size_t k)
 {

@@ -4,14 +4,13 @@
  */
 #include "common/model/resume.h"
 
-#include <unistd.h>
-
 #include "common/model/alpha.h"
 #include "common/model/document.h"
 #include "common/model/ranges.h"
 #include "common/model/score.h"
 #include "tests/unit/groups.h"
 #include "tests/unit/reference.h"
+#include "tests/unit/scratch.h"
 
 enum { ROWS = 60, KIND = 2 }; /* rows of a batch: several batches of these samples */
 
@@ -26,7 +25,8 @@ struct stand {
     struct row_stats *row;
 };
 
-static char path[64], part_path[80], identity[SHA256_HEX];
+static const char *path, *part_path;
+static char identity[SHA256_HEX];
 
 /* Each runs a pass that is kept in part, and leaves what came of it in out, n bytes. */
 typedef int pass_fn(struct stand *s, struct partial *part, void *out, size_t *n, struct err *e);
@@ -131,11 +131,10 @@ static bool run(struct stand *s, pass_fn *pass, const uint8_t *left, size_t byte
 {
     struct partial part;
     struct err e = {0};
-    FILE *f = bytes ? fopen(part_path, "wb") : NULL;
     bool ret;
 
-    if (bytes && (!f || fwrite(left, 1, bytes, f) != bytes || fclose(f)))
-        return false;
+    if (bytes)
+        scratch_put("out.part", left, bytes);
     ret = partial_open(&part, path, identity, &e) == 0 && pass(s, &part, out, n, &e) == 0;
     if (!ret)
         printf("# %s\n", e.msg);
@@ -201,16 +200,10 @@ static int prepare(struct stand *s)
 
 int main(void)
 {
-    const char *tmp = getenv("TMPDIR");
     struct stand s = {0};
-    int fd;
 
-    snprintf(path, sizeof path, "%.32s/octet-unit.XXXXXX", tmp ? tmp : "/tmp");
-    fd = mkstemp(path);
-    if (fd < 0)
-        return 1;
-    close(fd);
-    snprintf(part_path, sizeof part_path, "%s.part", path);
+    path = scratch("out");
+    part_path = scratch("out.part");
     if (reference_open(&s.r, "nested4-gqa8"))
         return 1;
     partial_identity(identity, s.r.be, NULL, 0);
@@ -230,7 +223,5 @@ int main(void)
     free(s.groups.group);
     free(s.groups.name);
     reference_close(&s.r);
-    unlink(part_path);
-    unlink(path);
     return unit_end();
 }

@@ -4,27 +4,8 @@
 
 #include "common/base/mem.h"
 #include "common/io/ckpt.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
-
-static char dir[] = "/tmp/octet-safetensors.XXXXXX";
-
-static char *in_dir(const char *name)
-{
-    static char path[4][400];
-    static int next;
-
-    next = (next + 1) % 4;
-    snprintf(path[next], sizeof path[next], "%s/%s", dir, name);
-    return path[next];
-}
-
-static void put(const char *name, const void *data, size_t n)
-{
-    FILE *f = fopen(in_dir(name), "wb");
-
-    if (!f || (n && fwrite(data, 1, n, f) != n) || fclose(f))
-        exit(1);
-}
 
 /* A file with this header, its true length in front, and `bytes` of data. */
 static void put_st(const char *name, const char *header, size_t bytes)
@@ -37,7 +18,7 @@ static void put_st(const char *name, const char *header, size_t bytes)
     memcpy(p + 8, header, n);
     for (size_t i = 0; i < bytes; i++)
         p[8 + n + i] = (uint8_t)i;
-    put(name, p, 8 + n + bytes);
+    scratch_put(name, p, 8 + n + bytes);
     free(p);
 }
 
@@ -62,7 +43,7 @@ static void bad_header(const char *header, size_t bytes, const char *words, cons
     int ret;
 
     put_st("bad.safetensors", header, bytes);
-    ret = st_open(&st, in_dir("bad.safetensors"), &e);
+    ret = st_open(&st, scratch("bad.safetensors"), &e);
     refused(&e, ret, RC_DATA, words, what);
     st_close(&st);
 }
@@ -123,27 +104,27 @@ static void bad_lengths(void)
 {
     static const uint8_t huge[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, '{', '}'};
     static const uint8_t beyond[10] = {3, 0, 0, 0, 0, 0, 0, 0, '{', '}'};
-    const char *path = in_dir("bad.safetensors");
+    const char *path = scratch("bad.safetensors");
     struct st_file st;
     struct err e = {0};
 
-    put("bad.safetensors", huge, sizeof huge);
+    scratch_put("bad.safetensors", huge, sizeof huge);
     refused(&e, st_open(&st, path, &e), RC_DATA, "not a safetensors file", "a header of 2^64 - 1 bytes");
-    put("bad.safetensors", beyond, sizeof beyond);
+    scratch_put("bad.safetensors", beyond, sizeof beyond);
     e = (struct err){0};
     refused(&e, st_open(&st, path, &e), RC_DATA, "truncated", "a header one byte beyond the file");
-    put("bad.safetensors", "", 0);
+    scratch_text("bad.safetensors", "");
     e = (struct err){0};
     refused(&e, st_open(&st, path, &e), RC_DATA, "truncated", "an empty file");
     e = (struct err){0};
-    refused(&e, st_open(&st, in_dir("absent"), &e), RC_SYS, "No such file", "no file");
+    refused(&e, st_open(&st, scratch("absent"), &e), RC_SYS, "No such file", "no file");
 }
 
 /* A real file cut anywhere is refused: at every byte of the header's first part, and then in strides. */
 static void truncated(void)
 {
     const char *source = "tests/golden/models/nested5-sharded/model-00002-of-00004.safetensors";
-    const char *path = in_dir("cut.safetensors");
+    const char *path = scratch("cut.safetensors");
     struct err e = {0};
     struct st_file st;
     uint8_t *data;
@@ -151,7 +132,7 @@ static void truncated(void)
 
     if (file_read(source, &data, &n, &e))
         exit(1);
-    put("cut.safetensors", data, n);
+    scratch_put("cut.safetensors", data, n);
     CHECK(st_open(&st, path, &e) == 0 && st.tensors > 0, "the whole file opens");
     st_close(&st);
     for (size_t at = n - 1;; at -= at > 3000 ? 997 : at > 300 ? 53 : 1, cuts++) {
@@ -176,7 +157,7 @@ static void good_headers(void)
            "{\"__metadata__\":{\"format\":\"pt\"}," T("b", "F32", "2", 1, 9) "," T("a", "U8", "", 0, 1) "," T(
                "z", "BF16", "0,4", 9, 9) "," T("c", "F8_E4M3", "3,1", 9, 12) "}   ",
            12);
-    CHECK(st_open(&st, in_dir("good.safetensors"), &e) == 0 && st.tensors == 4, "odd but valid: %s", e.msg);
+    CHECK(st_open(&st, scratch("good.safetensors"), &e) == 0 && st.tensors == 4, "odd but valid: %s", e.msg);
     CHECK(!strcmp(st.tensor[0].name, "a") && st.tensor[0].ndim == 0 && st.tensor[0].count == 1 &&
               st.tensor[0].data[0] == 0,
           "a scalar");
@@ -188,7 +169,7 @@ static void good_headers(void)
           "FP8");
     st_close(&st);
     put_st("good.safetensors", "{}", 0);
-    CHECK(st_open(&st, in_dir("good.safetensors"), &e) == 0 && st.tensors == 0, "no tensors at all");
+    CHECK(st_open(&st, scratch("good.safetensors"), &e) == 0 && st.tensors == 0, "no tensors at all");
     st_close(&st);
 }
 
@@ -201,7 +182,7 @@ static void written(void)
     struct st_file st;
     struct err e = {0};
     size_t header, dry;
-    FILE *f = fopen(in_dir("written.safetensors"), "wb");
+    FILE *f = fopen(scratch("written.safetensors"), "wb");
 
     CHECK(st_compare(&t[0], &t[1]) < 0 && st_compare(&t[1], &t[2]) < 0, "wide elements come first");
     CHECK(st_compare(&t[0], &t[0]) == 0 && st_compare(&t[2], &t[1]) > 0, "and then names");
@@ -210,7 +191,7 @@ static void written(void)
           "its size beforehand");
     fwrite("123456789", 1, 9, f);
     fclose(f);
-    CHECK(st_open(&st, in_dir("written.safetensors"), &e) == 0 && st.tensors == 3, "reads back: %s", e.msg);
+    CHECK(st_open(&st, scratch("written.safetensors"), &e) == 0 && st.tensors == 3, "reads back: %s", e.msg);
     CHECK(!strcmp(st.tensor[1].name, "odd \"\\\n\xc3\xa9"), "a name with quotes, a newline and UTF-8");
     CHECK(st.tensor[0].ndim == 0 && !memcmp(st.tensor[2].data, "789", 3), "shape and data");
     st_close(&st);
@@ -257,12 +238,12 @@ static void models(void)
     model("tests/golden/models/nested5-sharded", 4, 80, "471897105ef6707f");
     model("tests/golden/models/qwen2-text", 1, 51, "eac035c7ae7eb278");
     model("tests/golden/models/windows-only", 1, 81, "c847aa2c9392a77a");
-    CHECK(ckpt_open(&c, in_dir("absent"), &e) == -1 && e.rc == RC_SYS && strstr(e.msg, "No such"), "%s",
+    CHECK(ckpt_open(&c, scratch("absent"), &e) == -1 && e.rc == RC_SYS && strstr(e.msg, "No such"), "%s",
           e.msg);
     e = (struct err){0};
     CHECK(ckpt_open(&c, "data/README.md", &e) == -1 && strstr(e.msg, "not a directory"), "%s", e.msg);
     e = (struct err){0};
-    CHECK(ckpt_open(&c, dir, &e) == -1 && strstr(e.msg, "config.json"), "%s", e.msg);
+    CHECK(ckpt_open(&c, scratch_dir(), &e) == -1 && strstr(e.msg, "config.json"), "%s", e.msg);
     ckpt_close(&c);
 }
 
@@ -273,8 +254,8 @@ static void bad_index(const char *index, const char *words, const char *what)
     struct ckpt c;
     int ret;
 
-    put("model.safetensors.index.json", index, strlen(index));
-    ret = ckpt_open(&c, dir, &e);
+    scratch_text("model.safetensors.index.json", index);
+    ret = ckpt_open(&c, scratch_dir(), &e);
     if (words)
         refused(&e, ret, RC_DATA, words, what);
     else
@@ -288,8 +269,8 @@ static void indexes(void)
     struct err e = {0};
     struct ckpt c;
 
-    put("config.json", "{}", 2);
-    refused(&e, ckpt_open(&c, dir, &e), RC_DATA, "neither", "a directory without weights");
+    scratch_text("config.json", "{}");
+    refused(&e, ckpt_open(&c, scratch_dir(), &e), RC_DATA, "neither", "a directory without weights");
     put_st("a.safetensors", "{" T("a", "U8", "1", 0, 1) "}", 1);
     put_st("b.safetensors", "{" T("b", "U8", "1", 0, 1) "}", 1);
     put_st("ab.safetensors", "{" T("a", "U8", "1", 0, 1) "," T("b", "U8", "1", 1, 2) "}", 2);
@@ -314,18 +295,19 @@ static void indexes(void)
     bad_index("{\"weight_map\":{}}", "names no tensor", "an empty index");
     bad_index("{\"weight_map\":[]}", "weight_map", "a list as index");
     bad_index("{}", "weight_map", "no weight_map");
-    put("model.safetensors.index.json", missing, strlen(missing));
+    scratch_text("model.safetensors.index.json", missing);
     e = (struct err){0};
-    refused(&e, ckpt_open(&c, dir, &e), RC_SYS, "c.safetensors|No such file", "a shard that is not there");
+    refused(&e, ckpt_open(&c, scratch_dir(), &e), RC_SYS, "c.safetensors|No such file",
+            "a shard that is not there");
     put_st("model.safetensors", "{" T("a", "U8", "1", 0, 1) "}", 1);
     bad_index("{\"weight_map\":{\"a\":\"a.safetensors\",\"b\":\"b.safetensors\"}}", "stale",
               "a single file beside shards");
-    unlink(in_dir("model.safetensors.index.json"));
+    unlink(scratch("model.safetensors.index.json"));
     e = (struct err){0};
-    CHECK(ckpt_open(&c, dir, &e) == 0 && c.shards == 1, "the single file alone %s", e.msg);
+    CHECK(ckpt_open(&c, scratch_dir(), &e) == 0 && c.shards == 1, "the single file alone %s", e.msg);
     ckpt_close(&c);
-    put("config.json", "[]", 2);
-    refused(&e, ckpt_open(&c, dir, &e), RC_DATA, "not a JSON object", "a list as config.json");
+    scratch_text("config.json", "[]");
+    refused(&e, ckpt_open(&c, scratch_dir(), &e), RC_DATA, "not a JSON object", "a list as config.json");
 }
 
 /* Conversions, ranges and NaN of ckpt_read_f32(), and what the digest sees. */
@@ -338,15 +320,15 @@ static void values(void)
     float x[2];
     FILE *f;
 
-    put("config.json", "{}", 2);
+    scratch_text("config.json", "{}");
     put_st("model.safetensors",
            "{" T("h", "F16", "2", 0, 4) "," T("b", "BF16", "2", 4, 8) "," T("i", "I8", "1", 8, 9) "}", 9);
-    f = fopen(in_dir("model.safetensors"), "rb+");
+    f = fopen(scratch("model.safetensors"), "rb+");
     fseek(f, -9, SEEK_END);
     fwrite(f16, 1, 4, f);
     fwrite(bf16, 1, 4, f);
     fclose(f);
-    if (ckpt_open(&c, dir, &e))
+    if (ckpt_open(&c, scratch_dir(), &e))
         exit(1);
     CHECK(ckpt_read_f32(&c, ckpt_find(&c, "h"), 0, 2, x, false, &e) == 0 && x[0] == 1 && isinf(x[1]), "F16");
     CHECK(ckpt_read_f32(&c, ckpt_find(&c, "b"), 0, 2, x, false, &e) == 0 && x[0] == 1 && isnan(x[1]), "BF16");
@@ -368,37 +350,22 @@ static void values(void)
     e = (struct err){0};
     CHECK(ckpt_digest(&c, before, &e) == 0, "digest");
     ckpt_close(&c);
-    put("config.json", "{ }", 3);
-    CHECK(ckpt_open(&c, dir, &e) == 0 && ckpt_digest(&c, after, &e) == 0 && strcmp(before, after),
+    scratch_text("config.json", "{ }");
+    CHECK(ckpt_open(&c, scratch_dir(), &e) == 0 && ckpt_digest(&c, after, &e) == 0 && strcmp(before, after),
           "sees config.json");
     ckpt_close(&c);
-    put("config.json", "{}", 2);
-    f = fopen(in_dir("model.safetensors"), "rb+");
+    scratch_text("config.json", "{}");
+    f = fopen(scratch("model.safetensors"), "rb+");
     fseek(f, -1, SEEK_END);
     fputc(0x55, f);
     fclose(f);
-    CHECK(ckpt_open(&c, dir, &e) == 0 && ckpt_digest(&c, after, &e) == 0 && strcmp(before, after),
+    CHECK(ckpt_open(&c, scratch_dir(), &e) == 0 && ckpt_digest(&c, after, &e) == 0 && strcmp(before, after),
           "sees the last byte");
     ckpt_close(&c);
 }
 
-static void clean(void)
-{
-    static const char *const name[] = {
-        "a.safetensors",      "ab.safetensors",    "b.safetensors",
-        "bad.safetensors",    "config.json",       "cut.safetensors",
-        "good.safetensors",   "model.safetensors", "model.safetensors.index.json",
-        "written.safetensors"};
-
-    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
-        unlink(in_dir(name[i]));
-    CHECK(rmdir(dir) == 0, "nothing else was left behind");
-}
-
 int main(void)
 {
-    if (!mkdtemp(dir))
-        return 1;
     models();
     bad_headers();
     bad_lengths();
@@ -407,6 +374,5 @@ int main(void)
     written();
     indexes();
     values();
-    clean();
     return unit_end();
 }

@@ -5,50 +5,28 @@
  * tokens, and the SHA-256 of ids (little-endian), loss and of each picture's pixels with its grid and patch
  * size.
  */
-#include <unistd.h>
-
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/io/doc.h"
 #include "common/io/samples.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
 #define GOLDEN "tests/golden/tiny-describe.samples.msgpack"
 
-static char scratch[64]; /* path of a file made and removed by this test */
-
-static void put_file(const void *data, size_t n)
+/* True when these bytes fail to load as bad data with a message that has the file's name and `want` in it. */
+static bool refused(const void *data, size_t n, const char *want)
 {
-    FILE *f = fopen(scratch, "wb");
-
-    if (!f || fwrite(data, 1, n, f) != n || fclose(f)) {
-        perror(scratch);
-        exit(1);
-    }
-}
-
-/*
- * Load the scratch file; true when that fails as bad data with a message that has the file's name and `want`
- * in it.
- */
-static bool refused(const char *want)
-{
-    const char *path[] = {scratch};
+    const char *path[] = {scratch_put("samples", data, n)};
     struct samples all;
     struct err e = {0};
-    bool right = samples_load(&all, path, 1, 0, 1, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, scratch) &&
+    bool right = samples_load(&all, path, 1, 0, 1, &e) == -1 && e.rc == RC_DATA && strstr(e.msg, *path) &&
                  strstr(e.msg, want);
 
     if (!right)
         printf("# rc %d: %s\n", e.rc, e.msg);
     samples_release(&all);
     return right;
-}
-
-static bool refused_bytes(const void *data, size_t n, const char *want)
-{
-    put_file(data, n);
-    return refused(want);
 }
 
 static void golden(void)
@@ -119,7 +97,6 @@ static char *stream(size_t *n, const char *tokenizer, long count, size_t samples
 
 static void round_trip(void)
 {
-    const char *path[] = {scratch};
     struct samples_reader r;
     struct sample s;
     struct err e = {0};
@@ -127,8 +104,8 @@ static void round_trip(void)
     struct sha256 sha;
     size_t n;
     char *data = stream(&n, "abc", 2, 2);
+    const char *path[] = {scratch_put("samples", data, n)};
 
-    put_file(data, n);
     CHECK(samples_open(&r, path, 1, &e) == 0 && r.total == 2, "a written stream opens and says its length");
     CHECK(!strcmp(json_string_value(json_object_get(r.head, "tokenizer")), "abc"), "its header arrives");
     CHECK(samples_next(&r, &s, &e) == 1 && !strcmp(s.id, "text/1") && s.tokens == 3 &&
@@ -162,7 +139,7 @@ static bool patched(const char *data, size_t n, const char *from, const char *to
     at = memmem(copy, n, from, bytes);
     if (at)
         memcpy(at, to, bytes);
-    right = at && refused_bytes(copy, n, want);
+    right = at && refused(copy, n, want);
     free(copy);
     return right;
 }
@@ -172,18 +149,16 @@ static void damaged(void)
     size_t n, bad = 0;
     char *data = stream(&n, "abc", 2, 2), *more;
 
-    for (size_t i = 1; i < n; i++) {
-        put_file(data, i);
-        bad += !refused("truncated");
-    }
+    for (size_t i = 1; i < n; i++)
+        bad += !refused(data, i, "truncated");
     CHECK(bad == 0, "cut anywhere, the stream is refused as truncated");
-    CHECK(refused_bytes("", 0, "is empty"), "an empty file");
-    CHECK(refused_bytes("{\"schema\":\"octet-layers/1\"}", 26, "not an octet-samples stream"), "JSON");
-    CHECK(refused_bytes("\x81\xa1s\x01", 4, "not an octet-samples document"), "another map");
+    CHECK(refused("", 0, "is empty"), "an empty file");
+    CHECK(refused("{\"schema\":\"octet-layers/1\"}", 26, "not an octet-samples stream"), "JSON");
+    CHECK(refused("\x81\xa1s\x01", 4, "not an octet-samples document"), "another map");
     more = malloc(n + 1);
     memcpy(more, data, n);
     more[n] = 0;
-    CHECK(refused_bytes(more, n + 1, "bytes follow the end"), "a trailing byte");
+    CHECK(refused(more, n + 1, "bytes follow the end"), "a trailing byte");
     free(more);
     CHECK(patched(data, n, "samples/1", "samples/2", 9, "reads up to"), "a newer major version");
     CHECK(patched(data, n, "\xa5" "count\x02", "\xa5" "count\x03", 7, "header promises 3"), "a wrong count");
@@ -221,12 +196,12 @@ static void huge_lengths(void)
     char deep[64];
 
     for (size_t i = 0; i < sizeof c / sizeof *c; i++)
-        CHECK(refused_bytes(c[i].bytes, c[i].n, i == 2 || i == 3 ? "too many parts" : "truncated"),
+        CHECK(refused(c[i].bytes, c[i].n, i == 2 || i == 3 ? "too many parts" : "truncated"),
               "a length of gigabytes: %s", c[i].name);
     deep[0] = (char)0x81;
     deep[1] = (char)0xa0;
     memset(deep + 2, 0x91, sizeof deep - 2);
-    CHECK(refused_bytes(deep, sizeof deep, "too many parts"), "arrays in arrays without end");
+    CHECK(refused(deep, sizeof deep, "too many parts"), "arrays in arrays without end");
 }
 
 /*
@@ -235,17 +210,17 @@ static void huge_lengths(void)
  */
 static void flipped_bytes(void)
 {
-    const char *path[] = {scratch};
     size_t n, good = 0;
     char *data = stream(&n, "abc", 2, 2);
 
     for (size_t i = 0; i < n; i++)
         for (int bit = 0; bit < 8; bit++) {
+            const char *path[1];
             struct samples all;
             struct err e = {0};
 
             data[i] ^= (char)(1 << bit);
-            put_file(data, n);
+            *path = scratch_put("samples", data, n);
             good += samples_load(&all, path, 1, 0, 1, &e) == 0 || e.rc == RC_DATA;
             samples_release(&all);
             data[i] ^= (char)(1 << bit);
@@ -256,18 +231,17 @@ static void flipped_bytes(void)
 
 static void other_files(void)
 {
-    char second[80];
-    const char *path[] = {scratch, "no/such.samples"}, *mixed[] = {GOLDEN, scratch, scratch};
-    const char *strange[] = {GOLDEN, second, scratch};
+    const char *first = scratch("first"), *second = scratch("second"), *path[] = {first, "no/such.samples"};
+    const char *mixed[] = {GOLDEN, first, first}, *strange[] = {GOLDEN, first, second};
     struct samples all;
     struct err e = {0};
     size_t n;
     char *data = stream(&n, "abc", -1, 0);
 
-    CHECK(refused_bytes(data, n, "holds no samples"), "a stream without samples");
+    CHECK(refused(data, n, "holds no samples"), "a stream without samples");
     free(data);
     data = stream(&n, "abc", -1, 2);
-    put_file(data, n);
+    scratch_put("first", data, n);
     CHECK(samples_load(&all, path, 2, 0, 1, &e) == -1 && e.rc == RC_SYS && strstr(e.msg, path[1]),
           "a second file that is not there");
     e = (struct err){0};
@@ -275,16 +249,13 @@ static void other_files(void)
               json_is_string(json_object_get(all.head, "tokenizer")),
           "no digest goes with any, and the digest of a later file counts");
     samples_release(&all);
-    snprintf(second, sizeof second, "%s.2", scratch);
-    rename(scratch, second);
     free(data);
     data = stream(&n, "abd", -1, 2);
-    put_file(data, n);
+    scratch_put("second", data, n);
     CHECK(samples_load(&all, strange, 3, 0, 1, &e) == -1 && e.rc == RC_DATA &&
           strstr(e.msg, "another tokenizer") &&
-              strstr(e.msg, scratch),
+              strstr(e.msg, second),
           "files of two tokenizers are no one stream");
-    unlink(second);
     free(data);
     free(stream(&n, "abc", 3, 2));
 }
@@ -331,13 +302,11 @@ int main(int argc, char **argv)
 {
     if (argc > 1)
         return list((const char *const *)argv + 1, (size_t)argc - 1);
-    snprintf(scratch, sizeof scratch, "/tmp/octet-samples.%ld", (long)getpid());
     golden();
     round_trip();
     damaged();
     huge_lengths();
     flipped_bytes();
     other_files();
-    unlink(scratch);
     return unit_end();
 }

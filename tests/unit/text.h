@@ -1,15 +1,15 @@
-/* text.h - what the tests of common/text share: reference answers line by line, a model directory to fill */
+/* text.h - what the tests of common/text share: reference answers line by line, a model directory of links */
 #ifndef TESTS_UNIT_TEXT_H
 #define TESTS_UNIT_TEXT_H
 
 #include <jansson.h>
 #include <stdbool.h>
-#include <unistd.h>
 
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/text/text.h"
 #include "common/text/tokenizer.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/unit.h"
 
 #define GOLDEN "tests/golden/tokenizer/"
@@ -60,52 +60,16 @@ static inline bool same_text(const struct text *a, const struct text *b)
     return a->n == b->n && (a->n == 0 || !memcmp(a->v, b->v, a->n));
 }
 
-/* ---- a model directory, made by main() and removed when it is done */
-
-static char dir[] = "/tmp/octet-text.XXXXXX";
-
-static inline char *in_dir(const char *name)
-{
-    struct err e = {0};
-
-    return must(file_join(dir, name, &e), e.msg);
-}
-
-static inline void put(const char *name, const char *data, size_t n)
-{
-    char *path = in_dir(name);
-    FILE *f = must(fopen(path, "wb"), path);
-
-    if (fwrite(data, 1, n, f) != n || fclose(f))
-        must(NULL, path);
-    free(path);
-}
-
+/* Link a file of a folder into the scratch directory. */
 static inline void link_to(const char *folder, const char *name)
 {
     struct err e = {0};
-    char *from = must(file_join(folder, name, &e), e.msg), *to = in_dir(name);
-    char *real = must(realpath(from, NULL), from);
+    char *from = must(file_join(folder, name, &e), e.msg), *real = must(realpath(from, NULL), from);
 
-    if (symlink(real, to))
-        must(NULL, to);
+    if (symlink(real, scratch(name)))
+        must(NULL, name);
     free(real);
     free(from);
-    free(to);
-}
-
-static inline void clear(void)
-{
-    static const char *const names[] = {"tokenizer.json",    "vocab.json",          "merges.txt",
-                                        "added_tokens.json", "chat_template.jinja", "tokenizer_config.json",
-                                        "chat_template.json"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        char *path = in_dir(names[i]);
-
-        unlink(path);
-        free(path);
-    }
 }
 
 static inline struct tokenizer *opened(const char *path)

@@ -8,7 +8,7 @@ static bool refused(const char *words_of)
 {
     struct tokenizer *t = NULL;
     struct err e = {0};
-    int ret = tokenizer_open(&t, dir, &e);
+    int ret = tokenizer_open(&t, scratch_dir(), &e);
 
     tokenizer_free(t);
     if (ret == -1 && e.rc == RC_DATA && strstr(e.msg, words_of))
@@ -56,35 +56,35 @@ static void bad_files(void)
     size_t n;
     char *good = slurp(TINY "/tokenizer.json", &n), *vocab = slurp(TINY "/vocab.json", &n);
 
-    clear();
+    scratch_clear();
     CHECK(refused("neither a tokenizer.json nor both"), "no files");
     for (size_t i = 0; i < sizeof(json) / sizeof(json[0]); i++) {
         char *bad = edited(good, json[i].from, json[i].to);
 
-        put("tokenizer.json", bad, strlen(bad));
-        CHECK(refused(json[i].words) && refused(dir), "tokenizer.json with %s", json[i].to);
+        scratch_text("tokenizer.json", bad);
+        CHECK(refused(json[i].words) && refused(scratch_dir()), "tokenizer.json with %s", json[i].to);
         free(bad);
     }
-    put("tokenizer.json", "", 0);
+    scratch_text("tokenizer.json", "");
     CHECK(refused("the file ends"), "an empty tokenizer.json");
-    clear();
-    put("vocab.json", vocab, strlen(vocab));
+    scratch_clear();
+    scratch_text("vocab.json", vocab);
     CHECK(refused("neither"), "vocab.json alone");
-    put("merges.txt", "#version: 0.2\nh e\nhe\n", 21);
+    scratch_text("merges.txt", "#version: 0.2\nh e\nhe\n");
     CHECK(refused("merges.txt: line 3: merge 1, 'he', is not two tokens"), "a merge of one token");
-    put("merges.txt", "h e\nq zz\n", 9);
+    scratch_text("merges.txt", "h e\nq zz\n");
     CHECK(refused("merges.txt: line 2: merge 1 joins 'q' and 'zz'"), "a merge of unknown tokens");
-    put("merges.txt", "h e\n", 4);
-    put("added_tokens.json", "{\"<x>\": 600, \"<y>\": 600}", 24);
+    scratch_text("merges.txt", "h e\n");
+    scratch_text("added_tokens.json", "{\"<x>\": 600, \"<y>\": 600}");
     CHECK(refused("id 600 is given to two added tokens"), "one id for two added tokens");
-    put("added_tokens.json", "[1]", 3);
+    scratch_text("added_tokens.json", "[1]");
     CHECK(refused("added_tokens.json: it is not a JSON object"), "added_tokens.json is a list");
-    put("added_tokens.json", "{\"<x>\": \"y\"}", 12);
+    scratch_text("added_tokens.json", "{\"<x>\": \"y\"}");
     CHECK(refused("the id of '<x>'"), "an added token without a number");
-    put("added_tokens.json", "{} {}", 5);
+    scratch_text("added_tokens.json", "{} {}");
     CHECK(refused("something follows"), "two documents in one file");
-    put("added_tokens.json", "{}", 2);
-    put("tokenizer_config.json", "{\"added_tokens_decoder\": {\"x\": {\"content\": \"<x>\"}}}", 51);
+    scratch_text("added_tokens.json", "{}");
+    scratch_text("tokenizer_config.json", "{\"added_tokens_decoder\": {\"x\": {\"content\": \"<x>\"}}}");
     CHECK(refused("'x', which is no id"), "added_tokens_decoder with a key that is no id");
     free(good);
     free(vocab);
@@ -102,8 +102,8 @@ static void damaged(const char *name, const char *data, size_t n, bool cut_is_er
         struct tokenizer *t = NULL;
         struct err e = {0};
 
-        put(name, data, k);
-        if (tokenizer_open(&t, dir, &e) == 0)
+        scratch_put(name, data, k);
+        if (tokenizer_open(&t, scratch_dir(), &e) == 0)
             cut_taken++;
         else
             silent += !e.msg[0] || e.rc != RC_DATA;
@@ -118,8 +118,8 @@ static void damaged(const char *name, const char *data, size_t n, bool cut_is_er
         memcpy(copy, data, n);
         seed = seed * 1664525 + 1013904223;
         copy[(seed >> 8) % n] ^= (char)(1 << (seed >> 5 & 7));
-        put(name, copy, n);
-        if (tokenizer_open(&t, dir, &e)) {
+        scratch_put(name, copy, n);
+        if (tokenizer_open(&t, scratch_dir(), &e)) {
             caught++;
             silent += !e.msg[0] || e.rc != RC_DATA;
         } else if (tokenizer_encode(t, "A cat's 2 caf\xc3\xa9s <|im_end|>\n", 29, &ids, &e)) {
@@ -130,7 +130,7 @@ static void damaged(const char *name, const char *data, size_t n, bool cut_is_er
     }
     CHECK(silent == 0 && caught > flips / 5, "%s with a bit flipped at %zu places: %zu are seen", name, flips,
           caught);
-    put(name, data, n);
+    scratch_put(name, data, n);
     free(copy);
 }
 
@@ -149,7 +149,7 @@ static void damage(void)
         char *path = must(file_join(TINY, of[i].name, &e), e.msg), *data;
         size_t n;
 
-        clear();
+        scratch_clear();
         for (int k = 0; k < 2; k++)
             if (of[i].with[k])
                 link_to(TINY, of[i].with[k]);
@@ -158,15 +158,12 @@ static void damage(void)
         free(data);
         free(path);
     }
-    clear();
+    scratch_clear();
 }
 
 int main(void)
 {
-    if (!mkdtemp(dir))
-        must(NULL, "mkdtemp");
     bad_files();
     damage();
-    rmdir(dir);
     return unit_end();
 }

@@ -527,7 +527,6 @@ static void exports(void)
 
 int main(void)
 {
-    dir_make();
     values();
     scales();
     kv_scales();

@@ -210,7 +210,6 @@ static void smoothed(void)
 
 int main(void)
 {
-    dir_make();
     forms();
     groups();
     scales();

@@ -201,7 +201,7 @@ static json_t *module_form(const struct layer_module *m, bool fp8, bool dynamic,
 static const char *put_scheme(const struct layers *l, bool fp8, bool dynamic)
 {
     json_t *selected = json_array(), *all = json_object(), *doc;
-    const char *path = in_dir("scheme.json");
+    const char *path = scratch("scheme.json");
     struct err e = {0};
 
     for (size_t g = 0; g < l->n_groups; g++) {
@@ -249,14 +249,14 @@ static void exported(struct pair *p, const char *path, const char *scheme, const
     struct err e = {0};
     struct pair out;
 
-    CHECK(export_as("modelopt", path, scheme, ROUND_EXACT, EXPORT_SHARD_BYTES, in_dir("out"), &e) == 0,
+    CHECK(export_as("modelopt", path, scheme, ROUND_EXACT, EXPORT_SHARD_BYTES, scratch("out"), &e) == 0,
           "%s exported %s %s", p->name, what, e.msg);
-    if (pair_open(&out, p->name, in_dir("out"), p->s) == 0) {
+    if (pair_open(&out, p->name, scratch("out"), p->s) == 0) {
         CHECK(model_is_quantized(&out.m[1]), "%s is a quantized checkpoint", p->name);
         same_states(&out, "read back");
     }
     pair_close(&out);
-    wipe(in_dir("out"));
+    scratch_wipe(scratch("out"));
 }
 
 static void forms(struct pair *p, const char *path, const struct ranges *r, struct samples *s)
@@ -321,11 +321,8 @@ int main(void)
 {
     static const char *const names[] = {"nested4-gqa8", "windows-only", "qwen2-text"};
 
-    if (!mkdtemp(dir))
-        return 1;
     pieces();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         check_model(names[i]);
-    wipe(dir);
     return unit_end();
 }

@@ -1,6 +1,7 @@
 /* windows.c - the window permutation, its segments and its angles against transformers' and the definition */
 #include "common/model/windows.h"
 
+#include "tests/unit/grids.h"
 #include "tests/unit/unit.h"
 
 static size_t number(const json_t *o, const char *key)
@@ -25,18 +26,6 @@ static struct vision_config tower(size_t window_size, size_t patch, size_t merge
                                   .patch = patch,
                                   .window = window_size / merge / patch,
                                   .theta = 10000};
-}
-
-static size_t read_grids(const json_t *list, struct grid *grid)
-{
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *g = json_array_get(list, i);
-
-        grid[i].t = (size_t)json_integer_value(json_array_get(g, 0));
-        grid[i].h = (size_t)json_integer_value(json_array_get(g, 1));
-        grid[i].w = (size_t)json_integer_value(json_array_get(g, 2));
-    }
-    return json_array_size(list);
 }
 
 /* Angles of a permuted row against row y and column x of its patch, in double; the bound is that of
