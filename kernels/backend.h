@@ -270,7 +270,17 @@ struct backend {
      */
     void (*score)(struct backend *, double *out, const void *g, const void *y, const void *yq,
                   const float *row_weight, size_t rows, size_t dim);
+    /*
+     * score() of what linear(), or linear_again(), makes of x [rows, w->in] by a quantized w.  yq is room for
+     * that, [rows, w->out] act, which need not be written.
+     */
+    void (*score_linear)(struct backend *, double *out, const void *g, const void *y, void *yq, const void *x,
+                         const float *row_weight, size_t rows, const struct weight *w, bool again);
 };
+
+/* score_linear() in two steps, for backends that have no faster way. */
+void be_score_linear(struct backend *be, double *out, const void *g, const void *y, void *yq, const void *x,
+                     const float *row_weight, size_t rows, const struct weight *w, bool again);
 
 /* n columns, or as many more as the backend likes better. */
 static inline size_t be_width(const struct backend *be, size_t n)

@@ -50,8 +50,7 @@ static int probe_form(struct score_tap *t, size_t at, struct linear *l, const vo
         return be_check(be, e);
     if (!q->data)
         model_round(t->m, q, l, &t->form[at].form);
-    (again ? be->linear_again : be->linear)(be, yq, x, rows, q);
-    be->score(be, t->sums + 2 * at, dy, y, yq, row_weight, rows, l->out);
+    be->score_linear(be, t->sums + 2 * at, dy, y, yq, x, row_weight, rows, q, again);
     if (t->m->max_bytes)
         be->weight_free(be, q);
     return be_check(be, e);

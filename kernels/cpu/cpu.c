@@ -63,6 +63,7 @@ static const struct backend table = {
     .distance = cpu_distance,
     .round_fp8 = cpu_round_fp8,
     .score = cpu_score,
+    .score_linear = be_score_linear,
 };
 
 struct backend *be_open_cpu(struct err *e)

@@ -55,6 +55,7 @@ struct cuda {
     cudaStream_t stream;
     struct lt *lt;
     struct coded coded;
+    unsigned *blocks_done; /* device, 0 between kernels: a kernel's blocks count themselves */
     void *scratch[SCRATCH_KINDS];
     size_t scratch_bytes[SCRATCH_KINDS];
     void *pinned[2]; /* host buffers that weights and large downloads pass through */
@@ -270,6 +271,8 @@ void cuda_weight_free(struct backend *be, struct weight *w);
 void cuda_linear(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w);
 void cuda_linear_again(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w);
 void cuda_linear_f32(struct backend *be, float *y, const void *x, size_t rows, const struct weight *w);
+void cuda_score_linear(struct backend *be, double *out, const void *g, const void *y, void *yq, const void *x,
+                       const float *row_weight, size_t rows, const struct weight *w, bool again);
 void cuda_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, const struct weight *w,
                     bool accumulate);
 

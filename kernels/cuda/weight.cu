@@ -20,9 +20,9 @@ enum {
 static size_t bytes_of(const struct cuda *c, const struct weight *w)
 {
     if (w->format == weight::WEIGHT_INT8)
-        return int8_padded(w->out) * int8_padded(w->in);
+        return code_padded(w->out) * code_padded(w->in);
     if (w->format == weight::WEIGHT_FP8 && c->fp8)
-        return fp8_padded(w->out) * fp8_padded(w->in);
+        return code_padded(w->out) * code_padded(w->in);
     return dense_padded(c, w->out) * dense_padded(c, w->in) * c->be.act_bytes;
 }
 
@@ -166,9 +166,9 @@ static __global__ void quantize_dense(uint8_t *to, const bf16 *x, size_t n, stru
 static struct code_form form_of(const struct cuda *c, const struct weight *w)
 {
     if (w->format == weight::WEIGHT_INT8)
-        return code_form{true, {w->in, int8_padded(w->in)}, 1};
+        return code_form{true, {w->in, code_padded(w->in)}, 1};
     return code_form{
-        c->fp8, {w->in, c->fp8 ? fp8_padded(w->in) : dense_padded(c, w->in)}, c->bf16_act ? 1 : w->scale};
+        c->fp8, {w->in, c->fp8 ? code_padded(w->in) : dense_padded(c, w->in)}, c->bf16_act ? 1 : w->scale};
 }
 
 /* Padding is 0 and stays so. */
