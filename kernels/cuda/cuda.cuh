@@ -313,6 +313,7 @@ void cuda_compare(struct backend *be, struct row_stats *out, const float *p, con
                   size_t vocab);
 
 void cuda_amax(struct backend *be, float *out, const void *x, size_t n);
+void cuda_weight_amax(struct backend *be, float *out, const struct weight *w);
 void cuda_amax_columns(struct backend *be, float *out, const void *x, size_t rows, size_t dim);
 void cuda_distance(struct backend *be, double *out, const void *a, const void *b, size_t n);
 void cuda_round_fp8(struct backend *be, void *y, const void *x, size_t n, float scale);

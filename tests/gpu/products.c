@@ -196,6 +196,33 @@ static void often(size_t rows, size_t in, size_t out)
     done();
 }
 
+/* The largest magnitude of a weight, whose rows may be padded on the GPU; then with a NaN. */
+static void weight_range(size_t out, size_t in)
+{
+    float *host = host_room(out * in), got;
+    struct weight a = {0}, b = {0};
+    struct twin range = plain(&(float){0.5f}, 4);
+    float want;
+
+    for (size_t i = 0; i < out * in; i++)
+        host[i] = held((float)(1000 * uniform()));
+    for (int nan = 0; nan < 2; nan++) {
+        if (nan && out > 0 && in > 0)
+            host[out * in - 1] = NAN;
+        cpu->weight_load(cpu, &a, out, in, host, DT_F32);
+        gpu->weight_load(gpu, &b, out, in, host, DT_F32);
+        cpu->weight_amax(cpu, range.cpu, &a);
+        gpu->weight_amax(gpu, range.gpu, &b);
+        cpu->download(cpu, &want, range.cpu, 4);
+        gpu->download(gpu, &got, range.gpu, 4);
+        CHECK(got == want || (isnan(got) && isnan(want)), "weight_amax [%zu, %zu]: %g", out, in, got);
+    }
+    cpu->weight_free(cpu, &a);
+    gpu->weight_free(gpu, &b);
+    free(host);
+    done();
+}
+
 /* fp16 and unaligned bf16 and fp32 hosts, by way of the embedding. */
 static void loading(void)
 {
@@ -281,6 +308,9 @@ static void everything(void)
 
     loading();
     codes();
+    weight_range(3, 0);
+    weight_range(33, 75);
+    weight_range(1280, 3420);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         if (getenv("TEST_SMALL") && shapes[i][1] * shapes[i][2] > 1 << 20)
             continue;
