@@ -254,6 +254,49 @@ static void loading(void)
     free(host);
 }
 
+/*
+ * Many weights with nothing that waits between them, the last larger than all pinned buffers; each from the same
+ * host memory, which is the caller's again when loading returns.
+ */
+static void loading_in_a_row(void)
+{
+    enum { MANY = 7, COLS = 2048, ROWS = 3000, LAST = 20000, LOOK = 50 };
+    uint16_t *host = malloc((size_t)LAST * COLS * sizeof *host);
+    struct weight w[MANY] = {0};
+    float *got = host_room(LOOK * COLS);
+    size_t bad = 0;
+
+    for (size_t k = 0; k < MANY; k++) {
+        size_t rows = k + 1 < MANY ? ROWS : LAST;
+
+        for (size_t i = 0; i < rows * COLS; i++)
+            host[i] = bf16_from_f32((float)((i / COLS * 5 + i + k) % 251)); /* exactly */
+        gpu->weight_load(gpu, &w[k], rows, COLS, host, DT_BF16);
+        memset(host, 0, rows * COLS * sizeof *host);
+    }
+    for (size_t k = 0; k < MANY; k++) {
+        size_t rows = k + 1 < MANY ? ROWS : LAST;
+        int32_t row[LOOK];
+        struct twin ids, y = blank(LOOK * COLS);
+
+        for (size_t i = 0; i < LOOK; i++)
+            row[i] = (int32_t)((rows - 1) * i / (LOOK - 1)); /* first to last */
+        ids = plain(row, sizeof row);
+        gpu->embed(gpu, y.gpu, &w[k], ids.gpu, LOOK);
+        gpu->download_act(gpu, got, y.gpu, LOOK * COLS);
+        for (size_t i = 0; i < LOOK * COLS; i++) {
+            size_t r = (size_t)row[i / COLS];
+
+            bad += got[i] != (float)((r * 5 + r * COLS + i % COLS + k) % 251);
+        }
+        done();
+        gpu->weight_free(gpu, &w[k]);
+    }
+    CHECK(bad == 0, "%d weights in a row, one after another", (int)MANY);
+    free(got);
+    free(host);
+}
+
 /* Both round x to the same codes; what is left is the order of the sums and the output's type. */
 static void linear_fp8(size_t rows, size_t in, size_t out)
 {
@@ -307,6 +350,7 @@ static void everything(void)
         {97, 8, 1},     {100, 1280, 3420}, {100, 3420, 1280}, {64, 2048, 11008}, {64, 11008, 2048}};
 
     loading();
+    loading_in_a_row();
     codes();
     weight_range(3, 0);
     weight_range(33, 75);
