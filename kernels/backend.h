@@ -252,6 +252,8 @@ struct backend {
 
     /* *out = max(*out, max |x|); *out is device memory. */
     void (*amax)(struct backend *, float *out, const void *x, size_t n);
+    /* The same of the elements of a dense weight, as the backend holds them. */
+    void (*weight_amax)(struct backend *, float *out, const struct weight *w);
     /* out[c] = max(out[c], max over rows of |x[r, c]|); out is device memory, fp32 [dim]. */
     void (*amax_columns)(struct backend *, float *out, const void *x, size_t rows, size_t dim);
     /* *out += sum of (a - b)^2; *out is device memory, fp64; products fp32, sums fp64. */

@@ -101,6 +101,7 @@ static void fill_table(struct backend *be)
     be->nll_dx = cuda_nll_dx;
     be->compare = cuda_compare;
     be->amax = cuda_amax;
+    be->weight_amax = cuda_weight_amax;
     be->amax_columns = cuda_amax_columns;
     be->distance = cuda_distance;
     be->round_fp8 = cuda_round_fp8;

@@ -60,6 +60,7 @@ struct cuda {
     size_t scratch_bytes[SCRATCH_KINDS];
     void *pinned[2]; /* host buffers that weights and large downloads pass through */
     cudaEvent_t sent[2];
+    unsigned turn; /* the pinned buffer that the next piece of a weight passes through */
     struct {
         void *host; /* pinned */
         size_t used;
@@ -103,7 +104,10 @@ static inline bool cuda_launched(struct backend *be, const char *what)
 /* Make c->pinned and c->sent; false: recorded. */
 bool cuda_open_pinned(struct cuda *c);
 
-/* memcpy by several threads: one is slower than PCIe. */
+/*
+ * memcpy by all threads: PCIe is as fast as some five of them.  The team has the size of all others: libgomp
+ * ends the threads that a smaller one leaves over, and the next large one would start them anew.
+ */
 void cuda_copy_in_slices(void *to, const void *from, size_t bytes);
 
 /* Device memory that the running operation may use, aligned to 256 bytes.  NULL: recorded. */
@@ -316,6 +320,7 @@ void cuda_compare(struct backend *be, struct row_stats *out, const float *p, con
                   size_t vocab);
 
 void cuda_amax(struct backend *be, float *out, const void *x, size_t n);
+void cuda_weight_amax(struct backend *be, float *out, const struct weight *w);
 void cuda_amax_columns(struct backend *be, float *out, const void *x, size_t rows, size_t dim);
 void cuda_distance(struct backend *be, double *out, const void *a, const void *b, size_t n);
 void cuda_round_fp8(struct backend *be, void *y, const void *x, size_t n, float scale);

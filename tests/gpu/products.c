@@ -196,6 +196,33 @@ static void often(size_t rows, size_t in, size_t out)
     done();
 }
 
+/* The largest magnitude of a weight, whose rows may be padded on the GPU; then with a NaN. */
+static void weight_range(size_t out, size_t in)
+{
+    float *host = host_room(out * in), got;
+    struct weight a = {0}, b = {0};
+    struct twin range = plain(&(float){0.5f}, 4);
+    float want;
+
+    for (size_t i = 0; i < out * in; i++)
+        host[i] = held((float)(1000 * uniform()));
+    for (int nan = 0; nan < 2; nan++) {
+        if (nan && out > 0 && in > 0)
+            host[out * in - 1] = NAN;
+        cpu->weight_load(cpu, &a, out, in, host, DT_F32);
+        gpu->weight_load(gpu, &b, out, in, host, DT_F32);
+        cpu->weight_amax(cpu, range.cpu, &a);
+        gpu->weight_amax(gpu, range.gpu, &b);
+        cpu->download(cpu, &want, range.cpu, 4);
+        gpu->download(gpu, &got, range.gpu, 4);
+        CHECK(got == want || (isnan(got) && isnan(want)), "weight_amax [%zu, %zu]: %g", out, in, got);
+    }
+    cpu->weight_free(cpu, &a);
+    gpu->weight_free(gpu, &b);
+    free(host);
+    done();
+}
+
 /* fp16 and unaligned bf16 and fp32 hosts, by way of the embedding. */
 static void loading(void)
 {
@@ -224,6 +251,49 @@ static void loading(void)
     }
     cpu->weight_free(cpu, &a);
     gpu->weight_free(gpu, &b);
+    free(host);
+}
+
+/*
+ * Many weights with nothing that waits between them, the last larger than all pinned buffers; each from the same
+ * host memory, which is the caller's again when loading returns.
+ */
+static void loading_in_a_row(void)
+{
+    enum { MANY = 7, COLS = 2048, ROWS = 3000, LAST = 20000, LOOK = 50 };
+    uint16_t *host = malloc((size_t)LAST * COLS * sizeof *host);
+    struct weight w[MANY] = {0};
+    float *got = host_room(LOOK * COLS);
+    size_t bad = 0;
+
+    for (size_t k = 0; k < MANY; k++) {
+        size_t rows = k + 1 < MANY ? ROWS : LAST;
+
+        for (size_t i = 0; i < rows * COLS; i++)
+            host[i] = bf16_from_f32((float)((i / COLS * 5 + i + k) % 251)); /* exactly */
+        gpu->weight_load(gpu, &w[k], rows, COLS, host, DT_BF16);
+        memset(host, 0, rows * COLS * sizeof *host);
+    }
+    for (size_t k = 0; k < MANY; k++) {
+        size_t rows = k + 1 < MANY ? ROWS : LAST;
+        int32_t row[LOOK];
+        struct twin ids, y = blank(LOOK * COLS);
+
+        for (size_t i = 0; i < LOOK; i++)
+            row[i] = (int32_t)((rows - 1) * i / (LOOK - 1)); /* first to last */
+        ids = plain(row, sizeof row);
+        gpu->embed(gpu, y.gpu, &w[k], ids.gpu, LOOK);
+        gpu->download_act(gpu, got, y.gpu, LOOK * COLS);
+        for (size_t i = 0; i < LOOK * COLS; i++) {
+            size_t r = (size_t)row[i / COLS];
+
+            bad += got[i] != (float)((r * 5 + r * COLS + i % COLS + k) % 251);
+        }
+        done();
+        gpu->weight_free(gpu, &w[k]);
+    }
+    CHECK(bad == 0, "%d weights in a row, one after another", (int)MANY);
+    free(got);
     free(host);
 }
 
@@ -309,7 +379,11 @@ static void everything(void)
         {2900, 1184, 704}};
 
     loading();
+    loading_in_a_row();
     codes();
+    weight_range(3, 0);
+    weight_range(33, 75);
+    weight_range(1280, 3420);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         if (getenv("TEST_SMALL") && shapes[i][1] * shapes[i][2] > 1 << 20)
             continue;
