@@ -24,6 +24,12 @@ struct to_score {
 
 #ifdef HAS_WGMMA
 
+/* Two bf16 neighbours in a word: as a pack they would be loaded from shared memory one by one. */
+static __device__ __forceinline__ pack<float, 2> values_of(unsigned two)
+{
+    return {f32_from_bits(two << 16), f32_from_bits(two & 0xffff0000)};
+}
+
 struct scorer {
     double squares = 0;
 
@@ -92,8 +98,9 @@ struct scorer {
                         float2 v = scaled_two<N>(s, sum[half], row_scale[half], c, h);
                         unsigned yq = pack_bf16(is ? v.x : 0, is ? v.y : 0); /* as g and y are outside */
 
-                        score_elements(*(const pack<bf16, 2> *)(g + from), *(const pack<bf16, 2> *)(y + from),
-                                       *(const pack<bf16, 2> *)&yq, &squares, &part[h]);
+                        score_elements(values_of(*(const unsigned *)(g + from)),
+                                       values_of(*(const unsigned *)(y + from)), values_of(yq), &squares,
+                                       &part[h]);
                     }
                 __syncwarp();
                 if (lane == 0)
