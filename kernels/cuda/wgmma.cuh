@@ -126,11 +126,6 @@ __device__ __forceinline__ uint64_t codes_by_rows(const int8_t *p, int r0, int k
 #define LIST64                                                                                               \
     LIST40 ", %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "    \
            "%58, %59, %60, %61, %62, %63"
-#define LIST128                                                                                              \
-    LIST64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, "    \
-           "%82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, "      \
-           "%100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, "      \
-           "%115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 
 /*
  * d [64, N] = a [64, 16] times b [N, 16] transposed, both by rows; or += when add.
@@ -179,12 +174,9 @@ template <int N> struct code_products;
 
 CODE_PRODUCTS(64, LIST32, "32", "33", "34", ACC32("+r", d, 0));
 CODE_PRODUCTS(128, LIST64, "64", "65", "66", ACC32("+r", d, 0), ACC32("+r", d, 8));
-CODE_PRODUCTS(256, LIST128, "128", "129", "130", ACC32("+r", d, 0), ACC32("+r", d, 8), ACC32("+r", d, 16),
-              ACC32("+r", d, 24));
 
 #undef CODE_PRODUCTS
 #undef PRODUCTS
-#undef LIST128
 #undef LIST64
 #undef LIST40
 #undef LIST32
