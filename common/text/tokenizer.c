@@ -183,6 +183,16 @@ int32_t tokenizer_id(const struct tokenizer *t, const char *token)
     return id;
 }
 
+size_t tokenizer_vocab(const struct tokenizer *t)
+{
+    size_t n = t->files.vocab.size;
+
+    for (size_t i = 0; i < t->files.added.n; i++)
+        if ((size_t)t->files.added.token[i].id >= n)
+            n = (size_t)t->files.added.token[i].id + 1;
+    return n;
+}
+
 static void add_number(struct sha256 *s, uint64_t v)
 {
     uint8_t le[8];

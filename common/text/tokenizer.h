@@ -45,6 +45,9 @@ int tokenizer_bytes(const struct tokenizer *t, const int32_t *ids, size_t n, boo
 /* Id of an added token, or of a vocabulary entry as files spell it ("<|im_end|>"); -1: there is none. */
 int32_t tokenizer_id(const struct tokenizer *t, const char *token);
 
+/* One more than the highest id: the rows that an embedding needs. */
+size_t tokenizer_vocab(const struct tokenizer *t);
+
 /*
  * SHA-256 over what decides which ids a text has: vocabulary, merges, added tokens, normalizer and pattern.
  * The same for all files that say the same, however they are written.

@@ -289,7 +289,7 @@ void cuda_rmsnorm_dx(struct backend *be, void *dx, const void *dy, const void *x
 void cuda_rope(struct backend *be, void *y, size_t y_stride, const void *x, size_t x_stride, const float *c,
                const float *s, size_t rows, size_t heads, size_t head_dim, bool inverse);
 
-void *cuda_map_encoder(void);
+void *cuda_map_encoder(void); /* the driver's, see struct cuda; NULL: it has none */
 bool attention_wgmma_here(void); /* on the device in use */
 void cuda_attention(struct backend *be, const struct attention *a, void *o, float *lse, const void *q,
                     const void *k, const void *v);

@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     if (fuzz_good(tokenizer_encode(t, (const char *)rest, rest_n, &ids, &e), &e)) {
         for (size_t i = 0; i < ids.n; i++)
-            FUZZ_CHECK(ids.v[i] >= 0);
+            FUZZ_CHECK(ids.v[i] >= 0 && (size_t)ids.v[i] < tokenizer_vocab(t));
         fuzz_good(tokenizer_bytes(t, ids.v, ids.n, false, &text, &e), &e);
     }
     look_beside(t, scratch_dir());

@@ -227,7 +227,7 @@ int main(void)
     struct tokenizer *t;
 
     t = opened(TINY);
-    CHECK(tokenizer_id(t, "<|im_end|>") == 509 &&
+    CHECK(tokenizer_vocab(t) == 521 && tokenizer_id(t, "<|im_end|>") == 509 &&
               tokenizer_id(t, "\xc4\xa0") == 220 && tokenizer_id(t, "<|nothing|>") == -1 &&
               tokenizer_id(t, " ") == -1,
           "ids by name");
@@ -243,7 +243,8 @@ int main(void)
     link_to(GOLDEN "qwen2_5_vl", "added_tokens.json");
     link_to(GOLDEN "qwen2_5_vl", "tokenizer_config.json");
     t = opened(scratch_dir());
-    CHECK(tokenizer_id(t, "<|file_sep|>") == 151664, "the Qwen2.5-VL vocabulary");
+    CHECK(tokenizer_vocab(t) == 151665 && tokenizer_id(t, "<|file_sep|>") == 151664,
+          "the Qwen2.5-VL vocabulary");
     encode(t, GOLDEN "encode.qwen2_5_vl.jsonl", "qwen2_5_vl");
     encode_at_once(t, GOLDEN "encode.qwen2_5_vl.jsonl");
     decode(t, GOLDEN "decode.qwen2_5_vl.jsonl", 1190);

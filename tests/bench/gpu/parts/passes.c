@@ -54,11 +54,7 @@ static void unquantize(struct model *m)
         model_unquantize(m, &m->linear[i]);
 }
 
-/*
- * Forward passes of 8 samples of 512 tokens over a language model in 16 bits, FP8 and INT8, and over an FP8
- * KV cache.
- */
-/* With and without a quantized KV cache, in turns. */
+/* Forward passes of 8 samples of 512 tokens, with and without a quantized KV cache, in turns. */
 static void kv_passes(struct model *m, const struct sample *s, struct kv_scale *kv, const char *name)
 {
     enum { TURNS = 3 };
@@ -77,6 +73,7 @@ static void kv_passes(struct model *m, const struct sample *s, struct kv_scale *
     }
 }
 
+/* Those over a language model in 16 bits, FP8 and INT8. */
 static void quantized_passes(struct model *m, const struct sample *s)
 {
     static const struct {
