@@ -273,8 +273,9 @@ struct backend {
     void (*score)(struct backend *, double *out, const void *g, const void *y, const void *yq,
                   const float *row_weight, size_t rows, size_t dim);
     /*
-     * score() of what linear(), or linear_again(), makes of x [rows, w->in] by a quantized w.  yq is room for
-     * that, [rows, w->out] act, which need not be written.
+     * score() of what linear(), or linear_again(), makes of x [rows, w->in] by a quantized w; up to 16 elements
+     * of a row may be added in fp32 before they come to its sum.  yq is room for what is made, [rows, w->out]
+     * act, which need not be written.
      */
     void (*score_linear)(struct backend *, double *out, const void *g, const void *y, void *yq, const void *x,
                          const float *row_weight, size_t rows, const struct weight *w, bool again);

@@ -3,19 +3,19 @@
  * compute capability 9.0
  *
  * Blocks stay on their multiprocessors and take tiles of y [128 rows, N columns] in turn.  One thread has the
- * copy engine fill a ring of stages, 128 columns of x's and of W's codes each; two warpgroups take tiles by
- * turns, so that one multiplies while the other finishes its part of y.  Large tiles are taken by pairs of
- * blocks, one below the other: each copies half of W's stage into both, since the L2 cache could not deliver
- * it twice at the tensor cores' pace.
+ * copy engine fill a ring of stages, 128 columns of x's and of W's codes each; two warpgroups multiply, 64 of
+ * the tile's rows each.  Large tiles are taken by pairs of blocks, one below the other: each copies half of
+ * W's stage into both, since the L2 cache could not deliver it twice at the tensor cores' pace.
  *
  * What becomes of sums is a SINK's business.  It is a part of the kernel's parameters, and has
  *
  *   room       what of a block's shared memory is its own
+ *   after<N>() stages of its own that follow a tile's
  *   finisher   what each thread of a warpgroup has of it:
- *     static begin(room *)            makes its barriers, by one thread
- *     static copy<N, PAIR>(store, task)   fills room, by one thread, as the block's tiles go by
- *     take<N>(task, store, sum, row_scale, row, column, n)   the block's tile n, which begins there
- *     end(task)                       after the last one
+ *     static copy<N>(stage, full, task, row, column, i)   has the i-th of them copied, by one thread
+ *     take<N, PAIR>(task, store, at, sum, row_scale, row, column)   finishes the group's rows, which begin
+ *                there; the tile's stages from `at` on
+ *     end(task)  after the last tile
  */
 #ifndef KERNELS_CUDA_CODE_TILES_CUH
 #define KERNELS_CUDA_CODE_TILES_CUH
@@ -28,11 +28,12 @@
 enum {
     GROUPS = 2,
     WARPS = GROUPS * WARPGROUP / WARP,  /* that multiply */
-    THREADS = WARPS * WARP + WARPGROUP, /* and a group of which two threads copy */
+    THREADS = WARPS * WARP + WARPGROUP, /* and a group of which one thread copies */
     COPY_REGISTERS = 40,                /* which leaves the others more than their share */
     MULTIPLY_REGISTERS = 232,
-    HALVES = 2, /* of a tile's rows: 64, as products have them */
-    ROWS = HALVES * 64,
+    GROUP_ROWS = 64, /* as products have them */
+    ROWS = GROUPS * GROUP_ROWS,
+    PART = 128, /* columns of a product */
     STEP = CODE_COLUMNS,
     RING_BYTES = 192 << 10,
     BAND = 16 * ROWS /* rows of y that are finished before the next, so that their x stays in the L2 cache */
@@ -51,27 +52,22 @@ template <typename SINK> struct task {
 
 /* A block's shared memory. */
 template <int N, typename SINK> struct store {
-    enum { STAGES = RING_BYTES / ((ROWS + N) * STEP), STAGE_BYTES = (ROWS + N) * STEP };
-    int8_t x[STAGES][ROWS * STEP], w[STAGES][N * STEP];
+    enum { STAGES = RING_BYTES / ((ROWS + N) * STEP) };
+    struct stage {
+        int8_t x[ROWS * STEP], w[N * STEP];
+    } stage[STAGES];
     typename SINK::room room;
     struct {
-        float scale[N], bias[N];
+        alignas(float2) float scale[N], bias[N];
     } column[GROUPS];
     uint64_t full[STAGES], empty[STAGES];
-    uint64_t go[GROUPS]; /* the other group has issued its products */
 };
 
 #ifdef HAS_WGMMA
 
-/* Where a loop over stages is: `steps` after the block's first. */
+/* Where a loop over stages is. */
 template <int STAGES> struct turn {
-    unsigned stage, parity;
-
-    __device__ turn(unsigned steps)
-    {
-        stage = steps % STAGES;
-        parity = steps / STAGES % 2;
-    }
+    unsigned stage = 0, parity = 0;
 
     __device__ void next()
     {
@@ -109,22 +105,27 @@ static __device__ void copy_tiles(struct store<N, SINK> *s, const task<SINK> &ta
                                   const CUtensorMap *w)
 {
     const int part = N / PAIR, rank = PAIR > 1 ? (int)cluster_rank() : 0;
-    turn<store<N, SINK>::STAGES> at(0);
+    turn<store<N, SINK>::STAGES> at;
     int row, column;
 
     for (unsigned t = first_tile<PAIR>(); t < task.down * task.across; t += tile_step<PAIR>()) {
         tile_at<N, PAIR>(task, t, &row, &column);
         for (int k = 0; k < task.steps; k++, at.next()) {
+            typename store<N, SINK>::stage *to = &s->stage[at.stage];
             uint64_t *full = &s->full[at.stage];
 
             barrier_wait(&s->empty[at.stage], at.parity ^ 1); /* at first, of a phase that never was */
-            barrier_expect(full, store<N, SINK>::STAGE_BYTES);
-            copy_tile(s->x[at.stage], x, k * STEP, row, full);
+            barrier_expect(full, sizeof *to);
+            copy_tile(to->x, x, k * STEP, row, full);
             if (PAIR > 1)
-                copy_tile_to_all(s->w[at.stage] + rank * part * STEP, w, k * STEP, column + rank * part, full,
+                copy_tile_to_all(to->w + rank * part * STEP, w, k * STEP, column + rank * part, full,
                                  (1 << PAIR) - 1);
             else
-                copy_tile(s->w[at.stage], w, k * STEP, column, full);
+                copy_tile(to->w, w, k * STEP, column, full);
+        }
+        for (int i = 0; i < SINK::template after<N>(); i++, at.next()) {
+            barrier_wait(&s->empty[at.stage], at.parity ^ 1);
+            SINK::finisher::template copy<N>(&s->stage[at.stage], &s->full[at.stage], task, row, column, i);
         }
     }
 }
@@ -136,97 +137,72 @@ template <int PAIR> static __device__ void release(uint64_t *empty)
         barrier_arrive(empty, threadIdx.x % WARP);
 }
 
-/* A part's sums, of its 128 columns' products, to the tile's. */
-static __device__ __forceinline__ void add_part(float (*sum)[4], float (*part)[4])
-{
-    products_settle<8>(part);
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            sum[i][j] += part[i][j];
-}
-
-/*
- * sum: one tile, from stage `at` on.  `next` is told when all products are under way: the groups do not wait
- * for stages at once, since of a stage that is two phases ahead only the parity is known.
- */
+/* sum: the group's rows of one tile, first .. first + 63 of each stage, from stage `at` on. */
 template <int N, int PAIR, typename SINK>
-static __device__ __forceinline__ void sum_tile(int32_t (*sum)[N / 8][4], struct store<N, SINK> *s,
-                                                turn<store<N, SINK>::STAGES> at, int steps, uint64_t *next)
+static __device__ __forceinline__ void sum_tile(int32_t (*sum)[4], struct store<N, SINK> *s,
+                                                turn<store<N, SINK>::STAGES> *at, int steps, int first)
 {
     uint64_t *last = NULL;
 
-    for (int k = 0; k < steps; k++, at.next()) {
-        barrier_wait(&s->full[at.stage], at.parity);
+    for (int k = 0; k < steps; k++, at->next()) {
+        const typename store<N, SINK>::stage *from = &s->stage[at->stage];
+
+        barrier_wait(&s->full[at->stage], at->parity);
         products_begin();
 #pragma unroll
         for (int i = 0; i < STEP / 32; i++)
 #pragma unroll
-            for (int half = 0; half < HALVES; half++)
-                code_products<int32_t, N>::of_tiles(sum[half], codes_by_rows(s->x[at.stage], half * 64, i),
-                                                    codes_by_rows(s->w[at.stage], 0, i), k > 0 || i > 0);
+            for (int c = 0; c < N; c += PART)
+                code_products<int32_t, PART>::of_tiles(sum + c / 8, codes_by_rows(from->x, first, i),
+                                                       codes_by_rows(from->w, c, i), k > 0 || i > 0);
         products_commit();
         products_wait<1>();
         if (last)
             release<PAIR>(last);
-        last = &s->empty[at.stage];
+        last = &s->empty[at->stage];
     }
-    if (threadIdx.x % WARP == 0)
-        barrier_arrive(next, cluster_rank());
     products_wait<0>();
-#pragma unroll
-    for (int half = 0; half < HALVES; half++)
-        products_settle<N / 8>(sum[half]);
+    products_settle<N / 8>(sum);
     release<PAIR>(last);
 }
 
 /*
  * The same in fp32.  Tensor cores add E4M3 products with 14 bits or so: each stage is summed on its own, in
- * parts of 64 columns, and added with all bits while the next part is multiplied.  steps is even: the
- * compiler lets parts overlap within a turn of the loop only.
+ * parts, and added with all bits, while the other group's products keep the tensor cores busy.
  */
 template <int N, int PAIR, typename SINK>
-static __device__ __forceinline__ void sum_tile(float (*sum)[N / 8][4], struct store<N, SINK> *s,
-                                                turn<store<N, SINK>::STAGES> at, int steps, uint64_t *next)
+static __device__ __forceinline__ void sum_tile(float (*sum)[4], struct store<N, SINK> *s,
+                                                turn<store<N, SINK>::STAGES> *at, int steps, int first)
 {
-    const int ACROSS = N / 64, PARTS = HALVES * ACROSS;
-    float part[2][8][4];
+    float part[PART / 8][4];
 
 #pragma unroll
-    for (int i = 0; i < HALVES * N / 8; i++)
+    for (int i = 0; i < N / 8; i++)
 #pragma unroll
         for (int j = 0; j < 4; j++)
-            sum[i / (N / 8)][i % (N / 8)][j] = 0;
-    for (int k = 0; k < steps; k += 2) {
-        int stage[2];
+            sum[i][j] = 0;
+    for (int k = 0; k < steps; k++, at->next()) {
+        const typename store<N, SINK>::stage *from = &s->stage[at->stage];
 
-        for (int i = 0; i < 2; i++, at.next()) {
-            stage[i] = at.stage;
-            barrier_wait(&s->full[at.stage], at.parity);
-        }
+        barrier_wait(&s->full[at->stage], at->parity);
 #pragma unroll
-        for (int p = 0; p < 2 * PARTS; p++) {
-            const int half = p / ACROSS % HALVES, across = p % ACROSS, last = (p + PARTS - 1) % PARTS;
-
+        for (int c = 0; c < N; c += PART) {
             products_begin();
 #pragma unroll
             for (int i = 0; i < STEP / 32; i++)
-                code_products<float, 64>::of_tiles(
-                    part[p % 2], codes_by_rows(s->x[stage[p / PARTS]], half * 64, i),
-                    codes_by_rows(s->w[stage[p / PARTS]], across * 64, i), i > 0);
+                code_products<float, PART>::of_tiles(part, codes_by_rows(from->x, first, i),
+                                                     codes_by_rows(from->w, c, i), i > 0);
             products_commit();
-            if (p > 0) {
-                products_wait<1>();
-                add_part(sum[last / ACROSS] + last % ACROSS * 8, part[1 - p % 2]);
-            }
+            products_wait<0>();
+            products_settle<PART / 8>(part);
+            if (c + PART == N)
+                release<PAIR>(&s->empty[at->stage]);
+#pragma unroll
+            for (int i = 0; i < PART / 8; i++)
+#pragma unroll
+                for (int j = 0; j < 4; j++)
+                    sum[c / 8 + i][j] += part[i][j];
         }
-        if (k + 2 >= steps && threadIdx.x % WARP == 0)
-            barrier_arrive(next, cluster_rank());
-        products_wait<0>();
-        add_part(sum[HALVES - 1] + (ACROSS - 1) * 8, part[1]);
-        for (int i = 0; i < 2; i++)
-            release<PAIR>(&s->empty[stage[i]]);
     }
 }
 
@@ -235,10 +211,18 @@ static __device__ void group_sync(int group)
     asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "r"((int)WARPGROUP) : "memory");
 }
 
-/* y = sum * (scale of the row * scale of the column) + bias, rounded as written: the CPU's bits. */
-template <typename S> static __device__ float scaled(S sum, float row, float column, float bias)
+/*
+ * y = sum * scale + bias, the scale of INT8 that of the row times that of the column, rounded as written: the
+ * CPU's bits.
+ */
+static __device__ float scaled(int32_t sum, float row, float column, float bias)
 {
     return __fadd_rn(__fmul_rn((float)sum, __fmul_rn(row, column)), bias);
+}
+
+static __device__ float scaled(float sum, float, float column, float bias)
+{
+    return __fadd_rn(__fmul_rn(sum, column), bias);
 }
 
 /* Two neighbours of row h, 0 or 8 below the lane's first, at column c (a multiple of 8) + lane % 4 * 2. */
@@ -254,42 +238,45 @@ static __device__ __forceinline__ float2 scaled_two(const struct store<N, SINK> 
                        scaled(sum[c / 8][2 * h + 1], row_scale[h], scale.y, bias.y));
 }
 
-/* The tiles of this thread's warpgroup, every second one of the block's. */
 template <int N, int PAIR, typename S, typename SINK>
 static __device__ __forceinline__ void multiply_tiles(struct store<N, SINK> *s, const task<SINK> &task)
 {
-    int warp = __shfl_sync(~0u, threadIdx.x / WARP, 0), group = warp / 4, i = threadIdx.x % WARPGROUP;
     const bool INT8 = std::is_same<S, int32_t>::value;
+    const int COLUMNS = N / WARPGROUP; /* a thread's, whose scales it fetches */
+    int warp = __shfl_sync(~0u, threadIdx.x / WARP, 0), group = warp / 4, i = threadIdx.x % WARPGROUP;
+    turn<store<N, SINK>::STAGES> at;
     typename SINK::finisher finisher;
-    unsigned n = group;
 
-    for (unsigned t = first_tile<PAIR>() + n * tile_step<PAIR>(); t < task.down * task.across;
-         t += GROUPS * tile_step<PAIR>(), n += GROUPS) {
-        S sum[HALVES][N / 8][4];
-        float row_scale[HALVES][2], scale, bias;
+    for (unsigned t = first_tile<PAIR>(); t < task.down * task.across; t += tile_step<PAIR>()) {
+        S sum[N / 8][4];
+        float row_scale[2], scale[COLUMNS], bias[COLUMNS];
         int row, column;
-        bool is;
 
         tile_at<N, PAIR>(task, t, &row, &column);
+        row += group * GROUP_ROWS;
 #pragma unroll
-        for (int j = 0; j < 2 * HALVES; j++) {
-            int r = row + warp % 4 * 16 + (int)threadIdx.x % WARP / 4 + j / 2 * 64 + j % 2 * 8;
+        for (int h = 0; h < 2; h++) {
+            int r = row + warp % 4 * 16 + (int)threadIdx.x % WARP / 4 + 8 * h;
 
-            row_scale[j / 2][j % 2] = !INT8 ? 1 : r < task.rows ? task.row_scale[r] : 0;
+            row_scale[h] = !INT8 ? 1 : r < task.rows ? task.row_scale[r] : 0;
         }
-        is = i < N && (size_t)(column + i) < task.out;
-        scale = !INT8 ? task.scale : is ? task.column_scale[column + i] : 0;
-        bias = is && task.bias ? to_f32(task.bias[column + i]) : -0.0f; /* +0 would change a -0 */
-        barrier_wait(&s->go[group], n / GROUPS % 2 ^ (group == 0));     /* the first tile waits for nobody */
-        sum_tile<N, PAIR>(sum, s, turn<store<N, SINK>::STAGES>(n * task.steps), task.steps,
-                          &s->go[group ^ 1]);
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) {
+            size_t c = column + i + j * WARPGROUP;
+            bool is = c < task.out;
+
+            scale[j] = !INT8 ? task.scale : is ? task.column_scale[c] : 0;
+            bias[j] = is && task.bias ? to_f32(task.bias[c]) : -0.0f; /* +0 would change a -0 */
+        }
+        sum_tile<N, PAIR>(sum, s, &at, task.steps, group * GROUP_ROWS);
         group_sync(group); /* all of the group are done with the last tile's columns */
-        if (i < N) {
-            s->column[group].scale[i] = scale;
-            s->column[group].bias[i] = bias;
+#pragma unroll
+        for (int j = 0; j < COLUMNS; j++) {
+            s->column[group].scale[i + j * WARPGROUP] = scale[j];
+            s->column[group].bias[i + j * WARPGROUP] = bias[j];
         }
         group_sync(group);
-        finisher.template take<N>(task, s, sum, row_scale, row, column, n);
+        finisher.template take<N, PAIR>(task, s, &at, sum, row_scale, row, column);
     }
     finisher.end(task);
 }
@@ -308,11 +295,8 @@ static __global__ void __launch_bounds__(THREADS, 1)
     if (threadIdx.x == 0) {
         for (int i = 0; i < store<N, SINK>::STAGES; i++) {
             barrier_init(&s->full[i], 1);
-            barrier_init(&s->empty[i], PAIR * WARPS / GROUPS);
+            barrier_init(&s->empty[i], PAIR * WARPS);
         }
-        for (int i = 0; i < GROUPS; i++)
-            barrier_init(&s->go[i], WARPS / GROUPS);
-        SINK::finisher::begin(&s->room);
         barrier_publish();
     }
     cluster_sync();
@@ -325,8 +309,6 @@ static __global__ void __launch_bounds__(THREADS, 1)
         leave_registers<COPY_REGISTERS>();
         if (threadIdx.x == WARPS * WARP)
             copy_tiles<N, PAIR>(s, task, &x, &w);
-        else if (threadIdx.x == (WARPS + 1) * WARP)
-            SINK::finisher::template copy<N, PAIR>(s, task);
         __syncwarp();
     }
     cluster_sync(); /* the other block is done with this one's barriers */
@@ -395,7 +377,6 @@ static bool run(struct cuda *c, const SINK &sink, const struct codes &x, const s
     task.out = w->out;
     task.rows = (int)x.rows;
     task.steps = (int)((k + STEP - 1) / STEP);
-    task.steps += std::is_same<S, float>::value && task.steps % 2; /* of zeros */
     task.down = tiles::down(x);
     task.across = tiles::across(w);
     how[0].id = cudaLaunchAttributeClusterDimension;
@@ -428,9 +409,10 @@ static double time_of(const struct cuda *c, const struct codes &x, const struct 
     return (double)((tiles + at_once - 1) / at_once) * (double)width * share;
 }
 
+/* Tiles 256 columns wide by pairs; or 128, alone. */
 static bool large_tiles(const struct cuda *c, const struct codes &x, const struct weight *w)
 {
-    return time_of(c, x, w, 128, 2, 1) <= time_of(c, x, w, 64, 1, 1.4);
+    return time_of(c, x, w, 256, 2, 1) <= time_of(c, x, w, 128, 1, 1.4);
 }
 
 static bool is_here(const struct cuda *c, size_t rows, size_t out)

@@ -14,6 +14,11 @@ template <typename T> struct to_rows {
     struct room {
         char line[WARPS][16 * LINE]; /* each warp's rows of y, on their way out */
     };
+
+    template <int N> static __host__ __device__ constexpr int after()
+    {
+        return 0;
+    }
 };
 
 #ifdef HAS_WGMMA
@@ -51,29 +56,26 @@ static __device__ void put_two(char *to, float2 v, float)
 
 /* A warp's part of the tile whose first row and column these are. */
 template <typename T> struct writer {
-    static __device__ void begin(typename to_rows<T>::room *)
+    template <int N>
+    static __device__ void copy(typename store<N, to_rows<T>>::stage *, uint64_t *, const task<to_rows<T>> &,
+                                int, int, int)
     {
     }
 
-    template <int N, int PAIR>
-    static __device__ void copy(struct store<N, to_rows<T>> *, const task<to_rows<T>> &)
-    {
-    }
-
-    template <int N, typename S>
+    template <int N, int PAIR, typename S>
     __device__ __forceinline__ void take(const task<to_rows<T>> &task, struct store<N, to_rows<T>> *s,
-                                         const S (*sum)[N / 8][4], const float (*row_scale)[2], int row,
-                                         int column, unsigned)
+                                         turn<store<N, to_rows<T>>::STAGES> *, const S (*sum)[4],
+                                         const float row_scale[2], int row, int column)
     {
-        enum { COLUMNS = LINE / sizeof(T), ACROSS = N / COLUMNS };
+        const int COLUMNS = LINE / sizeof(T);
         int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
         char *line = s->room.line[warp];
+        T *y;
 
         row += warp % 4 * 16;
+        y = task.sink.y + (size_t)row * task.out + column;
 #pragma unroll
-        for (int n = 0; n < HALVES * ACROSS; n++) {
-            const int half = n / ACROSS, c = n % ACROSS * COLUMNS, first = row + half * 64;
-            T *y = task.sink.y + (size_t)first * task.out + column + c;
+        for (int c = 0; c < N; c += COLUMNS) {
             size_t left = task.out > (size_t)(column + c) ? task.out - column - c : 0;
 
 #pragma unroll
@@ -81,14 +83,14 @@ template <typename T> struct writer {
 #pragma unroll
                 for (int h = 0; h < 2; h++)
                     put_two(line + line_at(lane / 4 + 8 * h, (i + lane % 4 * 2) * (int)sizeof(T)),
-                            scaled_two<N>(s, sum[half], row_scale[half], c + i, h), T());
+                            scaled_two<N>(s, sum, row_scale, c + i, h), T());
             __syncwarp();
             if (task.sink.unit == 16)
-                put_lines<16>(y, line, task.out, task.rows - first, left);
+                put_lines<16>(y + c, line, task.out, task.rows - row, left);
             else if (task.sink.unit == 8)
-                put_lines<8>(y, line, task.out, task.rows - first, left);
+                put_lines<8>(y + c, line, task.out, task.rows - row, left);
             else
-                put_lines<sizeof(T)>(y, line, task.out, task.rows - first, left);
+                put_lines<sizeof(T)>(y + c, line, task.out, task.rows - row, left);
             __syncwarp();
         }
     }
@@ -124,7 +126,7 @@ static bool run_rows(struct cuda *c, T *y, const struct codes &x, const struct w
 
     while (to.unit > (int)sizeof(T) && (w->out * sizeof(T) % to.unit || !cuda_aligned(y, to.unit)))
         to.unit /= 2;
-    return large_tiles(c, x, w) ? run<128, 2, int32_t>(c, to, x, w) : run<64, 1, int32_t>(c, to, x, w);
+    return large_tiles(c, x, w) ? run<256, 2, int32_t>(c, to, x, w) : run<128, 1, int32_t>(c, to, x, w);
 }
 
 bool cuda_linear_int8_wgmma(struct cuda *c, void *y, bool f32, const struct codes *x, const struct weight *w)

@@ -4,22 +4,23 @@
 
 #include "kernels/cuda/cuda.cuh"
 
-/* N elements' products with the gradient g, fp32: the squares of clamped ones, and the sum of all, in fp64.
+/*
+ * N elements' products with the gradient g, fp32: the squares of clamped ones, in fp64, and the sum of all, in
+ * SUM: fp64, or fp32 where few are added before fp64 takes over.
  */
-template <typename T, int N>
+template <typename T, int N, typename SUM>
 static __device__ __forceinline__ void score_elements(const pack<T, N> &g, const pack<T, N> &y,
-                                                      const pack<T, N> &yq, double *squares, double *sum)
+                                                      const pack<T, N> &yq, double *squares, SUM *sum)
 {
     const float limit = 1e10f; /* ModelOpt's */
 
 #pragma unroll
     for (int j = 0; j < N; j++) {
         float p = to_f32(g.v[j]) * (to_f32(yq.v[j]) - to_f32(y.v[j]));
-        double exact = p;                                          /* once: conversions are slow */
-        double clamped = fabsf(p) > limit ? (double)limit : exact; /* a NaN is not above: it stays */
+        double clamped = fabsf(p) > limit ? limit : p; /* whose sign does not matter; a NaN stays one */
 
-        *squares += clamped * clamped; /* whose sign does not matter */
-        *sum += exact;
+        *squares += clamped * clamped;
+        *sum += p;
     }
 }
 

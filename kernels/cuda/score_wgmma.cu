@@ -5,21 +5,23 @@
 #include "kernels/cuda/code_tiles.cuh"
 #include "kernels/cuda/score.cuh"
 
-enum { SCORED = 64, BUFFERS = 2 }; /* columns and rows that are compared at a time, from buffers in turn */
+enum { SCORED = 64 }; /* columns of g and y in a stage */
 
 struct scorer;
 
 /* Of y and the gradient g, both [rows, out]. */
 struct to_score {
-    CUtensorMap g, y;         /* by tiles [SCORED, SCORED] */
+    CUtensorMap g, y;         /* by tiles [ROWS, SCORED] */
     struct score_pieces sums; /* a piece a tile's row; squares of each warp's tiles, [blocks, WARPS] */
 
     typedef scorer finisher;
     struct room {
-        bf16 g[BUFFERS][SCORED * SCORED], y[BUFFERS][SCORED * SCORED];
-        uint64_t full[BUFFERS], empty[BUFFERS];
-        uint64_t go[GROUPS]; /* the other group has scored its tile */
     };
+
+    template <int N> static __host__ __device__ constexpr int after()
+    {
+        return N / SCORED;
+    }
 };
 
 #ifdef HAS_WGMMA
@@ -33,91 +35,66 @@ static __device__ __forceinline__ pack<float, 2> values_of(unsigned two)
 struct scorer {
     double squares = 0;
 
-    static __device__ void begin(to_score::room *room)
+    /* g where x's codes are in other stages, y where W's are. */
+    template <int N>
+    static __device__ void copy(typename store<N, to_score>::stage *to, uint64_t *full,
+                                const task<to_score> &task, int row, int column, int i)
     {
-        for (int i = 0; i < BUFFERS; i++) {
-            barrier_init(&room->full[i], 1);
-            barrier_init(&room->empty[i], WARPS / GROUPS);
-        }
-        for (int i = 0; i < GROUPS; i++)
-            barrier_init(&room->go[i], WARPS / GROUPS);
+        const int bytes = ROWS * SCORED * (int)sizeof(bf16);
+
+        static_assert(sizeof to->x == bytes && sizeof to->w >= bytes, "there is room");
+        barrier_expect(full, 2 * bytes);
+        copy_tile(to->x, &task.sink.g, column + i * SCORED, row, full);
+        copy_tile(to->w, &task.sink.y, column + i * SCORED, row, full);
     }
 
-    template <int N, int PAIR>
-    static __device__ void copy(struct store<N, to_score> *s, const task<to_score> &task)
-    {
-        to_score::room *room = &s->room;
-        turn<BUFFERS> at(0);
-        int row, column;
-
-        for (unsigned t = first_tile<PAIR>(); t < task.down * task.across; t += tile_step<PAIR>()) {
-            tile_at<N, PAIR>(task, t, &row, &column);
-            for (int i = 0; i < ROWS * N / (SCORED * SCORED); i++, at.next()) {
-                int r = row + i / (N / SCORED) * SCORED, c = column + i % (N / SCORED) * SCORED;
-                uint64_t *full = &room->full[at.stage];
-
-                barrier_wait(&room->empty[at.stage], at.parity ^ 1);
-                barrier_expect(full, sizeof room->g[0] + sizeof room->y[0]);
-                copy_tile(room->g[at.stage], &task.sink.g, c, r, full);
-                copy_tile(room->y[at.stage], &task.sink.y, c, r, full);
-            }
-        }
-    }
-
-    /* In the order of the copies, which `go` keeps. */
-    template <int N, typename S>
+    /*
+     * Outside of y both g and y are 0, and yq, being the bias of a sum of 0, adds nothing unless that is
+     * infinite: then the score is NaN.
+     */
+    template <int N, int PAIR, typename S>
     __device__ __forceinline__ void take(const task<to_score> &task, struct store<N, to_score> *s,
-                                         const S (*sum)[N / 8][4], const float (*row_scale)[2], int row,
-                                         int column, unsigned n)
+                                         turn<store<N, to_score>::STAGES> *at, const S (*sum)[4],
+                                         const float row_scale[2], int row, int column)
     {
-        typedef tile<SCORED, SCORED> scored;
-        enum { ACROSS = N / SCORED };
-        to_score::room *room = &s->room;
-        int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, group = warp / 4;
-        int mine = warp % 4 * 16 + lane / 4; /* of 64 rows, and the eighth below */
-        turn<BUFFERS> at(n * HALVES * ACROSS);
-
-        barrier_wait(&room->go[group], n / GROUPS % 2 ^ (group == 0));
-#pragma unroll
-        for (int half = 0; half < HALVES; half++) {
-            double *pieces = task.sink.sums.rows + (size_t)(column / N) * task.rows;
-            double part[2] = {0, 0};
+        typedef tile<ROWS, SCORED> scored;
+        int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+        int mine = warp % 4 * 16 + lane / 4,
+            first = warp / 4 * GROUP_ROWS; /* of the group's rows, of the tile's */
+        double *pieces = task.sink.sums.rows + (size_t)(column / N) * task.rows;
+        double piece[2] = {0, 0};
 
 #pragma unroll
-            for (int across = 0; across < ACROSS; across++, at.next()) {
-                const bf16 *g = room->g[at.stage], *y = room->y[at.stage];
+        for (int across = 0; across < N / SCORED; across++, at->next()) {
+            const bf16 *g = (const bf16 *)s->stage[at->stage].x, *y = (const bf16 *)s->stage[at->stage].w;
+            float part[2] = {0, 0};
 
-                barrier_wait(&room->full[at.stage], at.parity);
+            barrier_wait(&s->full[at->stage], at->parity);
 #pragma unroll
-                for (int i = 0; i < SCORED; i += 8)
+            for (int i = 0; i < SCORED; i += 8)
 #pragma unroll
-                    for (int h = 0; h < 2; h++) {
-                        int r = mine + 8 * h, c = across * SCORED + i;
-                        int from = scored::at(r, i / 8) + lane % 4 * 2;
-                        bool is = row + half * 64 + r < task.rows && (size_t)(column + c) < task.out;
-                        float2 v = scaled_two<N>(s, sum[half], row_scale[half], c, h);
-                        unsigned yq = pack_bf16(is ? v.x : 0, is ? v.y : 0); /* as g and y are outside */
+                for (int h = 0; h < 2; h++) {
+                    int from = scored::at(first + mine + 8 * h, i / 8) + lane % 4 * 2;
+                    float2 v = scaled_two<N>(s, sum, row_scale, across * SCORED + i, h);
 
-                        score_elements(values_of(*(const unsigned *)(g + from)),
-                                       values_of(*(const unsigned *)(y + from)), values_of(yq), &squares,
-                                       &part[h]);
-                    }
-                __syncwarp();
-                if (lane == 0)
-                    barrier_arrive(&room->empty[at.stage], cluster_rank());
-            }
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                int r = row + half * 64 + mine + 8 * h;
-
-                part[h] += __shfl_xor_sync(~0u, part[h], 1);
-                part[h] += __shfl_xor_sync(~0u, part[h], 2);
-                if (lane % 4 == 0 && r < task.rows)
-                    pieces[r] = part[h];
-            }
+                    score_elements(values_of(*(const unsigned *)(g + from)),
+                                   values_of(*(const unsigned *)(y + from)), values_of(pack_bf16(v.x, v.y)),
+                                   &squares, &part[h]);
+                }
+            __syncwarp();
+            release<PAIR>(&s->empty[at->stage]);
+            piece[0] += part[0];
+            piece[1] += part[1];
         }
-        if (lane == 0)
-            barrier_arrive(&room->go[group ^ 1], cluster_rank());
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int r = row + mine + 8 * h;
+
+            piece[h] += __shfl_xor_sync(~0u, piece[h], 1);
+            piece[h] += __shfl_xor_sync(~0u, piece[h], 2);
+            if (lane % 4 == 0 && r < task.rows)
+                pieces[r] = piece[h];
+        }
     }
 
     __device__ void end(const task<to_score> &task)
@@ -132,7 +109,7 @@ struct scorer {
 
 static bool map_scored(const struct cuda *c, CUtensorMap *map, const void *y, size_t rows, size_t columns)
 {
-    return map_tiles(c, map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, sizeof(bf16), y, rows, columns, SCORED);
+    return map_tiles(c, map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, sizeof(bf16), y, rows, columns, ROWS);
 }
 
 template <int N, int PAIR>
@@ -167,6 +144,6 @@ bool cuda_score_wgmma(struct cuda *c, double *out, const void *g, const void *y,
 
     if (!map_scored(c, &to.g, g, x->rows, w->out) || !map_scored(c, &to.y, y, x->rows, w->out))
         return false;
-    return large_tiles(c, *x, w) ? run_score<128, 2>(c, out, to, row_weight, *x, w)
-                                 : run_score<64, 1>(c, out, to, row_weight, *x, w);
+    return large_tiles(c, *x, w) ? run_score<256, 2>(c, out, to, row_weight, *x, w)
+                                 : run_score<128, 1>(c, out, to, row_weight, *x, w);
 }

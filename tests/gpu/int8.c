@@ -93,7 +93,7 @@ static void linear(size_t rows, size_t in, size_t out)
     }
     CHECK(bad == 0 && scales == 0, "INT8 linear [%zu, %zu] -> %zu: %zu outputs, %zu scales differ", rows, in,
           out, bad, scales);
-    CHECK(scored <= 1e-9, "its score: %.2g", scored);
+    CHECK(scored <= 1e-6, "its score: %.2g", scored); /* of a row, up to 16 elements are added in fp32 */
     cpu->weight_free(cpu, &qa);
     gpu->weight_free(gpu, &qb);
     cpu->weight_free(cpu, &a);
