@@ -68,7 +68,7 @@ static int block_dx(struct walk *w, const struct stage *s, struct acts *a, const
     if (show(w, s->down, a->s, a->d, a->dx, a->row_weight, a->rows, e))
         return -1;
     be->linear_dx(be, a->ds, a->dx, a->rows, &s->down->weight, false);
-    be->swiglu_dx(be, a->dg, a->du, a->ds, a->g, a->u, a->rows * a->inter);
+    be->swiglu_dx(be, a->dg, a->du, NULL, a->ds, a->g, a->u, a->rows, a->inter, NULL);
     if (show(w, s->up, a->n2, a->u, a->du, a->row_weight, a->rows, e) ||
         show(w, s->gate, a->n2, a->g, a->dg, a->row_weight, a->rows, e))
         return -1;

@@ -118,7 +118,7 @@ static void both(struct backend *be, int side, const struct twin *t, size_t n)
 #define AT(i) (side ? t[i].gpu : t[i].cpu)
     be->add(be, AT(3), AT(0), AT(1), n);
     be->swiglu(be, AT(4), AT(0), AT(1), 1, n, NULL);
-    be->swiglu_dx(be, AT(5), AT(6), AT(2), AT(0), AT(1), n);
+    be->swiglu_dx(be, AT(5), AT(6), NULL, AT(2), AT(0), AT(1), 1, n, NULL);
     be->gelu(be, AT(7), AT(0), n);
     be->gelu_dx(be, AT(8), AT(2), AT(0), n);
 #undef AT

@@ -414,6 +414,45 @@ static void made_for_next(size_t rows, size_t dim, size_t out)
     done();
 }
 
+/* swiglu_dx() makes the bits of swiglu(), and codes of them, beside the gradients that it makes without. */
+static void swiglu_made_again(size_t rows, size_t dim, size_t out)
+{
+    size_t n = rows * dim;
+    struct twin g = randoms(n, 6), u = randoms(n, 2), ds = randoms(n, 1), want = blank(n), s = blank(n),
+                dg = blank(n), du = blank(n), dg_again = blank(n + 1), du_again = blank(n),
+                other = randoms(dim * out, 1);
+    char *odd = (char *)dg_again.gpu + gpu->act_bytes;
+    struct weight dense = {0}, q = {0};
+    float *host = host_room(dim * out);
+    bool alone, fine, made, fresh;
+
+    gpu->download_act(gpu, host, other.gpu, dim * out);
+    gpu->weight_load(gpu, &dense, out, dim, host, DT_F32);
+    gpu->weight_quantize(gpu, &q, &dense, DT_F32, 1 / 448.0f, 1.3f / 448, ROUND_EXACT);
+    gpu->swiglu(gpu, want.gpu, g.gpu, u.gpu, rows, dim, NULL);
+    gpu->swiglu_dx(gpu, dg.gpu, du.gpu, NULL, ds.gpu, g.gpu, u.gpu, rows, dim, &q);
+
+    gpu->swiglu_dx(gpu, dg_again.gpu, du_again.gpu, s.gpu, ds.gpu, g.gpu, u.gpu, rows, dim, NULL);
+    alone = same(s.gpu, want.gpu, n) && same(dg_again.gpu, dg.gpu, n) && same(du_again.gpu, du.gpu, n) &&
+            same_product(&s, rows, &q);
+    gpu->zero(gpu, s.gpu, n * gpu->act_bytes);
+    gpu->zero(gpu, dg_again.gpu, n * gpu->act_bytes);
+    gpu->zero(gpu, du_again.gpu, n * gpu->act_bytes);
+    gpu->swiglu_dx(gpu, dg_again.gpu, du_again.gpu, s.gpu, ds.gpu, g.gpu, u.gpu, rows, dim, &q);
+    fine = same(s.gpu, want.gpu, n) && same(dg_again.gpu, dg.gpu, n) && same(du_again.gpu, du.gpu, n);
+    made = same_product(&s, rows, &q);
+    /* Codes of other elements of the same place, then an address that none are made at. */
+    gpu->swiglu_dx(gpu, dg_again.gpu, du_again.gpu, s.gpu, ds.gpu, u.gpu, u.gpu, rows, dim, &q);
+    gpu->swiglu_dx(gpu, odd, du_again.gpu, s.gpu, ds.gpu, g.gpu, u.gpu, rows, dim, &q);
+    fresh = same(s.gpu, want.gpu, n) && same(odd, dg.gpu, n) && same_product(&s, rows, &q);
+    CHECK(alone && fine && made && fresh, "swiglu_dx makes swiglu again [%zu, %zu] -> %zu: %d %d %d %d", rows,
+          dim, out, alone, fine, made, fresh);
+    gpu->weight_free(gpu, &q);
+    gpu->weight_free(gpu, &dense);
+    free(host);
+    done();
+}
+
 static void inputs_made(void)
 {
     static const size_t rows[] = {0, 1, 31, 32, 33, 257};
@@ -422,9 +461,13 @@ static void inputs_made(void)
         made_for_next(rows[i], 192, 48);
         made_for_next(rows[i], 33, 31);
         made_for_next(rows[i], 200, 32);
+        swiglu_made_again(rows[i], 192, 48);
+        swiglu_made_again(rows[i], 33, 31);
+        swiglu_made_again(rows[i], 200, 32);
     }
     made_for_next(70, 2048, 512);
     made_for_next(70, 11008, 128);
+    swiglu_made_again(70, 11008, 128);
 }
 
 static void everything(void)
