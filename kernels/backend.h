@@ -208,14 +208,15 @@ struct backend {
                          const float *lse);
 
     /*
-     * Elementwise.  add: in place allowed.  swiglu: s = silu(g) u, [rows, dim], with `next` as above.  gelu:
-     * the erf form.  *_dx overwrite their outputs.
+     * Elementwise.  add: in place allowed.  swiglu: s = silu(g) u, [rows, dim], with `next` as above.
+     * swiglu_dx: the gradients and, unless s is NULL, what swiglu() makes of g, u and `next`, the same bits;
+     * s may not be ds.  gelu: the erf form.  *_dx overwrite their outputs.
      */
     void (*add)(struct backend *, void *y, const void *a, const void *b, size_t n);
     void (*swiglu)(struct backend *, void *s, const void *g, const void *u, size_t rows, size_t dim,
                    const struct weight *next);
-    void (*swiglu_dx)(struct backend *, void *dg, void *du, const void *ds, const void *g, const void *u,
-                      size_t n);
+    void (*swiglu_dx)(struct backend *, void *dg, void *du, void *s, const void *ds, const void *g,
+                      const void *u, size_t rows, size_t dim, const struct weight *next);
     void (*gelu)(struct backend *, void *y, const void *x, size_t n);
     void (*gelu_dx)(struct backend *, void *dx, const void *dy, const void *x, size_t n); /* dx may be dy */
 

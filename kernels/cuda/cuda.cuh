@@ -300,8 +300,8 @@ void cuda_attention_dx(struct backend *be, const struct attention *a, void *dq, 
 void cuda_add(struct backend *be, void *y, const void *a, const void *b, size_t n);
 void cuda_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
                  const struct weight *next);
-void cuda_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u,
-                    size_t n);
+void cuda_swiglu_dx(struct backend *be, void *dg, void *du, void *s, const void *ds, const void *g,
+                    const void *u, size_t rows, size_t dim, const struct weight *next);
 void cuda_gelu(struct backend *be, void *y, const void *x, size_t n);
 void cuda_gelu_dx(struct backend *be, void *dx, const void *dy, const void *x, size_t n);
 

@@ -1,5 +1,5 @@
 /*
- * products.c - weights and linear modules, CUDA against the CPU
+ * products.c - weights and linear modules, CUDA against the CPU, and inputs that are made for a module
  *
  * FP8 codes are seen through products: with the unit matrix for x and an input scale of 1, fp32 output is
  * exactly code * scale, one nonzero term a sum.
@@ -343,6 +343,133 @@ static void linear_fp8(size_t rows, size_t in, size_t out)
     done();
 }
 
+/* Bits of n activations on the GPU are the same; p and q were made by different calls. */
+static bool same(const void *p, const void *q, size_t n)
+{
+    return bits_of(p, n * gpu->act_bytes) == bits_of(q, n * gpu->act_bytes);
+}
+
+/* y's product with q, by what was made of y before, is that of a copy of y, of which nothing is known. */
+static bool same_product(const struct twin *y, size_t rows, const struct weight *q)
+{
+    struct twin copy = blank(rows * q->in), a = blank(rows * q->out), b = blank(rows * q->out);
+
+    gpu->linear_again(gpu, a.gpu, y->gpu, rows, q);
+    gpu->copy(gpu, copy.gpu, y->gpu, rows * q->in * gpu->act_bytes);
+    gpu->linear(gpu, b.gpu, copy.gpu, rows, q);
+    return same(a.gpu, b.gpu, rows * q->out);
+}
+
+/* Operations that make their output for a module: the same output, and the same product as without. */
+static void made_for_next(size_t rows, size_t dim, size_t out)
+{
+    size_t n = rows * dim;
+    struct twin a = randoms(n, 2), b = randoms(n, 2), w = randoms(dim, 1), y = blank(n), sum = blank(n),
+                next = blank(n), other = randoms(dim * out, 1);
+    struct weight dense = {0}, q = {0}, coarse = {0};
+    float *host = host_room(dim * out);
+    bool fine, made, fresh, scales;
+
+    gpu->download_act(gpu, host, other.gpu, dim * out);
+    gpu->weight_load(gpu, &dense, out, dim, host, DT_F32);
+    gpu->weight_quantize(gpu, &q, &dense, DT_F32, 1 / 448.0f, 1.3f / 448, ROUND_EXACT);
+    gpu->weight_quantize(gpu, &coarse, &dense, DT_F32, 1 / 448.0f, 5.0f / 448, ROUND_EXACT);
+
+    gpu->rmsnorm(gpu, y.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, NULL);
+    gpu->rmsnorm(gpu, next.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, &q);
+    fine = same(y.gpu, next.gpu, n);
+    made = same_product(&next, rows, &q);
+    gpu->rmsnorm(gpu, next.gpu, b.gpu, w.gpu, rows, dim, 1e-6f, &q);
+    gpu->rmsnorm(gpu, next.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, &dense);
+    fresh = same_product(&next, rows, &q);
+    gpu->rmsnorm(gpu, next.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, &coarse);
+    scales = same_product(&next, rows, &q);
+    CHECK(fine && made && fresh && scales, "rmsnorm for a module [%zu, %zu] -> %zu: %d %d %d %d", rows, dim,
+          out, fine, made, fresh, scales);
+
+    gpu->add(gpu, y.gpu, a.gpu, b.gpu, n);
+    gpu->add_rmsnorm(gpu, sum.gpu, next.gpu, a.gpu, b.gpu, w.gpu, rows, dim, 1e-6f, &q);
+    fine = same(y.gpu, sum.gpu, n);
+    made = same_product(&next, rows, &q);
+    gpu->rmsnorm(gpu, y.gpu, sum.gpu, w.gpu, rows, dim, 1e-6f, NULL);
+    fine = fine && same(y.gpu, next.gpu, n);
+    gpu->copy(gpu, sum.gpu, a.gpu, n * gpu->act_bytes);
+    gpu->add_rmsnorm(gpu, sum.gpu, next.gpu, sum.gpu, b.gpu, w.gpu, rows, dim, 1e-6f, NULL);
+    fresh = same(y.gpu, next.gpu, n) && same_product(&next, rows, &q);
+    CHECK(fine && made && fresh, "add_rmsnorm for a module [%zu, %zu] -> %zu, then in place: %d %d %d", rows,
+          dim, out, fine, made, fresh);
+
+    gpu->swiglu(gpu, y.gpu, a.gpu, b.gpu, 1, n, NULL);
+    gpu->swiglu(gpu, next.gpu, a.gpu, b.gpu, rows, dim, &q);
+    fine = same(y.gpu, next.gpu, n);
+    made = same_product(&next, rows, &q);
+    gpu->swiglu(gpu, next.gpu, b.gpu, a.gpu, rows, dim, NULL);
+    fresh = same_product(&next, rows, &q);
+    CHECK(fine && made && fresh, "swiglu for a module [%zu, %zu] -> %zu: %d %d %d", rows, dim, out, fine,
+          made, fresh);
+    gpu->weight_free(gpu, &coarse);
+    gpu->weight_free(gpu, &q);
+    gpu->weight_free(gpu, &dense);
+    free(host);
+    done();
+}
+
+/* swiglu_dx() makes the bits of swiglu(), and codes of them, beside the gradients that it makes without. */
+static void swiglu_made_again(size_t rows, size_t dim, size_t out)
+{
+    size_t n = rows * dim;
+    struct twin g = randoms(n, 6), u = randoms(n, 2), ds = randoms(n, 1), want = blank(n), s = blank(n),
+                dg = blank(n), du = blank(n), dg_again = blank(n + 1), du_again = blank(n),
+                other = randoms(dim * out, 1);
+    char *odd = (char *)dg_again.gpu + gpu->act_bytes;
+    struct weight dense = {0}, q = {0};
+    float *host = host_room(dim * out);
+    bool alone, fine, made, fresh;
+
+    gpu->download_act(gpu, host, other.gpu, dim * out);
+    gpu->weight_load(gpu, &dense, out, dim, host, DT_F32);
+    gpu->weight_quantize(gpu, &q, &dense, DT_F32, 1 / 448.0f, 1.3f / 448, ROUND_EXACT);
+    gpu->swiglu(gpu, want.gpu, g.gpu, u.gpu, rows, dim, NULL);
+    gpu->swiglu_dx(gpu, dg.gpu, du.gpu, NULL, ds.gpu, g.gpu, u.gpu, rows, dim, &q);
+
+    gpu->swiglu_dx(gpu, dg_again.gpu, du_again.gpu, s.gpu, ds.gpu, g.gpu, u.gpu, rows, dim, NULL);
+    alone = same(s.gpu, want.gpu, n) && same(dg_again.gpu, dg.gpu, n) && same(du_again.gpu, du.gpu, n) &&
+            same_product(&s, rows, &q);
+    gpu->zero(gpu, s.gpu, n * gpu->act_bytes);
+    gpu->zero(gpu, dg_again.gpu, n * gpu->act_bytes);
+    gpu->zero(gpu, du_again.gpu, n * gpu->act_bytes);
+    gpu->swiglu_dx(gpu, dg_again.gpu, du_again.gpu, s.gpu, ds.gpu, g.gpu, u.gpu, rows, dim, &q);
+    fine = same(s.gpu, want.gpu, n) && same(dg_again.gpu, dg.gpu, n) && same(du_again.gpu, du.gpu, n);
+    made = same_product(&s, rows, &q);
+    /* Codes of other elements of the same place, then an address that none are made at. */
+    gpu->swiglu_dx(gpu, dg_again.gpu, du_again.gpu, s.gpu, ds.gpu, u.gpu, u.gpu, rows, dim, &q);
+    gpu->swiglu_dx(gpu, odd, du_again.gpu, s.gpu, ds.gpu, g.gpu, u.gpu, rows, dim, &q);
+    fresh = same(s.gpu, want.gpu, n) && same(odd, dg.gpu, n) && same_product(&s, rows, &q);
+    CHECK(alone && fine && made && fresh, "swiglu_dx makes swiglu again [%zu, %zu] -> %zu: %d %d %d %d", rows,
+          dim, out, alone, fine, made, fresh);
+    gpu->weight_free(gpu, &q);
+    gpu->weight_free(gpu, &dense);
+    free(host);
+    done();
+}
+
+static void inputs_made(void)
+{
+    static const size_t rows[] = {0, 1, 31, 32, 33, 257};
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        made_for_next(rows[i], 192, 48);
+        made_for_next(rows[i], 33, 31);
+        made_for_next(rows[i], 200, 32);
+        swiglu_made_again(rows[i], 192, 48);
+        swiglu_made_again(rows[i], 33, 31);
+        swiglu_made_again(rows[i], 200, 32);
+    }
+    made_for_next(70, 2048, 512);
+    made_for_next(70, 11008, 128);
+    swiglu_made_again(70, 11008, 128);
+}
+
 static void everything(void)
 {
     static const size_t shapes[][3] = {
@@ -392,6 +519,7 @@ static void everything(void)
             linear_fp8(shapes[i][0], shapes[i][1], shapes[i][2]);
     }
     input_codes();
+    inputs_made();
     if (!getenv("TEST_SMALL")) {
         often(700, 2048, 1024);
         often(701, 1280, 3420);

@@ -284,6 +284,17 @@ static void swiglu_for_fp8(const struct job *j)
     be->swiglu(be, j->x, j->y, j->z, j->n / 2048, 2048, &j->fp8);
 }
 
+static void swiglu_dx(const struct job *j)
+{
+    be->swiglu_dx(be, j->x, j->q, NULL, j->y, j->z, j->g, 4096, j->n / 4096, NULL);
+}
+
+/* What a block does that is to score a module in FP8. */
+static void swiglu_dx_for_fp8(const struct job *j)
+{
+    be->swiglu_dx(be, j->x, j->q, j->k, j->y, j->z, j->g, j->n / 2048, 2048, &j->fp8);
+}
+
 static void norm_dx(const struct job *j)
 {
     be->rmsnorm_dx(be, j->x, j->y, j->z, j->z, j->n / 2048, 2048, 1e-6f);
@@ -345,7 +356,9 @@ static void loops(void)
                     .x = numbers(n),
                     .y = numbers(n),
                     .z = numbers(n),
+                    .g = numbers(n),
                     .q = speed_room(n * act),
+                    .k = speed_room(n * act),
                     .f = speed_room(4 * 220 * 151936),
                     .lse = speed_room(4 * 65536),
                     .sum = speed_room(16),
@@ -360,6 +373,8 @@ static void loops(void)
                 {"rmsnorm", norm, 2.0 * (double)(n * act)},
                 {"add_rmsnorm with FP8 codes", norm_for_fp8, (double)(n * (4 * act + 1))},
                 {"swiglu with FP8 codes", swiglu_for_fp8, (double)(n * (3 * act + 1))},
+                {"swiglu_dx", swiglu_dx, 5.0 * (double)(n * act)},
+                {"swiglu_dx with swiglu and FP8 codes", swiglu_dx_for_fp8, (double)(n * (6 * act + 1))},
                 {"rmsnorm_dx", norm_dx, 4.0 * (double)(n * act)},
                 {"score", score, 3.0 * (double)(n * act)},
                 {"amax_columns", amax_columns, (double)(n * act)},
@@ -383,7 +398,7 @@ static void loops(void)
     }
     be->weight_free(be, &j.fp8);
     be->weight_free(be, &j.w);
-    void *all[] = {j.x, j.y, j.z, j.q, j.f, j.lse, j.sum, j.target, j.o};
+    void *all[] = {j.x, j.y, j.z, j.g, j.q, j.k, j.f, j.lse, j.sum, j.target, j.o};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         be->free(be, all[i]);
 }
