@@ -256,8 +256,8 @@ static void likelihood(size_t rows, size_t vocab)
     cpu->download(cpu, t, top.cpu, rows * 4);
     gpu->download(gpu, a, top.gpu, rows * 4);
     gpu->download(gpu, b, again.gpu, rows * 4);
-    CHECK(x <= 1e-6 && y <= 1e-6 && g <= either(1e-5, 3e-3), "nll, lse, nll_dx [%zu, %zu]: %.2g, %.2g, %.2g",
-          rows, vocab, x, y, g);
+    CHECK(x <= 1e-6 && y <= 1e-6 && g <= either(1e-5, rounded(rows)), /* a row's target outweighs the rest */
+          "nll, lse, nll_dx [%zu, %zu]: %.2g, %.2g, %.2g", rows, vocab, x, y, g);
     CHECK(rows == 0 || (!memcmp(t, a, rows * 4) && !memcmp(t, b, rows * 4)), "and the argmax, alone too");
     free(t);
     free(a);
