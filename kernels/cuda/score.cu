@@ -1,7 +1,7 @@
 /* score.cu - how much a rounding difference matters under a gradient */
 #include "kernels/cuda/score.cuh"
 
-enum { THREADS = 256, PIECE_THREADS = 1024 };
+enum { THREADS = 256, PIECE_THREADS = 128 };
 
 /* out += all blocks' sums in their order, by the block that is done last. */
 static __device__ void add_up(double *out, double2 *sum, unsigned *done, double squares, double kl)
