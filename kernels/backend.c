@@ -23,6 +23,13 @@ const char *be_dtype(const struct backend *be)
     return be->act_bytes == sizeof(double) ? "fp64" : be->act_bytes == sizeof(float) ? "fp32" : "bf16";
 }
 
+void be_score_linear(struct backend *be, double *out, const void *g, const void *y, void *yq, const void *x,
+                     const float *row_weight, size_t rows, const struct weight *w, bool again)
+{
+    (again ? be->linear_again : be->linear)(be, yq, x, rows, w);
+    be->score(be, out, g, y, yq, row_weight, rows, w->out);
+}
+
 #ifdef WITH_CUDA
 
 /* "[:N]" after "cuda"; -1: something else. */

@@ -208,14 +208,15 @@ struct backend {
                          const float *lse);
 
     /*
-     * Elementwise.  add: in place allowed.  swiglu: s = silu(g) u, [rows, dim], with `next` as above.  gelu:
-     * the erf form.  *_dx overwrite their outputs.
+     * Elementwise.  add: in place allowed.  swiglu: s = silu(g) u, [rows, dim], with `next` as above.
+     * swiglu_dx: the gradients and, unless s is NULL, what swiglu() makes of g, u and `next`, the same bits;
+     * s may not be ds.  gelu: the erf form.  *_dx overwrite their outputs.
      */
     void (*add)(struct backend *, void *y, const void *a, const void *b, size_t n);
     void (*swiglu)(struct backend *, void *s, const void *g, const void *u, size_t rows, size_t dim,
                    const struct weight *next);
-    void (*swiglu_dx)(struct backend *, void *dg, void *du, const void *ds, const void *g, const void *u,
-                      size_t n);
+    void (*swiglu_dx)(struct backend *, void *dg, void *du, void *s, const void *ds, const void *g,
+                      const void *u, size_t rows, size_t dim, const struct weight *next);
     void (*gelu)(struct backend *, void *y, const void *x, size_t n);
     void (*gelu_dx)(struct backend *, void *dx, const void *dy, const void *x, size_t n); /* dx may be dy */
 
@@ -252,6 +253,8 @@ struct backend {
 
     /* *out = max(*out, max |x|); *out is device memory. */
     void (*amax)(struct backend *, float *out, const void *x, size_t n);
+    /* The same of the elements of a dense weight, as the backend holds them. */
+    void (*weight_amax)(struct backend *, float *out, const struct weight *w);
     /* out[c] = max(out[c], max over rows of |x[r, c]|); out is device memory, fp32 [dim]. */
     void (*amax_columns)(struct backend *, float *out, const void *x, size_t rows, size_t dim);
     /* *out += sum of (a - b)^2; *out is device memory, fp64; products fp32, sums fp64. */
@@ -270,7 +273,18 @@ struct backend {
      */
     void (*score)(struct backend *, double *out, const void *g, const void *y, const void *yq,
                   const float *row_weight, size_t rows, size_t dim);
+    /*
+     * score() of what linear(), or linear_again(), makes of x [rows, w->in] by a quantized w; up to 16 elements
+     * of a row may be added in fp32 before they come to its sum.  yq is room for what is made, [rows, w->out]
+     * act, which need not be written.
+     */
+    void (*score_linear)(struct backend *, double *out, const void *g, const void *y, void *yq, const void *x,
+                         const float *row_weight, size_t rows, const struct weight *w, bool again);
 };
+
+/* score_linear() in two steps, for backends that have no faster way. */
+void be_score_linear(struct backend *be, double *out, const void *g, const void *y, void *yq, const void *x,
+                     const float *row_weight, size_t rows, const struct weight *w, bool again);
 
 /* n columns, or as many more as the backend likes better. */
 static inline size_t be_width(const struct backend *be, size_t n)

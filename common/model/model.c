@@ -1,6 +1,7 @@
 /* model.c - a model on a backend: its stages, their weights, and which linear modules run quantized */
 #include "common/model/model.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,7 +174,10 @@ int model_open(struct model *m, const char *dir, struct backend *be, size_t max_
     }
     if (lay_stages(m, e) || take_kv_scales(m, e))
         goto fail;
-    return 0;
+    m->largest = be->alloc(be, sizeof *m->largest);
+    be->zero(be, m->largest, sizeof *m->largest);
+    if (be_check(be, e) == 0)
+        return 0;
 fail:
     model_close(m);
     return -1;
@@ -210,6 +214,8 @@ void model_close(struct model *m)
             drop_stage(m, &m->stage[i]);
     if (m->embed.data)
         m->be->weight_free(m->be, &m->embed);
+    if (m->be)
+        m->be->free(m->be, m->largest);
     free(m->kv);
     free(m->stage);
     free(m->linear);
@@ -236,6 +242,49 @@ static void *load_bias(struct model *m, const struct linear *l, struct err *e)
     return d;
 }
 
+static void load_dense(struct model *m, struct weight *w, size_t out, size_t in, const void *data,
+                       enum dtype type)
+{
+    m->be->weight_load(m->be, w, out, in, data, type);
+    m->be->weight_amax(m->be, m->largest, w);
+}
+
+/* Which of the tensors is not finite in its file, or else the one whose largest weight bf16 cannot hold. */
+static int name_not_finite(const struct model *m, const struct st_tensor *const *tensor, size_t n,
+                           struct err *e)
+{
+    const struct st_tensor *worst = tensor[0];
+    float most = 0, amax;
+
+    for (size_t i = 0; i < n; i++) {
+        if (is_quantized(tensor[i]))
+            continue;
+        if (weights_amax(&m->weights, tensor[i], &amax, e))
+            return -1;
+        if (amax > most) {
+            most = amax;
+            worst = tensor[i];
+        }
+    }
+    return err_set(e, RC_DATA,
+                   "'%s': tensor '%s' holds %g, which is beyond the range of bf16: use --dtype fp32",
+                   ckpt_file_of(&m->weights.ckpt, worst), worst->name, most);
+}
+
+/*
+ * Whether the dense weights that were just loaded are finite, which the device finds out at the speed of its
+ * memory; only when they are not, their files are read again, to name the tensor.
+ */
+static int check_finite(struct model *m, const struct st_tensor *const *tensor, size_t n, struct err *e)
+{
+    float largest = 0;
+
+    m->be->download(m->be, &largest, m->largest, sizeof largest);
+    if (be_check(m->be, e))
+        return -1;
+    return isfinite(largest) ? 0 : name_not_finite(m, tensor, n, e);
+}
+
 /* The scales of rows and of inputs of what is added are 1: its codes are 0, whatever they are. */
 static void load_int8(struct model *m, struct linear *l, const void *codes)
 {
@@ -250,8 +299,8 @@ static void load_int8(struct model *m, struct linear *l, const void *codes)
 }
 
 /*
- * Weights straight from the mapped file where the device takes them as they are; NaN and infinities are
- * refused here, where tensor and file are known.
+ * Weights straight from the mapped file where the device takes them as they are.  Whoever loads them asks
+ * check_finite() in the end.
  */
 static int load_matrix(struct model *m, struct linear *l, struct err *e)
 {
@@ -260,10 +309,7 @@ static int load_matrix(struct model *m, struct linear *l, struct err *e)
     bool wider = l->out != info->out || l->in != info->in;
     const void *data = t->data;
     void *room = NULL;
-    float amax;
 
-    if (!is_quantized(t) && weights_amax(&m->weights, t, &amax, e))
-        return -1;
     if (wider && !(data = room = widths_matrix(t->data, dtype_bytes(t->dtype), info->out, info->in, l->out,
                                                l->in, e)))
         return -1;
@@ -272,7 +318,7 @@ static int load_matrix(struct model *m, struct linear *l, struct err *e)
     else if (t->dtype == DT_I8)
         load_int8(m, l, data);
     else
-        m->be->weight_load(m->be, &l->weight, l->out, l->in, data, t->dtype);
+        load_dense(m, &l->weight, l->out, l->in, data, t->dtype);
     free(room);
     return be_check(m->be, e);
 }
@@ -369,14 +415,10 @@ int model_enter_embed(struct model *m, struct err *e)
 {
     const struct st_tensor *t = weights_find(&m->weights, "language_model.embed_tokens.weight");
 
-    float amax;
-
     if (m->embed.data)
         return 0;
-    if (weights_amax(&m->weights, t, &amax, e))
-        return -1;
-    m->be->weight_load(m->be, &m->embed, t->shape[0], t->shape[1], t->data, t->dtype);
-    return be_check(m->be, e);
+    load_dense(m, &m->embed, t->shape[0], t->shape[1], t->data, t->dtype);
+    return check_finite(m, &t, 1, e);
 }
 
 static int load_linear(struct model *m, struct linear *l, struct err *e)
@@ -408,6 +450,7 @@ static void make_room(struct model *m, const struct stage *s)
 
 int model_enter(struct model *m, struct stage *s, struct err *e)
 {
+    const struct st_tensor *tensor[12];
     struct linear *has[12];
     size_t n = members(s, has);
 
@@ -419,10 +462,12 @@ int model_enter(struct model *m, struct stage *s, struct err *e)
     make_room(m, s);
     s->resident = true; /* from here on drop_stage() cleans up what was loaded */
     m->bytes += s->bytes;
-    for (size_t k = 0; k < n; k++)
+    for (size_t k = 0; k < n; k++) {
+        tensor[k] = has[k]->info->weight;
         if (load_linear(m, has[k], e))
             return -1;
-    return load_norms(m, s, e);
+    }
+    return check_finite(m, tensor, n, e) || load_norms(m, s, e) ? -1 : 0;
 }
 
 bool model_is_quantized(const struct model *m)

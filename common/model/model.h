@@ -66,6 +66,7 @@ struct model {
     struct stage *stage;
     size_t stages, head; /* head == stages - 1 */
     struct weight embed;
+    float *largest; /* device: the largest |W| of the dense weights loaded so far, see be->weight_amax() */
     enum rounding rounding; /* of quantized linears */
     struct kv_scale *kv;    /* [config->layers]; NULL: keys and values stay as they are */
     size_t max_bytes, bytes; /* budget for weights on the device (0: none) and what they take now */
@@ -80,10 +81,14 @@ struct model {
 int model_open(struct model *m, const char *dir, struct backend *be, size_t max_bytes, struct err *e);
 void model_close(struct model *m); /* safe on a zeroed struct */
 
-/* The stage's weights are on the device after this, in the form that each linear is to run in. */
+/*
+ * The stage's weights are on the device after this, in the form that each linear is to run in.  NaN and
+ * infinities are an error that names file and tensor, and so is a weight that a device's bf16 cannot hold.
+ * After a failure the model is good for closing only.
+ */
 int model_enter(struct model *m, struct stage *s, struct err *e);
 
-/* The embedding table is on the device after this. */
+/* The embedding table is on the device after this; the same errors. */
 int model_enter_embed(struct model *m, struct err *e);
 
 /*

@@ -36,10 +36,16 @@ static void *probe_output(struct score_tap *t, size_t bytes)
     return t->yq;
 }
 
+static const struct weight *probe_weight(struct score_tap *t, size_t at, const struct linear *l)
+{
+    if (!t->probe[at].data)
+        model_round(t->m, &t->probe[at], l, &t->form[at].form);
+    return &t->probe[at];
+}
+
 static int probe_form(struct score_tap *t, size_t at, struct linear *l, const void *x, const void *y,
                       const void *dy, const float *row_weight, size_t rows, bool again, struct err *e)
 {
-    struct weight *q = &t->probe[at];
     struct backend *be = t->m->be;
     void *yq;
 
@@ -48,12 +54,9 @@ static int probe_form(struct score_tap *t, size_t at, struct linear *l, const vo
     yq = probe_output(t, rows * l->out * be->act_bytes);
     if (!yq)
         return be_check(be, e);
-    if (!q->data)
-        model_round(t->m, q, l, &t->form[at].form);
-    (again ? be->linear_again : be->linear)(be, yq, x, rows, q);
-    be->score(be, t->sums + 2 * at, dy, y, yq, row_weight, rows, l->out);
+    be->score_linear(be, t->sums + 2 * at, dy, y, yq, x, row_weight, rows, probe_weight(t, at, l), again);
     if (t->m->max_bytes)
-        be->weight_free(be, q);
+        be->weight_free(be, &t->probe[at]);
     return be_check(be, e);
 }
 
@@ -86,19 +89,20 @@ static int keep_blocks(const struct score_tap *t, struct walk *w, struct err *e)
     return t->m->max_bytes || spare <= taken ? 0 : walk_keep_blocks(w, (spare - taken) / 4 * 3, e);
 }
 
-/* The first probe, once it is there. */
+/* The first probe, unless memory is short: it is freed before it would serve. */
 static const struct weight *first_probe(struct tap *tap, const struct linear *l)
 {
     struct score_tap *t = (struct score_tap *)tap;
-    const struct weight *q = NULL;
+    size_t at = l->index, f = 0;
 
-    for (size_t f = 0; f < t->forms && !q; f++)
-        if (!t->form[f * t->m->linears + l->index].skip)
-            q = &t->probe[f * t->m->linears + l->index];
-    if (!q || !q->data)
+    while (f < t->forms && t->form[at].skip) {
+        at += t->m->linears;
+        f++;
+    }
+    if (f == t->forms || t->m->max_bytes)
         return NULL;
     t->made_for = l;
-    return q;
+    return probe_weight(t, at, l);
 }
 
 /*

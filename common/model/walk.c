@@ -65,23 +65,30 @@ static void norm_input(struct walk *w, const struct stage *s, void *y, void *x, 
     *r = (struct residual){0};
 }
 
-int walk_block(struct walk *w, const struct stage *s, struct acts *a, void *x, struct err *e)
+void walk_rotate(struct walk *w, const struct stage *s, struct acts *a)
 {
     struct backend *be = w->m->be;
     size_t hd = a->attention.head_dim, row = s->qkv ? 3 * a->hidden : 0;
     const struct attention *t = &a->attention;
+
+    be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd,
+             false);
+    be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd,
+             false);
+}
+
+int walk_block(struct walk *w, const struct stage *s, struct acts *a, void *x, struct err *e)
+{
+    struct backend *be = w->m->be;
     struct kv_rows kv = {a->kr, a->v};
 
     norm_input(w, s, a->n1, x, a->rows, a->hidden, a->eps, linear_weight(s->qkv ? s->qkv : s->q));
     if (project_qkv(w, s, a, e))
         return -1;
-    be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd,
-             false);
-    be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd,
-             false);
+    walk_rotate(w, s, a);
     if (s->kind == STAGE_TEXT && keep_kv(w, s, a, &kv, e))
         return -1;
-    be->attention(be, t, a->o, a->lse, a->qr, kv.k, kv.v);
+    be->attention(be, &a->attention, a->o, a->lse, a->qr, kv.k, kv.v);
     if (apply(w, s->o, a->a, a->o, a->rows, e))
         return -1;
     be->add_rmsnorm(be, a->x1, a->n2, x, a->a, s->norm2, a->rows, a->hidden, a->eps, linear_weight(s->gate));
@@ -89,22 +96,6 @@ int walk_block(struct walk *w, const struct stage *s, struct acts *a, void *x, s
         return -1;
     be->swiglu(be, a->s, a->g, a->u, a->rows, a->inter, linear_weight(s->down));
     return apply_again(w, s->down, a->d, a->s, a->rows, e);
-}
-
-void walk_block_between(struct walk *w, const struct stage *s, struct acts *a, const void *x)
-{
-    struct backend *be = w->m->be;
-    size_t hd = a->attention.head_dim, row = s->qkv ? 3 * a->hidden : 0;
-    const struct weight *next = w->tap && w->tap->weight ? w->tap->weight(w->tap, s->down) : NULL;
-    const struct attention *t = &a->attention;
-
-    be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps, NULL);
-    be->rope(be, a->qr, a->q_dim, a->q, row ? row : a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd,
-             false);
-    be->rope(be, a->kr, a->kv_dim, a->k, row ? row : a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads, hd,
-             false);
-    be->add_rmsnorm(be, a->x1, a->n2, x, a->a, s->norm2, a->rows, a->hidden, a->eps, NULL);
-    be->swiglu(be, a->s, a->g, a->u, a->rows, a->inter, next);
 }
 
 int walk_merger(struct walk *w, const struct stage *s, void *x, struct err *e)

@@ -7,6 +7,12 @@ static int show(struct walk *w, struct linear *l, const void *x, const void *y, 
     return w->tap && w->tap->backward ? w->tap->backward(w->tap, l, x, y, dy, row_weight, rows, e) : 0;
 }
 
+/* What the input of l is made for, when l is shown next. */
+static const struct weight *next_of(struct walk *w, const struct linear *l)
+{
+    return w->tap && w->tap->weight ? w->tap->weight(w->tap, l) : NULL;
+}
+
 /*
  * From the loss to the head's norm, in chunks of the rows that have a target; the gradient arrives in
  * text.dx.
@@ -38,55 +44,83 @@ static int head_dx(struct walk *w, const struct stage *s, float *nll, struct err
     return 0;
 }
 
-static int qkv_dx(struct walk *w, const struct stage *s, struct acts *a, struct err *e)
+/*
+ * A block backwards, in three parts.  With `again`, a has what products and attention made, but not what is
+ * between them: each part makes that again, the same bits as in walk_block(), just before it is read, and the
+ * input of a module just before the module is shown.
+ */
+
+/* From dL/d(out) to dL/dx1, both in a->dx. */
+static int mlp_dx(struct walk *w, const struct stage *s, struct acts *a, const void *x, bool again,
+                  struct err *e)
 {
     struct backend *be = w->m->be;
 
-    if (s->qkv) {
-        if (show(w, s->qkv, a->n1, a->q, a->dq, a->row_weight, a->rows, e))
-            return -1;
-        be->linear_dx(be, a->dn, a->dq, a->rows, &s->qkv->weight, false);
-        return 0;
-    }
-    if (show(w, s->q, a->n1, a->q, a->dq, a->row_weight, a->rows, e) ||
-        show(w, s->k, a->n1, a->k, a->dk, a->row_weight, a->rows, e) ||
-        show(w, s->v, a->n1, a->v, a->dv, a->row_weight, a->rows, e))
-        return -1;
-    be->linear_dx(be, a->dn, a->dq, a->rows, &s->q->weight, false);
-    be->linear_dx(be, a->dn, a->dk, a->rows, &s->k->weight, true);
-    be->linear_dx(be, a->dn, a->dv, a->rows, &s->v->weight, true);
-    return 0;
-}
-
-/* a->dx: from dL/d(out) to dL/dx of the block whose intermediates are in a. */
-static int block_dx(struct walk *w, const struct stage *s, struct acts *a, const void *x, struct err *e)
-{
-    struct backend *be = w->m->be;
-    size_t hd = a->attention.head_dim, row = s->qkv ? 3 * a->hidden : 0;
-    const struct attention *t = &a->attention;
-
+    be->linear_dx(be, a->ds, a->dx, a->rows, &s->down->weight, false);
+    be->swiglu_dx(be, a->dg, a->du, again ? a->s : NULL, a->ds, a->g, a->u, a->rows, a->inter,
+                  again ? next_of(w, s->down) : NULL);
     if (show(w, s->down, a->s, a->d, a->dx, a->row_weight, a->rows, e))
         return -1;
-    be->linear_dx(be, a->ds, a->dx, a->rows, &s->down->weight, false);
-    be->swiglu_dx(be, a->dg, a->du, a->ds, a->g, a->u, a->rows * a->inter);
+    if (again)
+        be->add_rmsnorm(be, a->x1, a->n2, x, a->a, s->norm2, a->rows, a->hidden, a->eps, next_of(w, s->up));
     if (show(w, s->up, a->n2, a->u, a->du, a->row_weight, a->rows, e) ||
         show(w, s->gate, a->n2, a->g, a->dg, a->row_weight, a->rows, e))
         return -1;
     be->linear_dx(be, a->dn, a->dg, a->rows, &s->gate->weight, false);
     be->linear_dx(be, a->dn, a->du, a->rows, &s->up->weight, true);
     be->rmsnorm_dx(be, a->dx, a->dn, a->x1, s->norm2, a->rows, a->hidden, a->eps);
+    return 0;
+}
+
+/* From dL/dx1 in a->dx to dL/dq, dL/dk and dL/dv. */
+static int attention_dx(struct walk *w, const struct stage *s, struct acts *a, bool again, struct err *e)
+{
+    struct backend *be = w->m->be;
+    size_t hd = a->attention.head_dim, row = s->qkv ? 3 * a->hidden : 0;
+    const struct attention *t = &a->attention;
+
     if (show(w, s->o, a->o, a->a, a->dx, a->row_weight, a->rows, e))
         return -1;
     be->linear_dx(be, a->d_o, a->dx, a->rows, &s->o->weight, false);
+    if (again)
+        walk_rotate(w, s, a);
     be->attention_dx(be, t, a->dqr, a->dkr, a->dv, a->d_o, a->qr, a->kr, a->v, a->o, a->lse);
     be->rope(be, a->dq, row ? row : a->q_dim, a->dqr, a->q_dim, a->cosine, a->sine, a->rows, t->heads, hd,
              true);
     be->rope(be, a->dk, row ? row : a->kv_dim, a->dkr, a->kv_dim, a->cosine, a->sine, a->rows, t->kv_heads,
              hd, true);
-    if (qkv_dx(w, s, a, e))
+    return 0;
+}
+
+/* From those to dL/dx, which is added to dL/dx1 in a->dx. */
+static int qkv_dx(struct walk *w, const struct stage *s, struct acts *a, const void *x, bool again,
+                  struct err *e)
+{
+    struct backend *be = w->m->be;
+    struct linear *first = s->qkv ? s->qkv : s->q;
+
+    if (again)
+        be->rmsnorm(be, a->n1, x, s->norm1, a->rows, a->hidden, a->eps, next_of(w, first));
+    if (show(w, first, a->n1, a->q, a->dq, a->row_weight, a->rows, e))
         return -1;
+    if (!s->qkv && (show(w, s->k, a->n1, a->k, a->dk, a->row_weight, a->rows, e) ||
+                    show(w, s->v, a->n1, a->v, a->dv, a->row_weight, a->rows, e)))
+        return -1;
+    be->linear_dx(be, a->dn, a->dq, a->rows, &first->weight, false);
+    if (!s->qkv) {
+        be->linear_dx(be, a->dn, a->dk, a->rows, &s->k->weight, true);
+        be->linear_dx(be, a->dn, a->dv, a->rows, &s->v->weight, true);
+    }
     be->rmsnorm_dx(be, a->dx, a->dn, x, s->norm1, a->rows, a->hidden, a->eps);
     return 0;
+}
+
+static int block_dx(struct walk *w, const struct stage *s, struct acts *a, const void *x, bool again,
+                    struct err *e)
+{
+    return mlp_dx(w, s, a, x, again, e) || attention_dx(w, s, a, again, e) || qkv_dx(w, s, a, x, again, e)
+               ? -1
+               : 0;
 }
 
 /* From the gradient of the embeddings, in text.dx, to that of the last vision block, in vision.dx. */
@@ -133,15 +167,12 @@ static int stage_dx(struct walk *w, size_t i, float *nll, struct err *e)
     case STAGE_VISION: walk_choose_segments(w, s->block); /* fall through */
     case STAGE_TEXT:
         kept = walk_choose_outputs(w, i, a);
-        if (kept) {
-            if (!kept->s)
-                walk_block_between(w, s, a, w->input[i]);
-            return block_dx(w, s, a, w->input[i], e);
-        }
+        if (kept)
+            return block_dx(w, s, a, w->input[i], !kept->s, e);
         w->tap = NULL;
         ret = walk_block(w, s, a, w->input[i], e);
         w->tap = tap;
-        return ret ? ret : block_dx(w, s, a, w->input[i], e);
+        return ret ? ret : block_dx(w, s, a, w->input[i], false, e);
     }
     return 0;
 }

@@ -58,11 +58,8 @@ const struct kept *walk_choose_outputs(struct walk *w, size_t i, struct acts *a)
 /* A block of either tower up to its last product; its output is x1 + d. */
 int walk_block(struct walk *w, const struct stage *s, struct acts *a, void *x, struct err *e);
 
-/*
- * The rest of a block whose products are kept: the same bits as in walk_block().  What is made last is for the
- * module that block_dx() shows first.
- */
-void walk_block_between(struct walk *w, const struct stage *s, struct acts *a, const void *x);
+/* Its queries and keys: a->qr and a->kr of a->q and a->k. */
+void walk_rotate(struct walk *w, const struct stage *s, struct acts *a);
 
 /* The patches of a picture, four to a unit, to embeddings: scratch->merger_y. */
 int walk_merger(struct walk *w, const struct stage *s, void *x, struct err *e);

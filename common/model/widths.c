@@ -5,6 +5,8 @@
 
 #include "common/base/mem.h"
 
+enum { SERIAL = 1 << 16 }; /* elements below which more threads are not worth waking */
+
 void *widths_matrix(const void *matrix, size_t size, size_t out, size_t in, size_t to_out, size_t to_in,
                     struct err *e)
 {
@@ -14,6 +16,7 @@ void *widths_matrix(const void *matrix, size_t size, size_t out, size_t in, size
 
     if (mem_mul(to_out, to_in, &n, "a weight", e) || !(to = mem_realloc(NULL, n, size, e)))
         return NULL;
+#pragma omp parallel for if (n > SERIAL)
     for (size_t r = 0; r < out; r++) {
         memcpy(to + r * to_row, from + r * row, row);
         memset(to + r * to_row + row, 0, to_row - row);

@@ -19,14 +19,17 @@ void cpu_swiglu(struct backend *be, void *s, const void *g, const void *u, size_
         to[i] = gate[i] / (1 + exp_f32(-gate[i])) * up[i];
 }
 
-void cpu_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u,
-                   size_t n)
+void cpu_swiglu_dx(struct backend *be, void *dg, void *du, void *s, const void *ds, const void *g,
+                   const void *u, size_t rows, size_t dim, const struct weight *next)
 {
     const float *gate = g, *up = u, *dy = ds;
     float *dgate = dg, *dup = du;
+    size_t n = rows * dim;
 
     if (cpu_idle(be, n))
         return;
+    if (s)
+        cpu_swiglu(be, s, g, u, rows, dim, next);
 #pragma omp parallel for simd if (n > CPU_SERIAL)
     for (size_t i = 0; i < n; i++) {
         float sigmoid = 1 / (1 + exp_f32(-gate[i]));

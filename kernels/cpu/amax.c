@@ -24,6 +24,11 @@ void cpu_amax(struct backend *be, float *out, const void *x, size_t n)
     *out = f32_from_bits(max);
 }
 
+void cpu_weight_amax(struct backend *be, float *out, const struct weight *w)
+{
+    cpu_amax(be, out, w->data, w->out * w->in);
+}
+
 /* Columns that a thread takes: their maxima stay in the L1 cache while the rows pass. */
 enum { COLUMNS = 1024 };
 

@@ -59,10 +59,12 @@ static const struct backend table = {
     .nll_dx = cpu_nll_dx,
     .compare = cpu_compare,
     .amax = cpu_amax,
+    .weight_amax = cpu_weight_amax,
     .amax_columns = cpu_amax_columns,
     .distance = cpu_distance,
     .round_fp8 = cpu_round_fp8,
     .score = cpu_score,
+    .score_linear = be_score_linear,
 };
 
 struct backend *be_open_cpu(struct err *e)

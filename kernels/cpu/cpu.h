@@ -77,8 +77,8 @@ void cpu_attention_dx(struct backend *be, const struct attention *a, void *dq, v
 
 void cpu_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
                 const struct weight *next);
-void cpu_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u,
-                   size_t n);
+void cpu_swiglu_dx(struct backend *be, void *dg, void *du, void *s, const void *ds, const void *g,
+                   const void *u, size_t rows, size_t dim, const struct weight *next);
 void cpu_gelu(struct backend *be, void *y, const void *x, size_t n);
 void cpu_gelu_dx(struct backend *be, void *dx, const void *dy, const void *x, size_t n);
 
@@ -98,6 +98,7 @@ void cpu_compare(struct backend *be, struct row_stats *out, const float *p, cons
                  size_t vocab);
 
 void cpu_amax(struct backend *be, float *out, const void *x, size_t n);
+void cpu_weight_amax(struct backend *be, float *out, const struct weight *w);
 void cpu_amax_columns(struct backend *be, float *out, const void *x, size_t rows, size_t dim);
 void cpu_distance(struct backend *be, double *out, const void *a, const void *b, size_t n);
 void cpu_round_fp8(struct backend *be, void *y, const void *x, size_t n, float scale);

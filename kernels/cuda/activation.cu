@@ -27,6 +27,15 @@ struct swiglu_dx_op {
     }
 };
 
+/* in: ds, g, u; out: s, dg, du. */
+struct swiglu_and_dx_op {
+    static __device__ void apply(float *out, const float *in)
+    {
+        swiglu_op::apply(out, in + 1);
+        swiglu_dx_op::apply(out + 1, in);
+    }
+};
+
 /* The normal distribution function. */
 static __device__ float phi(float x)
 {
@@ -78,65 +87,85 @@ void cuda_add(struct backend *be, void *y, const void *a, const void *b, size_t 
         one_of_two<float, add_op>(c, y, a, b, n);
 }
 
-/* Eight elements and their codes at a time. */
-static __global__ void swiglu_codes(bf16 *s, struct ahead to, const bf16 *g, const bf16 *u, size_t n)
+/* Elements and the codes of the first output's. */
+template <typename Op, int OUT, int IN>
+static __global__ void map_codes(operands<bf16, OUT, IN> p, struct ahead to, size_t n)
 {
     const int N = wide<bf16>::N;
 
     for (size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * N; i < n;
-         i += (size_t)gridDim.x * blockDim.x * N) {
-        pack<bf16, N> gate = *(const pack<bf16, N> *)(g + i), up = *(const pack<bf16, N> *)(u + i), y;
+         i += (size_t)gridDim.x * blockDim.x * N)
+        *(pack<uint16_t, N / 2> *)(to.code + i) = codes_of<N>(map_pack<Op, N>(p, i), to.d);
+}
 
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            float in[] = {to_f32(gate.v[j]), to_f32(up.v[j])}, out;
+template <typename Op, int OUT, int IN>
+static void run_codes(struct cuda *c, const operands<bf16, OUT, IN> &p, struct ahead to, size_t n)
+{
+    map_codes<Op><<<cuda_blocks(c, n, 256 * wide<bf16>::N), 256, 0, c->stream>>>(p, to, n);
+}
 
-            swiglu_op::apply(&out, in);
-            y.v[j] = from_f32<bf16>(out);
-        }
-        *(pack<bf16, N> *)(s + i) = y;
-        *(pack<uint16_t, N / 2> *)(to.code + i) = codes_of<N>(y, to.d);
+/* Codes are of bf16. */
+template <typename Op, int OUT, int IN>
+static void run_codes(struct cuda *, const operands<float, OUT, IN> &, struct ahead, size_t)
+{
+}
+
+/* map_elements() of rows whose first output is made for `next`. */
+template <typename Op, typename T, int OUT, int IN>
+static void map_rows(struct cuda *c, const operands<T, OUT, IN> &p, size_t rows, size_t dim,
+                     const struct weight *next, const char *what)
+{
+    size_t n = rows * dim;
+    struct ahead to = cuda_codes_ahead(c, p.out[0], rows, dim, map_fits(p, n) ? next : NULL);
+
+    if (cuda_idle(&c->be, n))
+        return;
+    if (!to.code) {
+        map_elements<Op>(c, p, n, what);
+        return;
     }
+    run_codes<Op>(c, p, to, n);
+    cuda_launched(&c->be, what);
+}
+
+template <typename T>
+static void swiglu(struct cuda *c, void *s, const void *g, const void *u, size_t rows, size_t dim,
+                   const struct weight *next)
+{
+    operands<T, 1, 2> p = {{(T *)s}, {(const T *)g, (const T *)u}};
+
+    map_rows<swiglu_op>(c, p, rows, dim, next, "swiglu");
 }
 
 void cuda_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
                  const struct weight *next)
 {
     struct cuda *c = cuda_of(be);
-    size_t n = rows * dim;
-    struct ahead to;
 
-    if (cuda_idle(be, n))
-        return;
-    to = cuda_codes_ahead(c, s, rows, dim, cuda_aligned(g, 16) && cuda_aligned(u, 16) ? next : NULL);
-    if (cuda_idle(be, n))
-        return;
-    if (to.code) {
-        swiglu_codes<<<cuda_blocks(c, n, 256 * wide<bf16>::N), 256, 0, c->stream>>>(
-            (bf16 *)s, to, (const bf16 *)g, (const bf16 *)u, n);
-        cuda_launched(be, "swiglu");
-    } else if (c->bf16_act)
-        one_of_two<bf16, swiglu_op>(c, s, g, u, n);
-    else
-        one_of_two<float, swiglu_op>(c, s, g, u, n);
+    if (!cuda_idle(be, rows * dim))
+        CUDA_ACT(c, swiglu, c, s, g, u, rows, dim, next);
 }
 
 template <typename T>
-static void swiglu_dx(struct cuda *c, void *dg, void *du, const void *ds, const void *g, const void *u,
-                      size_t n)
+static void swiglu_dx(struct cuda *c, void *dg, void *du, void *s, const void *ds, const void *g,
+                      const void *u, size_t rows, size_t dim, const struct weight *next)
 {
     operands<T, 2, 3> p = {{(T *)dg, (T *)du}, {(const T *)ds, (const T *)g, (const T *)u}};
+    operands<T, 3, 3> with_s = {{(T *)s, (T *)dg, (T *)du}, {p.in[0], p.in[1], p.in[2]}};
 
-    map_elements<swiglu_dx_op>(c, p, n, "swiglu_dx");
+    if (s)
+        map_rows<swiglu_and_dx_op>(c, with_s, rows, dim, next, "swiglu_dx");
+    else
+        map_elements<swiglu_dx_op>(c, p, rows * dim, "swiglu_dx");
 }
 
-void cuda_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u,
-                    size_t n)
+void cuda_swiglu_dx(struct backend *be, void *dg, void *du, void *s, const void *ds, const void *g,
+                    const void *u, size_t rows, size_t dim, const struct weight *next)
 {
     struct cuda *c = cuda_of(be);
 
-    if (!cuda_idle(be, n))
-        CUDA_ACT(c, swiglu_dx, c, dg, du, ds, g, u, n);
+    if (!cuda_idle(be, rows * dim))
+        CUDA_ACT(c, swiglu_dx, c, dg, du, s, ds, g, u, rows, dim, next);
 }
 
 void cuda_gelu(struct backend *be, void *y, const void *x, size_t n)

@@ -1,5 +1,5 @@
 /* amax.cu - largest magnitude, of all elements or of every column */
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/linear.cuh"
 
 /*
  * Magnitudes compare as their bits do, and a NaN's are above those of infinity: the largest bits keep it. The
@@ -32,6 +32,15 @@ void cuda_amax(struct backend *be, float *out, const void *x, size_t n)
 
     if (!cuda_idle(be, n))
         CUDA_ACT(c, run, c, out, x, n);
+}
+
+/* With its padding, which is 0. */
+void cuda_weight_amax(struct backend *be, float *out, const struct weight *w)
+{
+    const struct cuda *c = cuda_of(be);
+
+    if (!cuda_idle(be, w->out * w->in))
+        cuda_amax(be, out, cuda_matrix_of(w)->data, dense_padded(c, w->out) * dense_padded(c, w->in));
 }
 
 /* A thread sees one column of every gridDim.y-th row. */

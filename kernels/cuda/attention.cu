@@ -134,14 +134,34 @@ static __global__ void products_of_rows(float *delta, const T *d_o, const T *o, 
     }
 }
 
-static void fastest_dx(const struct attention_call *call, const gradients<bf16> &g)
+template <typename T>
+static void fill_delta(const struct attention_call *call, float *delta, const gradients<T> &g, const T *o)
 {
+    struct cuda *c = call->c;
+    const struct shape &s = call->shape;
+    size_t rows = (size_t)s.segments * call->max_rows * s.kv_heads; /* at most */
+
+    if (rows && s.dim % 8 == 0 && units(g.d_o, s.o_stride) && units(o, s.o_stride))
+        products_of_rows<T, 8, 16><<<cuda_blocks(c, rows, 16), 256, 0, c->stream>>>(delta, g.d_o, o, s);
+    else if (rows)
+        products_of_rows<T, 1, WARP><<<cuda_blocks(c, rows, 8), 256, 0, c->stream>>>(delta, g.d_o, o, s);
+    cuda_launched(&c->be, "attention_dx");
+}
+
+static void fastest_dx(const struct attention_call *call, float *delta, const gradients<bf16> &g,
+                       const bf16 *o)
+{
+    if (attention_window_dx(call, g, o))
+        return;
+    fill_delta(call, delta, g, o);
     if (!attention_wgmma_dx(call, g) && !attention_mma_dx(call, g))
         attention_plain_dx(call, g);
 }
 
-static void fastest_dx(const struct attention_call *call, const gradients<float> &g)
+static void fastest_dx(const struct attention_call *call, float *delta, const gradients<float> &g,
+                       const float *o)
 {
+    fill_delta(call, delta, g, o);
     attention_plain_dx(call, g);
 }
 
@@ -150,20 +170,10 @@ static void run_dx(const struct attention_call *call, float *delta, void *dq, vo
                    const void *d_o, const void *q, const void *k, const void *v, const void *o,
                    const float *lse)
 {
-    struct cuda *c = call->c;
     gradients<T> g = {(T *)dq,      (T *)dk,      (T *)dv, (const T *)d_o, (const T *)q,
                       (const T *)k, (const T *)v, lse,     delta};
-    const struct shape &s = call->shape;
-    size_t rows = (size_t)s.segments * call->max_rows * s.kv_heads; /* at most */
 
-    if (rows && s.dim % 8 == 0 && units(d_o, s.o_stride) && units(o, s.o_stride))
-        products_of_rows<T, 8, 16>
-            <<<cuda_blocks(c, rows, 16), 256, 0, c->stream>>>(delta, g.d_o, (const T *)o, s);
-    else if (rows)
-        products_of_rows<T, 1, WARP>
-            <<<cuda_blocks(c, rows, 8), 256, 0, c->stream>>>(delta, g.d_o, (const T *)o, s);
-    cuda_launched(&c->be, "attention_dx");
-    fastest_dx(call, g);
+    fastest_dx(call, delta, g, (const T *)o);
 }
 
 void cuda_attention_dx(struct backend *be, const struct attention *a, void *dq, void *dk, void *dv,

@@ -99,7 +99,8 @@ struct attention_call {
     size_t pairs, max_rows, max_keys; /* max_rows: packed */
 };
 
-/* Operands of the backward pass; delta [heads, query rows] = dO . O is scratch that is filled already. */
+/* Operands of the backward pass; delta [heads, query rows] = dO . O is scratch, filled before all kernels but
+ * attention_window_dx()'s. */
 template <typename T> struct gradients {
     T *dq, *dk, *dv;
     const T *d_o, *q, *k, *v;
@@ -147,6 +148,8 @@ bool attention_wgmma_dx(const struct attention_call *a, const gradients<bf16> &g
 bool attention_mma(const struct attention_call *a, bf16 *o, float *lse, const bf16 *q, const bf16 *k,
                    const bf16 *v);
 bool attention_mma_dx(const struct attention_call *a, const gradients<bf16> &g);
+/* Where a segment is one tile; of o instead of g.delta. */
+bool attention_window_dx(const struct attention_call *a, const gradients<bf16> &g, const bf16 *o);
 
 template <typename T>
 void attention_plain(const struct attention_call *a, T *o, float *lse, const T *q, const T *k, const T *v);

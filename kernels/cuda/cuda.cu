@@ -37,6 +37,7 @@ static void cuda_close(struct backend *be)
     cudaStreamSynchronize(c->stream);
     for (int i = 0; i < SCRATCH_KINDS; i++)
         cuda_free(be, c->scratch[i]);
+    cuda_free(be, c->blocks_done);
     for (int i = 0; i < 2; i++) {
         if (c->pinned[i])
             cudaFreeHost(c->pinned[i]);
@@ -79,6 +80,7 @@ static void fill_table(struct backend *be)
     be->linear_again = cuda_linear_again;
     be->linear_dx = cuda_linear_dx;
     be->linear_f32 = cuda_linear_f32;
+    be->score_linear = cuda_score_linear;
     be->rmsnorm = cuda_rmsnorm;
     be->add_rmsnorm = cuda_add_rmsnorm;
     be->rmsnorm_dx = cuda_rmsnorm_dx;
@@ -99,6 +101,7 @@ static void fill_table(struct backend *be)
     be->nll_dx = cuda_nll_dx;
     be->compare = cuda_compare;
     be->amax = cuda_amax;
+    be->weight_amax = cuda_weight_amax;
     be->amax_columns = cuda_amax_columns;
     be->distance = cuda_distance;
     be->round_fp8 = cuda_round_fp8;
@@ -195,7 +198,9 @@ struct backend *be_open_cuda(int index, enum cuda_math math, struct err *e)
                  "cannot make a stream"))
         goto fail;
     c->lt = lt_open(&c->be);
-    if (!c->lt)
+    c->blocks_done = (unsigned *)cuda_alloc(&c->be, sizeof *c->blocks_done);
+    cuda_zero(&c->be, c->blocks_done, sizeof *c->blocks_done);
+    if (c->be.err.rc != RC_OK)
         goto fail;
     return &c->be;
 fail:

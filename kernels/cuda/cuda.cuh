@@ -55,10 +55,12 @@ struct cuda {
     cudaStream_t stream;
     struct lt *lt;
     struct coded coded;
+    unsigned *blocks_done; /* device, 0 between kernels: a kernel's blocks count themselves */
     void *scratch[SCRATCH_KINDS];
     size_t scratch_bytes[SCRATCH_KINDS];
     void *pinned[2]; /* host buffers that weights and large downloads pass through */
     cudaEvent_t sent[2];
+    unsigned turn; /* the pinned buffer that the next piece of a weight passes through */
     struct {
         void *host; /* pinned */
         size_t used;
@@ -102,7 +104,10 @@ static inline bool cuda_launched(struct backend *be, const char *what)
 /* Make c->pinned and c->sent; false: recorded. */
 bool cuda_open_pinned(struct cuda *c);
 
-/* memcpy by several threads: one is slower than PCIe. */
+/*
+ * memcpy by all threads: PCIe is as fast as some five of them.  The team has the size of all others: libgomp
+ * ends the threads that a smaller one leaves over, and the next large one would start them anew.
+ */
 void cuda_copy_in_slices(void *to, const void *from, size_t bytes);
 
 /* Device memory that the running operation may use, aligned to 256 bytes.  NULL: recorded. */
@@ -270,6 +275,8 @@ void cuda_weight_free(struct backend *be, struct weight *w);
 void cuda_linear(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w);
 void cuda_linear_again(struct backend *be, void *y, const void *x, size_t rows, const struct weight *w);
 void cuda_linear_f32(struct backend *be, float *y, const void *x, size_t rows, const struct weight *w);
+void cuda_score_linear(struct backend *be, double *out, const void *g, const void *y, void *yq, const void *x,
+                       const float *row_weight, size_t rows, const struct weight *w, bool again);
 void cuda_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, const struct weight *w,
                     bool accumulate);
 
@@ -293,8 +300,8 @@ void cuda_attention_dx(struct backend *be, const struct attention *a, void *dq, 
 void cuda_add(struct backend *be, void *y, const void *a, const void *b, size_t n);
 void cuda_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
                  const struct weight *next);
-void cuda_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u,
-                    size_t n);
+void cuda_swiglu_dx(struct backend *be, void *dg, void *du, void *s, const void *ds, const void *g,
+                    const void *u, size_t rows, size_t dim, const struct weight *next);
 void cuda_gelu(struct backend *be, void *y, const void *x, size_t n);
 void cuda_gelu_dx(struct backend *be, void *dx, const void *dy, const void *x, size_t n);
 
@@ -313,6 +320,7 @@ void cuda_compare(struct backend *be, struct row_stats *out, const float *p, con
                   size_t vocab);
 
 void cuda_amax(struct backend *be, float *out, const void *x, size_t n);
+void cuda_weight_amax(struct backend *be, float *out, const struct weight *w);
 void cuda_amax_columns(struct backend *be, float *out, const void *x, size_t rows, size_t dim);
 void cuda_distance(struct backend *be, double *out, const void *a, const void *b, size_t n);
 void cuda_round_fp8(struct backend *be, void *y, const void *x, size_t n, float scale);

@@ -173,7 +173,7 @@ struct ahead cuda_codes_ahead(struct cuda *c, const void *y, size_t rows, size_t
                               const struct weight *next)
 {
     bool codes = next && c->fp8 && next->format == weight::WEIGHT_FP8 && next->in == dim &&
-                 fp8_padded(dim) == dim && cuda_aligned(y, 16);
+                 code_padded(dim) == dim && cuda_aligned(y, 16);
     uint8_t *room = codes ? (uint8_t *)cuda_scratch(c, SCRATCH_CODES, rows * dim) : NULL;
 
     if (room)
@@ -183,16 +183,16 @@ struct ahead cuda_codes_ahead(struct cuda *c, const void *y, size_t rows, size_t
     return {room, divisor_of(room ? next->input_scale : 1)};
 }
 
-/* Codes of x for the tensor cores; again: those of the last time will do if they are x's. */
-static const void *encode_rows(struct cuda *c, const void *x, size_t rows, size_t in, float scale, bool again)
+/* x for an FP8 weight on the tensor cores; again: codes of the last time will do if they are x's. */
+static struct codes codes_fp8(struct cuda *c, const void *x, size_t rows, size_t in, float scale, bool again)
 {
-    size_t padded = fp8_padded(in);
+    size_t padded = code_padded(in);
     struct coded now = {x, rows, in, scale, false};
     uint8_t *code = (uint8_t *)cuda_scratch(c, SCRATCH_CODES, rows * padded);
     struct divisor d = divisor_of(scale);
 
     if (!code || (again && cuda_same_codes(&c->coded, &now)))
-        return code;
+        return {code, NULL, rows};
     c->coded = now;
     if (in % 8 == 0 && cuda_aligned(x, 16))
         encode<8><<<cuda_blocks(c, rows * padded / 8, 256), 256, 0, c->stream>>>(code, (const bf16 *)x, rows,
@@ -203,7 +203,7 @@ static const void *encode_rows(struct cuda *c, const void *x, size_t rows, size_
     else
         encode_one<<<cuda_blocks(c, rows * padded, 256), 256, 0, c->stream>>>(code, (const bf16 *)x, rows, in,
                                                                               padded, d);
-    return cuda_launched(&c->be, "quantizing an input") ? code : NULL;
+    return {cuda_launched(&c->be, "quantizing an input") ? code : NULL, NULL, rows};
 }
 
 template <typename T>
@@ -250,7 +250,7 @@ static void linear_to(struct cuda *c, void *y, cudaDataType_t type, const void *
                       const struct weight *w, bool again)
 {
     bool fp8 = w->format == weight::WEIGHT_FP8, codes = fp8 && c->fp8;
-    size_t k = codes ? fp8_padded(w->in) : dense_padded(c, w->in);
+    size_t k = codes ? code_padded(w->in) : dense_padded(c, w->in);
     struct target t = {y, type, rows, w->out, w->out, w->bias, false};
     struct product p = {};
 
@@ -259,15 +259,18 @@ static void linear_to(struct cuda *c, void *y, cudaDataType_t type, const void *
         return;
     }
     if (w->format == weight::WEIGHT_INT8) {
-        cuda_linear_int8(c, y, type == CUDA_R_32F, x, rows, w, again);
+        struct codes xq = cuda_codes_int8(c, x, rows, w, again);
+
+        if (xq.code)
+            cuda_linear_int8(c, y, type == CUDA_R_32F, &xq, w);
         return;
     }
-    t.padded = codes ? fp8_padded(w->out) : dense_padded(c, w->out);
+    t.padded = codes ? code_padded(w->out) : dense_padded(c, w->out);
     p.k = p.a_stride = p.b_stride = k;
     p.a = cuda_matrix_of(w)->data;
     p.in = codes ? CUDA_R_8F_E4M3 : act_type(c);
     p.alpha = fp8 && c->bf16_act ? w->scale * w->input_scale : 1;
-    p.b = codes ? encode_rows(c, x, rows, w->in, w->input_scale, again)
+    p.b = codes ? codes_fp8(c, x, rows, w->in, w->input_scale, again).code
                 : arrange_rows(c, x, rows, w->in, fp8 ? w : NULL);
     if (p.b)
         multiply_to(c, &p, &t);
@@ -289,6 +292,24 @@ void cuda_linear_f32(struct backend *be, float *y, const void *x, size_t rows, c
 {
     if (!cuda_idle(be, rows * w->out))
         linear_to(cuda_of(be), y, CUDA_R_32F, x, rows, w, false);
+}
+
+void cuda_score_linear(struct backend *be, double *out, const void *g, const void *y, void *yq, const void *x,
+                       const float *row_weight, size_t rows, const struct weight *w, bool again)
+{
+    struct cuda *c = cuda_of(be);
+    struct codes xq;
+
+    if (cuda_idle(be, rows))
+        return;
+    if (!cuda_score_wgmma_here(c, g, y, rows, w)) {
+        be_score_linear(be, out, g, y, yq, x, row_weight, rows, w, again);
+        return;
+    }
+    xq = w->format == weight::WEIGHT_INT8 ? cuda_codes_int8(c, x, rows, w, again)
+                                          : codes_fp8(c, x, rows, w->in, w->input_scale, again);
+    if (xq.code && !cuda_score_wgmma(c, out, g, y, row_weight, &xq, w))
+        be_score_linear(be, out, g, y, yq, x, row_weight, rows, w, true);
 }
 
 void cuda_linear_dx(struct backend *be, void *dx, const void *dy, size_t rows, const struct weight *w,

@@ -14,20 +14,11 @@ static inline size_t dense_padded(const struct cuda *c, size_t n)
 }
 
 /*
- * FP8 weights with FP8 tensor cores: E4M3 codes [fp8_padded(out), fp8_padded(in)], the padding 0.  In bf16
- * without them: the codes' values, unscaled, which bf16 holds exactly, as dense weights lie.  In fp32: values
- * times scale, as on the CPU.
+ * INT8 weights, and FP8 weights with FP8 tensor cores: codes [code_padded(out), code_padded(in)], the padding
+ * 0.  FP8 in bf16 without those: the codes' values, unscaled, which bf16 holds exactly, as dense weights lie.
+ * In fp32: values times scale, as on the CPU.
  */
-static inline size_t fp8_padded(size_t n)
-{
-    return (n + 15) / 16 * 16;
-}
-
-/*
- * INT8 weights: codes [int8_padded(out), int8_padded(in)], the padding 0, on every device that the backend
- * runs on.
- */
-static inline size_t int8_padded(size_t n)
+static inline size_t code_padded(size_t n)
 {
     return (n + 15) / 16 * 16;
 }
@@ -44,17 +35,36 @@ struct ahead {
 struct ahead cuda_codes_ahead(struct cuda *c, const void *y, size_t rows, size_t dim,
                               const struct weight *next);
 
-/* linear_int8.cu: y [rows, out] fp32 or act; rows and in are not 0.  again: codes of the last time will do if
- * they are x's. */
-void cuda_linear_int8(struct cuda *c, void *y, bool f32, const void *x, size_t rows, const struct weight *w,
-                      bool again);
+/* x [rows, code_padded(in)] in codes, on the device; scale: those of INT8's rows. */
+struct codes {
+    const void *code; /* NULL: none, a failure is recorded */
+    const float *scale;
+    size_t rows;
+};
 
 /*
- * linear_int8_wgmma.cu: the same from codes of x [rows, int8_padded(in)] and their scales [rows].  False, and
- * nothing is done: this GPU, driver or type of activations is for other kernels.
+ * linear_int8.cu: x's for an INT8 weight, until the next operation; rows and in are not 0.  again: those of
+ * the last time will do if they are x's.
  */
-bool cuda_linear_int8_wgmma(struct cuda *c, void *y, bool f32, const int8_t *code, const float *row_scale,
-                            size_t rows, const struct weight *w);
+struct codes cuda_codes_int8(struct cuda *c, const void *x, size_t rows, const struct weight *w, bool again);
+
+/* linear_int8.cu: y [rows, out] fp32 or act. */
+void cuda_linear_int8(struct cuda *c, void *y, bool f32, const struct codes *x, const struct weight *w);
+
+/*
+ * linear_int8_wgmma.cu: the same.  False, and nothing is done: this GPU, driver or type of activations is for
+ * other kernels.
+ */
+bool cuda_linear_int8_wgmma(struct cuda *c, void *y, bool f32, const struct codes *x, const struct weight *w);
+
+/*
+ * score_wgmma.cu: score() of the product of codes, INT8 or E4M3, where cuda_score_wgmma_here().  False, and
+ * nothing is done: the driver refuses.
+ */
+bool cuda_score_wgmma_here(const struct cuda *c, const void *g, const void *y, size_t rows,
+                           const struct weight *w);
+bool cuda_score_wgmma(struct cuda *c, double *out, const void *g, const void *y, const float *row_weight,
+                      const struct codes *x, const struct weight *w);
 
 /*
  * linear_int8.cu: q's codes and row scales from a dense weight; pre and own are device memory [in], NULL

@@ -190,7 +190,7 @@ static void run_code(struct cuda *c, int8_t *code, float *row_scale, const void 
                      const struct weight *w)
 {
     const int N = wide<T>::N, HALF = N / 2;
-    rows_of<T> r = {(const T *)x, w->pre_scale, rows, w->in, int8_padded(w->in), w->input_scale};
+    rows_of<T> r = {(const T *)x, w->pre_scale, rows, w->in, code_padded(w->in), w->input_scale};
 
     if (!run_held<T, N, WARP, 8>(c, code, row_scale, r) &&
         !run_held<T, N, THREADS, 2>(c, code, row_scale, r) &&
@@ -239,7 +239,7 @@ template <typename To, typename B>
 static void run_scale(struct cuda *c, void *to, const int32_t *sum, const float *row_scale, size_t rows,
                       const struct weight *w)
 {
-    size_t padded = int8_padded(w->out);
+    size_t padded = code_padded(w->out);
     const B *bias = (const B *)w->bias;
     To *y = (To *)to;
 
@@ -262,24 +262,24 @@ static size_t slice_of(size_t rows, size_t padded)
 }
 
 /* y by way of int32 sums. */
-static void multiply_in_slices(struct cuda *c, void *y, bool f32, const int8_t *code, const float *row_scale,
-                               size_t rows, const struct weight *w)
+static void multiply_in_slices(struct cuda *c, void *y, bool f32, const struct codes *x,
+                               const struct weight *w)
 {
-    size_t k = int8_padded(w->in), padded = int8_padded(w->out), slice = slice_of(rows, padded);
+    size_t k = code_padded(w->in), padded = code_padded(w->out), slice = slice_of(x->rows, padded);
     size_t size = f32 ? sizeof(float) : c->be.act_bytes;
     int32_t *sum =
-        (int32_t *)cuda_scratch(c, SCRATCH_WIDE, (slice < rows ? slice : rows) * padded * sizeof *sum);
+        (int32_t *)cuda_scratch(c, SCRATCH_WIDE, (slice < x->rows ? slice : x->rows) * padded * sizeof *sum);
 
-    for (size_t i = 0, n; i < rows && c->be.err.rc == RC_OK; i += n) {
+    for (size_t i = 0, n; i < x->rows && c->be.err.rc == RC_OK; i += n) {
         struct product p = {};
         void *to = (char *)y + i * w->out * size;
 
-        n = rows - i < slice ? rows - i : slice;
+        n = x->rows - i < slice ? x->rows - i : slice;
         p.m = p.d_stride = padded;
         p.n = n;
         p.k = p.a_stride = p.b_stride = k;
         p.a = cuda_matrix_of(w)->data;
-        p.b = code + i * k;
+        p.b = (const int8_t *)x->code + i * k;
         p.d = sum;
         p.in = CUDA_R_8I;
         p.out = CUDA_R_32I;
@@ -287,31 +287,35 @@ static void multiply_in_slices(struct cuda *c, void *y, bool f32, const int8_t *
         if (cuda_idle(&c->be, n))
             return;
         if (!c->bf16_act)
-            run_scale<float, float>(c, to, sum, row_scale + i, n, w);
+            run_scale<float, float>(c, to, sum, x->scale + i, n, w);
         else if (f32)
-            run_scale<float, bf16>(c, to, sum, row_scale + i, n, w);
+            run_scale<float, bf16>(c, to, sum, x->scale + i, n, w);
         else
-            run_scale<bf16, bf16>(c, to, sum, row_scale + i, n, w);
+            run_scale<bf16, bf16>(c, to, sum, x->scale + i, n, w);
     }
 }
 
 /* Modules that share an input have no pre_scale: the norm before them carries it. */
-void cuda_linear_int8(struct cuda *c, void *y, bool f32, const void *x, size_t rows, const struct weight *w,
-                      bool again)
+struct codes cuda_codes_int8(struct cuda *c, const void *x, size_t rows, const struct weight *w, bool again)
 {
     struct coded now = {w->pre_scale ? NULL : x, rows, w->in, w->input_scale, true};
-    size_t code_bytes = (rows * int8_padded(w->in) + 255) / 256 * 256;
+    size_t code_bytes = (rows * code_padded(w->in) + 255) / 256 * 256;
     int8_t *code = (int8_t *)cuda_scratch(c, SCRATCH_CODES, code_bytes + rows * sizeof(float));
     float *row_scale = (float *)(void *)(code + code_bytes);
 
     if (cuda_idle(&c->be, rows))
-        return;
+        return {};
     if (!again || !cuda_same_codes(&c->coded, &now)) {
         c->coded = now;
         CUDA_ACT(c, run_code, c, code, row_scale, x, rows, w);
     }
-    if (c->be.err.rc == RC_OK && !cuda_linear_int8_wgmma(c, y, f32, code, row_scale, rows, w))
-        multiply_in_slices(c, y, f32, code, row_scale, rows, w);
+    return {c->be.err.rc == RC_OK ? code : NULL, row_scale, rows};
+}
+
+void cuda_linear_int8(struct cuda *c, void *y, bool f32, const struct codes *x, const struct weight *w)
+{
+    if (!cuda_linear_int8_wgmma(c, y, f32, x, w))
+        multiply_in_slices(c, y, f32, x, w);
 }
 
 /* ---- rows of W ---- */
@@ -356,7 +360,7 @@ static void run_round(struct cuda *c, const struct weight *q, const T *from, siz
                       struct int8_rounding r)
 {
     round_row<<<(unsigned)q->out, THREADS, 0, c->stream>>>((int8_t *)cuda_matrix_of(q)->data, q->row_scale,
-                                                           from, q->in, stride, int8_padded(q->in), r);
+                                                           from, q->in, stride, code_padded(q->in), r);
     cuda_launched(&c->be, "weight_quantize_int8");
 }
 

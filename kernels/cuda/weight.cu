@@ -1,8 +1,9 @@
 /*
  * weight.cu - weights on the device
  *
- * They come through two pinned buffers, one filled while the other is on its way.  What is not in its final
- * form in the file goes through a device buffer of the same size and is converted there.
+ * They come through two pinned buffers in turns, one filled while the other is on its way, also from one weight
+ * to the next.  What is not in its final form in the file goes through a device buffer of the same size and is
+ * converted there.
  */
 #include <stdlib.h>
 
@@ -20,9 +21,9 @@ enum {
 static size_t bytes_of(const struct cuda *c, const struct weight *w)
 {
     if (w->format == weight::WEIGHT_INT8)
-        return int8_padded(w->out) * int8_padded(w->in);
+        return code_padded(w->out) * code_padded(w->in);
     if (w->format == weight::WEIGHT_FP8 && c->fp8)
-        return fp8_padded(w->out) * fp8_padded(w->in);
+        return code_padded(w->out) * code_padded(w->in);
     return dense_padded(c, w->out) * dense_padded(c, w->in) * c->be.act_bytes;
 }
 
@@ -166,9 +167,9 @@ static __global__ void quantize_dense(uint8_t *to, const bf16 *x, size_t n, stru
 static struct code_form form_of(const struct cuda *c, const struct weight *w)
 {
     if (w->format == weight::WEIGHT_INT8)
-        return code_form{true, {w->in, int8_padded(w->in)}, 1};
+        return code_form{true, {w->in, code_padded(w->in)}, 1};
     return code_form{
-        c->fp8, {w->in, c->fp8 ? fp8_padded(w->in) : dense_padded(c, w->in)}, c->bf16_act ? 1 : w->scale};
+        c->fp8, {w->in, c->fp8 ? code_padded(w->in) : dense_padded(c, w->in)}, c->bf16_act ? 1 : w->scale};
 }
 
 /* Padding is 0 and stays so. */
@@ -203,7 +204,7 @@ void cuda_copy_in_slices(void *to, const void *from, size_t bytes)
 {
     long slices = (long)((bytes + SLICE - 1) / SLICE);
 
-#pragma omp parallel for if (slices > 1) num_threads(4)
+#pragma omp parallel for if (slices > 1)
     for (long i = 0; i < slices; i++) {
         size_t at = (size_t)i * SLICE, n = bytes - at < SLICE ? bytes - at : (size_t)SLICE;
 
@@ -249,17 +250,17 @@ static void bring(const struct arrival *a, const void *host)
 
     if (cuda_idle(be, n) || !cuda_open_pinned(c))
         return;
-    for (size_t first = 0, chunk = 0; first < n && be->err.rc == RC_OK; first += per, chunk++) {
+    for (size_t first = 0; first < n && be->err.rc == RC_OK; first += per, c->turn ^= 1) {
         size_t now = n - first < per ? n - first : per;
-        void *pinned = c->pinned[chunk % 2],
+        void *pinned = c->pinned[c->turn],
              *to = as_is ? (char *)cuda_matrix_of(a->w)->data + first * size : stage;
 
-        if (!cuda_ok(be, cudaEventSynchronize(c->sent[chunk % 2]), "loading a weight"))
+        if (!cuda_ok(be, cudaEventSynchronize(c->sent[c->turn]), "loading a weight"))
             return;
         cuda_copy_in_slices(pinned, (const char *)host + first * size, now * size);
         if (!cuda_ok(be, cudaMemcpyAsync(to, pinned, now * size, cudaMemcpyHostToDevice, c->stream),
                      "loading a weight") ||
-            !cuda_ok(be, cudaEventRecord(c->sent[chunk % 2], c->stream), "loading a weight"))
+            !cuda_ok(be, cudaEventRecord(c->sent[c->turn], c->stream), "loading a weight"))
             return;
         if (!as_is)
             CUDA_ACT(c, arrive, a, to, first, now);

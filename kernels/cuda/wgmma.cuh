@@ -1,7 +1,7 @@
 /*
  * wgmma.cuh - products of a warpgroup (four warps) on tiles in shared memory: compute capability 9.0
  *
- * Of bf16 into fp32, and of INT8 codes into 32-bit integers.
+ * Of bf16 and of E4M3 codes into fp32, of INT8 codes into 32-bit integers.
  * Accumulators and left operands in registers lie as those of mma.m16n8k16 do (mma.cuh), warp w of the group
  * having rows 16 w .. 16 w + 15.  A tile [ROWS, COLUMNS] in shared memory is in panels of 64 columns, or of
  * 16 where there is no multiple of 64, a panel's rows one after another and their 16-byte units swizzled over
@@ -68,6 +68,18 @@ template <int N> __device__ inline void products_wait()
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
 }
 
+/* All of a warpgroup: N registers a thread from here on, more than at launch, when others have left as many; */
+template <int N> __device__ inline void take_registers()
+{
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
+}
+
+/* or fewer. */
+template <int N> __device__ inline void leave_registers()
+{
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
+}
+
 /* Sums are not read before this: their products' registers are written behind the compiler's back. */
 template <int N> __device__ __forceinline__ void products_settle(float (*d)[4])
 {
@@ -126,7 +138,6 @@ __device__ __forceinline__ uint64_t codes_by_rows(const int8_t *p, int r0, int k
 #define LIST64                                                                                               \
     LIST40 ", %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "    \
            "%58, %59, %60, %61, %62, %63"
-
 /*
  * d [64, N] = a [64, 16] times b [N, 16] transposed, both by rows; or += when add.
  * d += a [64, 16] in registers times b [16, N], by columns.
@@ -157,23 +168,28 @@ PRODUCTS(64, LIST32, "32", "33", "34", "35", "36", ACC32("+f", d, 0));
 PRODUCTS(80, LIST40, "40", "41", "42", "43", "44", ACC32("+f", d, 0), ACC4("+f", d, 8), ACC4("+f", d, 9));
 PRODUCTS(128, LIST64, "64", "65", "66", "67", "68", ACC32("+f", d, 0), ACC32("+f", d, 8));
 
-/* d [64, N] = a [64, 32] times b [N, 32] transposed, codes, both by rows; or += when add. */
-template <int N> struct code_products;
+/*
+ * d [64, N] = a [64, 32] times b [N, 32] transposed, codes, both by rows; or += when add.  Into int32_t of
+ * INT8, exactly; into float of E4M3.
+ */
+template <typename S, int N> struct code_products;
 
-#define CODE_PRODUCTS(N, LIST, A0, A1, A2, ...)                                                              \
-    template <> struct code_products<N> {                                                                    \
-        static __device__ __forceinline__ void of_tiles(int32_t (*d)[4], uint64_t a, uint64_t b, int add)    \
+#define CODE_PRODUCTS(S, N, TYPES, SIGNS, LIST, A0, A1, A2, ...)                                             \
+    template <> struct code_products<S, N> {                                                                 \
+        static __device__ __forceinline__ void of_tiles(S (*d)[4], uint64_t a, uint64_t b, int add)          \
         {                                                                                                    \
             asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" A2 ", 0;\n"                                    \
-                         "wgmma.mma_async.sync.aligned.m64n" #N "k32.s32.s8.s8 {" LIST "}, %" A0 ", %" A1    \
-                         ", p;\n}"                                                                           \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k32." TYPES " {" LIST "}, %" A0 ", %" A1    \
+                         ", p" SIGNS ";\n}"                                                                  \
                          : __VA_ARGS__                                                                       \
                          : "l"(a), "l"(b), "r"(add));                                                        \
         }                                                                                                    \
     }
 
-CODE_PRODUCTS(64, LIST32, "32", "33", "34", ACC32("+r", d, 0));
-CODE_PRODUCTS(128, LIST64, "64", "65", "66", ACC32("+r", d, 0), ACC32("+r", d, 8));
+CODE_PRODUCTS(int32_t, 64, "s32.s8.s8", "", LIST32, "32", "33", "34", ACC32("+r", d, 0));
+CODE_PRODUCTS(int32_t, 128, "s32.s8.s8", "", LIST64, "64", "65", "66", ACC32("+r", d, 0), ACC32("+r", d, 8));
+CODE_PRODUCTS(float, 128, "f32.e4m3.e4m3", ", 1, 1", LIST64, "64", "65", "66", ACC32("+f", d, 0),
+              ACC32("+f", d, 8));
 
 #undef CODE_PRODUCTS
 #undef PRODUCTS

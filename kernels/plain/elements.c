@@ -34,20 +34,23 @@ void plain_swiglu(struct backend *be, void *s, const void *g, const void *u, siz
         to[i] = gate[i] * sigmoid(gate[i]) * up[i];
 }
 
-void plain_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u,
-                     size_t n)
+void plain_swiglu_dx(struct backend *be, void *dg, void *du, void *s, const void *ds, const void *g,
+                     const void *u, size_t rows, size_t dim, const struct weight *next)
 {
     const double *gate = g, *up = u, *dy = ds;
     double *dgate = dg, *dup = du;
+    size_t n = rows * dim;
 
     if (cpu_idle(be, n))
         return;
+    if (s)
+        plain_swiglu(be, s, g, u, rows, dim, next);
 #pragma omp parallel for
     for (size_t i = 0; i < n; i++) {
-        double s = sigmoid(gate[i]), d = dy[i];
+        double p = sigmoid(gate[i]), d = dy[i];
 
-        dup[i] = d * gate[i] * s;
-        dgate[i] = d * up[i] * s * (1 + gate[i] * (1 - s));
+        dup[i] = d * gate[i] * p;
+        dgate[i] = d * up[i] * p * (1 + gate[i] * (1 - p));
     }
 }
 

@@ -59,5 +59,6 @@ struct backend *be_open_plain(struct err *e)
     be->distance = plain_distance;
     be->round_fp8 = plain_round_fp8;
     be->score = plain_score;
+    be->score_linear = be_score_linear;
     return be;
 }

@@ -62,8 +62,8 @@ void plain_patches(struct backend *be, void *y, const uint8_t *rgb, const struct
 void plain_add(struct backend *be, void *y, const void *a, const void *b, size_t n);
 void plain_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
                   const struct weight *next);
-void plain_swiglu_dx(struct backend *be, void *dg, void *du, const void *ds, const void *g, const void *u,
-                     size_t n);
+void plain_swiglu_dx(struct backend *be, void *dg, void *du, void *s, const void *ds, const void *g,
+                     const void *u, size_t rows, size_t dim, const struct weight *next);
 void plain_gelu(struct backend *be, void *y, const void *x, size_t n);
 void plain_gelu_dx(struct backend *be, void *dx, const void *dy, const void *x, size_t n);
 void plain_round_fp8(struct backend *be, void *y, const void *x, size_t n, float scale);

@@ -182,7 +182,12 @@ static void swiglu(const struct job *j)
 
 static void swiglu_dx(const struct job *j)
 {
-    be->swiglu_dx(be, j->y, j->v, j->z, j->x, j->z, j->rows * j->in);
+    be->swiglu_dx(be, j->y, j->v, NULL, j->z, j->x, j->z, j->rows, j->in, NULL);
+}
+
+static void swiglu_dx_and_s(const struct job *j)
+{
+    be->swiglu_dx(be, j->y, j->v, j->u, j->z, j->x, j->z, j->rows, j->in, NULL);
 }
 
 static void gelu(const struct job *j)
@@ -230,6 +235,7 @@ static void loops(size_t rows, size_t dim)
                 {"rmsnorm_dx", norm_dx, 4},
                 {"swiglu", swiglu, 3},
                 {"swiglu_dx", swiglu_dx, 5},
+                {"swiglu_dx with swiglu", swiglu_dx_and_s, 6},
                 {"gelu", gelu, 2},
                 {"add", add, 3},
                 {"amax", amax, 1},

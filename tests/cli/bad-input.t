@@ -69,6 +69,11 @@ printf '\x00\x00\xc0\x7f' | dd of="$W/nan/model.safetensors" bs=1 conv=notrunc s
 nan="nan/model.safetensors.*tensor 'model.language_model.layers.1.mlp.down_proj.weight' .*NaN"
 like 'export-ckpt: a weight that is NaN' 3 "$nan" "export-ckpt -q -m $W/nan -o $W/x $W/scheme.json"
 like 'generate: a weight that is NaN' 3 "$nan" "generate -q -m $W/nan hello"
+copy infinite
+printf '\x00\x00\x80\xff' | dd of="$W/infinite/model.safetensors" bs=1 conv=notrunc status=none \
+    seek="$(tensor_at $M/model.safetensors model.language_model.embed_tokens.weight)"
+like 'generate: an embedding that is infinite' 3 \
+    "infinite/model.safetensors.*tensor 'model.language_model.embed_tokens.weight' .*infinity" "generate -q -m $W/infinite hello"
 sed 's/layers\.1\.mlp\.down_proj/layers.9.mlp.down_proj/' "$W/scheme.json" >"$W/unknown.json"
 like 'generate: a scheme of another model' 3 "'language_model.layers.9.mlp.down_proj'" \
     "generate -q -m $M --scheme $W/unknown.json hello"

@@ -69,6 +69,7 @@ static void linear(size_t rows, size_t in, size_t out)
                 f = random_f32(rows * out, 1);
     struct weight a = {0}, b = {0}, qa = {0}, qb = {0};
     size_t bad = 0, scales = 0;
+    double scored = 0;
 
     for (size_t i = 0; i < out * in; i++)
         host[i] = (float)uniform();
@@ -87,9 +88,12 @@ static void linear(size_t rows, size_t in, size_t out)
         gpu->linear_f32(gpu, f.gpu, x.gpu, rows, &qb);
         scales += other_bits(qa.row_scale, qb.row_scale, out);
         bad += other_rounded(y) + other_bits(f.cpu, f.gpu, rows * out);
+        if (k == 0 || k == 7)
+            scored += score_apart(x, rows, &qb);
     }
     CHECK(bad == 0 && scales == 0, "INT8 linear [%zu, %zu] -> %zu: %zu outputs, %zu scales differ", rows, in,
           out, bad, scales);
+    CHECK(scored <= 1e-6, "its score: %.2g", scored); /* of a row, up to 16 elements are added in fp32 */
     cpu->weight_free(cpu, &qa);
     gpu->weight_free(gpu, &qb);
     cpu->weight_free(cpu, &a);

@@ -118,7 +118,7 @@ static void both(struct backend *be, int side, const struct twin *t, size_t n)
 #define AT(i) (side ? t[i].gpu : t[i].cpu)
     be->add(be, AT(3), AT(0), AT(1), n);
     be->swiglu(be, AT(4), AT(0), AT(1), 1, n, NULL);
-    be->swiglu_dx(be, AT(5), AT(6), AT(2), AT(0), AT(1), n);
+    be->swiglu_dx(be, AT(5), AT(6), NULL, AT(2), AT(0), AT(1), 1, n, NULL);
     be->gelu(be, AT(7), AT(0), n);
     be->gelu_dx(be, AT(8), AT(2), AT(0), n);
 #undef AT
@@ -174,77 +174,6 @@ static void norm(size_t rows, size_t dim)
     b = apart(dx);
     CHECK(a <= either(1e-6, 3e-3) && b <= either(1e-6, 3e-3),
           "rmsnorm and its gradient [%zu, %zu]: %.2g, %.2g", rows, dim, a, b);
-    done();
-}
-
-/* Bits of n activations on the GPU are the same; p and q were made by different calls. */
-static bool same(const void *p, const void *q, size_t n)
-{
-    return bits_of(p, n * gpu->act_bytes) == bits_of(q, n * gpu->act_bytes);
-}
-
-/* y's product with q, by what was made of y before, is that of a copy of y, of which nothing is known. */
-static bool same_product(const struct twin *y, size_t rows, const struct weight *q)
-{
-    struct twin copy = blank(rows * q->in), a = blank(rows * q->out), b = blank(rows * q->out);
-
-    gpu->linear_again(gpu, a.gpu, y->gpu, rows, q);
-    gpu->copy(gpu, copy.gpu, y->gpu, rows * q->in * gpu->act_bytes);
-    gpu->linear(gpu, b.gpu, copy.gpu, rows, q);
-    return same(a.gpu, b.gpu, rows * q->out);
-}
-
-/* Operations that make their output for a module: the same output, and the same product as without. */
-static void made_for_next(size_t rows, size_t dim, size_t out)
-{
-    size_t n = rows * dim;
-    struct twin a = randoms(n, 2), b = randoms(n, 2), w = randoms(dim, 1), y = blank(n), sum = blank(n),
-                next = blank(n), other = randoms(dim * out, 1);
-    struct weight dense = {0}, q = {0}, coarse = {0};
-    float *host = host_room(dim * out);
-    bool fine, made, fresh, scales;
-
-    gpu->download_act(gpu, host, other.gpu, dim * out);
-    gpu->weight_load(gpu, &dense, out, dim, host, DT_F32);
-    gpu->weight_quantize(gpu, &q, &dense, DT_F32, 1 / 448.0f, 1.3f / 448, ROUND_EXACT);
-    gpu->weight_quantize(gpu, &coarse, &dense, DT_F32, 1 / 448.0f, 5.0f / 448, ROUND_EXACT);
-
-    gpu->rmsnorm(gpu, y.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, NULL);
-    gpu->rmsnorm(gpu, next.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, &q);
-    fine = same(y.gpu, next.gpu, n);
-    made = same_product(&next, rows, &q);
-    gpu->rmsnorm(gpu, next.gpu, b.gpu, w.gpu, rows, dim, 1e-6f, &q);
-    gpu->rmsnorm(gpu, next.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, &dense);
-    fresh = same_product(&next, rows, &q);
-    gpu->rmsnorm(gpu, next.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, &coarse);
-    scales = same_product(&next, rows, &q);
-    CHECK(fine && made && fresh && scales, "rmsnorm for a module [%zu, %zu] -> %zu: %d %d %d %d", rows, dim,
-          out, fine, made, fresh, scales);
-
-    gpu->add(gpu, y.gpu, a.gpu, b.gpu, n);
-    gpu->add_rmsnorm(gpu, sum.gpu, next.gpu, a.gpu, b.gpu, w.gpu, rows, dim, 1e-6f, &q);
-    fine = same(y.gpu, sum.gpu, n);
-    made = same_product(&next, rows, &q);
-    gpu->rmsnorm(gpu, y.gpu, sum.gpu, w.gpu, rows, dim, 1e-6f, NULL);
-    fine = fine && same(y.gpu, next.gpu, n);
-    gpu->copy(gpu, sum.gpu, a.gpu, n * gpu->act_bytes);
-    gpu->add_rmsnorm(gpu, sum.gpu, next.gpu, sum.gpu, b.gpu, w.gpu, rows, dim, 1e-6f, NULL);
-    fresh = same(y.gpu, next.gpu, n) && same_product(&next, rows, &q);
-    CHECK(fine && made && fresh, "add_rmsnorm for a module [%zu, %zu] -> %zu, then in place: %d %d %d", rows,
-          dim, out, fine, made, fresh);
-
-    gpu->swiglu(gpu, y.gpu, a.gpu, b.gpu, 1, n, NULL);
-    gpu->swiglu(gpu, next.gpu, a.gpu, b.gpu, rows, dim, &q);
-    fine = same(y.gpu, next.gpu, n);
-    made = same_product(&next, rows, &q);
-    gpu->swiglu(gpu, next.gpu, b.gpu, a.gpu, rows, dim, NULL);
-    fresh = same_product(&next, rows, &q);
-    CHECK(fine && made && fresh, "swiglu for a module [%zu, %zu] -> %zu: %d %d %d", rows, dim, out, fine,
-          made, fresh);
-    gpu->weight_free(gpu, &coarse);
-    gpu->weight_free(gpu, &q);
-    gpu->weight_free(gpu, &dense);
-    free(host);
     done();
 }
 
@@ -327,8 +256,8 @@ static void likelihood(size_t rows, size_t vocab)
     cpu->download(cpu, t, top.cpu, rows * 4);
     gpu->download(gpu, a, top.gpu, rows * 4);
     gpu->download(gpu, b, again.gpu, rows * 4);
-    CHECK(x <= 1e-6 && y <= 1e-6 && g <= either(1e-5, 3e-3), "nll, lse, nll_dx [%zu, %zu]: %.2g, %.2g, %.2g",
-          rows, vocab, x, y, g);
+    CHECK(x <= 1e-6 && y <= 1e-6 && g <= either(1e-5, rounded(rows)), /* a row's target outweighs the rest */
+          "nll, lse, nll_dx [%zu, %zu]: %.2g, %.2g, %.2g", rows, vocab, x, y, g);
     CHECK(rows == 0 || (!memcmp(t, a, rows * 4) && !memcmp(t, b, rows * 4)), "and the argmax, alone too");
     free(t);
     free(a);
@@ -555,13 +484,6 @@ static void everything(void)
         column_ranges(counts[i], 192);
         scores(counts[i], 192);
     }
-    for (size_t i = 0; i < COUNTS - 1; i++) {
-        made_for_next(counts[i], 192, 48);
-        made_for_next(counts[i], 33, 31);
-        made_for_next(counts[i], 200, 32);
-    }
-    made_for_next(70, 2048, 512);
-    made_for_next(70, 11008, 128);
     norm(1, 1);
     norm(3, 8200);
     norm(3, 8192);

@@ -1,5 +1,5 @@
 /*
- * products.c - weights and linear modules, CUDA against the CPU
+ * products.c - weights and linear modules, CUDA against the CPU, and inputs that are made for a module
  *
  * FP8 codes are seen through products: with the unit matrix for x and an input scale of 1, fp32 output is
  * exactly code * scale, one nonzero term a sum.
@@ -196,6 +196,33 @@ static void often(size_t rows, size_t in, size_t out)
     done();
 }
 
+/* The largest magnitude of a weight, whose rows may be padded on the GPU; then with a NaN. */
+static void weight_range(size_t out, size_t in)
+{
+    float *host = host_room(out * in), got;
+    struct weight a = {0}, b = {0};
+    struct twin range = plain(&(float){0.5f}, 4);
+    float want;
+
+    for (size_t i = 0; i < out * in; i++)
+        host[i] = held((float)(1000 * uniform()));
+    for (int nan = 0; nan < 2; nan++) {
+        if (nan && out > 0 && in > 0)
+            host[out * in - 1] = NAN;
+        cpu->weight_load(cpu, &a, out, in, host, DT_F32);
+        gpu->weight_load(gpu, &b, out, in, host, DT_F32);
+        cpu->weight_amax(cpu, range.cpu, &a);
+        gpu->weight_amax(gpu, range.gpu, &b);
+        cpu->download(cpu, &want, range.cpu, 4);
+        gpu->download(gpu, &got, range.gpu, 4);
+        CHECK(got == want || (isnan(got) && isnan(want)), "weight_amax [%zu, %zu]: %g", out, in, got);
+    }
+    cpu->weight_free(cpu, &a);
+    gpu->weight_free(gpu, &b);
+    free(host);
+    done();
+}
+
 /* fp16 and unaligned bf16 and fp32 hosts, by way of the embedding. */
 static void loading(void)
 {
@@ -224,6 +251,49 @@ static void loading(void)
     }
     cpu->weight_free(cpu, &a);
     gpu->weight_free(gpu, &b);
+    free(host);
+}
+
+/*
+ * Many weights with nothing that waits between them, the last larger than all pinned buffers; each from the same
+ * host memory, which is the caller's again when loading returns.
+ */
+static void loading_in_a_row(void)
+{
+    enum { MANY = 7, COLS = 2048, ROWS = 3000, LAST = 20000, LOOK = 50 };
+    uint16_t *host = malloc((size_t)LAST * COLS * sizeof *host);
+    struct weight w[MANY] = {0};
+    float *got = host_room(LOOK * COLS);
+    size_t bad = 0;
+
+    for (size_t k = 0; k < MANY; k++) {
+        size_t rows = k + 1 < MANY ? ROWS : LAST;
+
+        for (size_t i = 0; i < rows * COLS; i++)
+            host[i] = bf16_from_f32((float)((i / COLS * 5 + i + k) % 251)); /* exactly */
+        gpu->weight_load(gpu, &w[k], rows, COLS, host, DT_BF16);
+        memset(host, 0, rows * COLS * sizeof *host);
+    }
+    for (size_t k = 0; k < MANY; k++) {
+        size_t rows = k + 1 < MANY ? ROWS : LAST;
+        int32_t row[LOOK];
+        struct twin ids, y = blank(LOOK * COLS);
+
+        for (size_t i = 0; i < LOOK; i++)
+            row[i] = (int32_t)((rows - 1) * i / (LOOK - 1)); /* first to last */
+        ids = plain(row, sizeof row);
+        gpu->embed(gpu, y.gpu, &w[k], ids.gpu, LOOK);
+        gpu->download_act(gpu, got, y.gpu, LOOK * COLS);
+        for (size_t i = 0; i < LOOK * COLS; i++) {
+            size_t r = (size_t)row[i / COLS];
+
+            bad += got[i] != (float)((r * 5 + r * COLS + i % COLS + k) % 251);
+        }
+        done();
+        gpu->weight_free(gpu, &w[k]);
+    }
+    CHECK(bad == 0, "%d weights in a row, one after another", (int)MANY);
+    free(got);
     free(host);
 }
 
@@ -263,6 +333,8 @@ static void linear_fp8(size_t rows, size_t in, size_t out)
     /* FP8 tensor cores align a step's products to the largest and keep 13 bits below it or more. */
     CHECK(d <= either(5e-6, 3e-3) && e <= (math == CUDA_BF16 ? 5e-4 : 5e-6),
           "FP8 linear [%zu, %zu] -> %zu: %.2g, fp32 out %.2g", rows, in, out, d, e);
+    d = score_apart(x, rows, &qb); /* some outputs are rounded to another neighbour */
+    CHECK(d <= (math == CUDA_BF16 ? 1e-2 : 0), "its score: %.2g", d);
     cpu->weight_free(cpu, &qa);
     gpu->weight_free(gpu, &qb);
     cpu->weight_free(cpu, &a);
@@ -271,16 +343,174 @@ static void linear_fp8(size_t rows, size_t in, size_t out)
     done();
 }
 
+/* Bits of n activations on the GPU are the same; p and q were made by different calls. */
+static bool same(const void *p, const void *q, size_t n)
+{
+    return bits_of(p, n * gpu->act_bytes) == bits_of(q, n * gpu->act_bytes);
+}
+
+/* y's product with q, by what was made of y before, is that of a copy of y, of which nothing is known. */
+static bool same_product(const struct twin *y, size_t rows, const struct weight *q)
+{
+    struct twin copy = blank(rows * q->in), a = blank(rows * q->out), b = blank(rows * q->out);
+
+    gpu->linear_again(gpu, a.gpu, y->gpu, rows, q);
+    gpu->copy(gpu, copy.gpu, y->gpu, rows * q->in * gpu->act_bytes);
+    gpu->linear(gpu, b.gpu, copy.gpu, rows, q);
+    return same(a.gpu, b.gpu, rows * q->out);
+}
+
+/* Operations that make their output for a module: the same output, and the same product as without. */
+static void made_for_next(size_t rows, size_t dim, size_t out)
+{
+    size_t n = rows * dim;
+    struct twin a = randoms(n, 2), b = randoms(n, 2), w = randoms(dim, 1), y = blank(n), sum = blank(n),
+                next = blank(n), other = randoms(dim * out, 1);
+    struct weight dense = {0}, q = {0}, coarse = {0};
+    float *host = host_room(dim * out);
+    bool fine, made, fresh, scales;
+
+    gpu->download_act(gpu, host, other.gpu, dim * out);
+    gpu->weight_load(gpu, &dense, out, dim, host, DT_F32);
+    gpu->weight_quantize(gpu, &q, &dense, DT_F32, 1 / 448.0f, 1.3f / 448, ROUND_EXACT);
+    gpu->weight_quantize(gpu, &coarse, &dense, DT_F32, 1 / 448.0f, 5.0f / 448, ROUND_EXACT);
+
+    gpu->rmsnorm(gpu, y.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, NULL);
+    gpu->rmsnorm(gpu, next.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, &q);
+    fine = same(y.gpu, next.gpu, n);
+    made = same_product(&next, rows, &q);
+    gpu->rmsnorm(gpu, next.gpu, b.gpu, w.gpu, rows, dim, 1e-6f, &q);
+    gpu->rmsnorm(gpu, next.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, &dense);
+    fresh = same_product(&next, rows, &q);
+    gpu->rmsnorm(gpu, next.gpu, a.gpu, w.gpu, rows, dim, 1e-6f, &coarse);
+    scales = same_product(&next, rows, &q);
+    CHECK(fine && made && fresh && scales, "rmsnorm for a module [%zu, %zu] -> %zu: %d %d %d %d", rows, dim,
+          out, fine, made, fresh, scales);
+
+    gpu->add(gpu, y.gpu, a.gpu, b.gpu, n);
+    gpu->add_rmsnorm(gpu, sum.gpu, next.gpu, a.gpu, b.gpu, w.gpu, rows, dim, 1e-6f, &q);
+    fine = same(y.gpu, sum.gpu, n);
+    made = same_product(&next, rows, &q);
+    gpu->rmsnorm(gpu, y.gpu, sum.gpu, w.gpu, rows, dim, 1e-6f, NULL);
+    fine = fine && same(y.gpu, next.gpu, n);
+    gpu->copy(gpu, sum.gpu, a.gpu, n * gpu->act_bytes);
+    gpu->add_rmsnorm(gpu, sum.gpu, next.gpu, sum.gpu, b.gpu, w.gpu, rows, dim, 1e-6f, NULL);
+    fresh = same(y.gpu, next.gpu, n) && same_product(&next, rows, &q);
+    CHECK(fine && made && fresh, "add_rmsnorm for a module [%zu, %zu] -> %zu, then in place: %d %d %d", rows,
+          dim, out, fine, made, fresh);
+
+    gpu->swiglu(gpu, y.gpu, a.gpu, b.gpu, 1, n, NULL);
+    gpu->swiglu(gpu, next.gpu, a.gpu, b.gpu, rows, dim, &q);
+    fine = same(y.gpu, next.gpu, n);
+    made = same_product(&next, rows, &q);
+    gpu->swiglu(gpu, next.gpu, b.gpu, a.gpu, rows, dim, NULL);
+    fresh = same_product(&next, rows, &q);
+    CHECK(fine && made && fresh, "swiglu for a module [%zu, %zu] -> %zu: %d %d %d", rows, dim, out, fine,
+          made, fresh);
+    gpu->weight_free(gpu, &coarse);
+    gpu->weight_free(gpu, &q);
+    gpu->weight_free(gpu, &dense);
+    free(host);
+    done();
+}
+
+/* swiglu_dx() makes the bits of swiglu(), and codes of them, beside the gradients that it makes without. */
+static void swiglu_made_again(size_t rows, size_t dim, size_t out)
+{
+    size_t n = rows * dim;
+    struct twin g = randoms(n, 6), u = randoms(n, 2), ds = randoms(n, 1), want = blank(n), s = blank(n),
+                dg = blank(n), du = blank(n), dg_again = blank(n + 1), du_again = blank(n),
+                other = randoms(dim * out, 1);
+    char *odd = (char *)dg_again.gpu + gpu->act_bytes;
+    struct weight dense = {0}, q = {0};
+    float *host = host_room(dim * out);
+    bool alone, fine, made, fresh;
+
+    gpu->download_act(gpu, host, other.gpu, dim * out);
+    gpu->weight_load(gpu, &dense, out, dim, host, DT_F32);
+    gpu->weight_quantize(gpu, &q, &dense, DT_F32, 1 / 448.0f, 1.3f / 448, ROUND_EXACT);
+    gpu->swiglu(gpu, want.gpu, g.gpu, u.gpu, rows, dim, NULL);
+    gpu->swiglu_dx(gpu, dg.gpu, du.gpu, NULL, ds.gpu, g.gpu, u.gpu, rows, dim, &q);
+
+    gpu->swiglu_dx(gpu, dg_again.gpu, du_again.gpu, s.gpu, ds.gpu, g.gpu, u.gpu, rows, dim, NULL);
+    alone = same(s.gpu, want.gpu, n) && same(dg_again.gpu, dg.gpu, n) && same(du_again.gpu, du.gpu, n) &&
+            same_product(&s, rows, &q);
+    gpu->zero(gpu, s.gpu, n * gpu->act_bytes);
+    gpu->zero(gpu, dg_again.gpu, n * gpu->act_bytes);
+    gpu->zero(gpu, du_again.gpu, n * gpu->act_bytes);
+    gpu->swiglu_dx(gpu, dg_again.gpu, du_again.gpu, s.gpu, ds.gpu, g.gpu, u.gpu, rows, dim, &q);
+    fine = same(s.gpu, want.gpu, n) && same(dg_again.gpu, dg.gpu, n) && same(du_again.gpu, du.gpu, n);
+    made = same_product(&s, rows, &q);
+    /* Codes of other elements of the same place, then an address that none are made at. */
+    gpu->swiglu_dx(gpu, dg_again.gpu, du_again.gpu, s.gpu, ds.gpu, u.gpu, u.gpu, rows, dim, &q);
+    gpu->swiglu_dx(gpu, odd, du_again.gpu, s.gpu, ds.gpu, g.gpu, u.gpu, rows, dim, &q);
+    fresh = same(s.gpu, want.gpu, n) && same(odd, dg.gpu, n) && same_product(&s, rows, &q);
+    CHECK(alone && fine && made && fresh, "swiglu_dx makes swiglu again [%zu, %zu] -> %zu: %d %d %d %d", rows,
+          dim, out, alone, fine, made, fresh);
+    gpu->weight_free(gpu, &q);
+    gpu->weight_free(gpu, &dense);
+    free(host);
+    done();
+}
+
+static void inputs_made(void)
+{
+    static const size_t rows[] = {0, 1, 31, 32, 33, 257};
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        made_for_next(rows[i], 192, 48);
+        made_for_next(rows[i], 33, 31);
+        made_for_next(rows[i], 200, 32);
+        swiglu_made_again(rows[i], 192, 48);
+        swiglu_made_again(rows[i], 33, 31);
+        swiglu_made_again(rows[i], 200, 32);
+    }
+    made_for_next(70, 2048, 512);
+    made_for_next(70, 11008, 128);
+    swiglu_made_again(70, 11008, 128);
+}
+
 static void everything(void)
 {
     static const size_t shapes[][3] = {
-        {0, 5, 5},      {1, 1, 1},         {1, 192, 512},     {3, 33, 31},       {5, 31, 33},
-        {31, 32, 33},   {32, 33, 31},      {33, 31, 32},      {257, 192, 64},    {257, 96, 252},
-        {257, 252, 96}, {40, 1176, 96},    {33, 192, 1024},   {5, 0, 3},         {9, 600, 2000},
-        {97, 8, 1},     {100, 1280, 3420}, {100, 3420, 1280}, {64, 2048, 11008}, {64, 11008, 2048}};
+        {0, 5, 5},
+        {1, 1, 1},
+        {1, 192, 512},
+        {3, 33, 31},
+        {5, 31, 33},
+        {31, 32, 33},
+        {32, 33, 31},
+        {33, 31, 32},
+        {257, 192, 64},
+        {257, 96, 252},
+        {257, 252, 96},
+        {40, 1176, 96},
+        {33, 192, 1024},
+        {5, 0, 3},
+        {9, 600, 2000},
+        {97, 8, 1},
+        {100, 1280, 3420},
+        {100, 3420, 1280},
+        {64, 2048, 11008},
+        {64, 11008, 2048},
+        /* around the edges of warpgroup tiles, of all sizes; more tiles than multiprocessors */
+        {1, 16, 8},
+        {127, 128, 64},
+        {128, 144, 72},
+        {129, 256, 136},
+        {255, 384, 256},
+        {257, 144, 3424},
+        {1100, 128, 200},
+        {2177, 16, 4104},
+        {4000, 912, 1160},
+        {2900, 1184, 704}};
 
     loading();
+    loading_in_a_row();
     codes();
+    weight_range(3, 0);
+    weight_range(33, 75);
+    weight_range(1280, 3420);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         if (getenv("TEST_SMALL") && shapes[i][1] * shapes[i][2] > 1 << 20)
             continue;
@@ -289,6 +519,7 @@ static void everything(void)
             linear_fp8(shapes[i][0], shapes[i][1], shapes[i][2]);
     }
     input_codes();
+    inputs_made();
     if (!getenv("TEST_SMALL")) {
         often(700, 2048, 1024);
         often(701, 1280, 3420);

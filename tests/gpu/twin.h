@@ -188,6 +188,31 @@ UNUSED static uint64_t bits_of(const void *p, size_t bytes)
     return h;
 }
 
+/*
+ * How far score_linear() of the GPU is from linear() and score(), relatively; NaN when two runs differ.  y is
+ * random, so that D is as large as y.
+ */
+UNUSED static double score_apart(struct twin x, size_t rows, const struct weight *w)
+{
+    struct twin g = randoms(rows * w->out, 1), y = randoms(rows * w->out, 1), room = blank(rows * w->out),
+                weight = random_f32(rows, 1);
+    double want[2] = {0}, got[3][2] = {0}, d = 0;
+    struct twin sums = plain(want, sizeof want), sum[3];
+
+    gpu->linear(gpu, room.gpu, x.gpu, rows, w);
+    gpu->score(gpu, sums.gpu, g.gpu, y.gpu, room.gpu, weight.gpu, rows, w->out);
+    gpu->download(gpu, want, sums.gpu, sizeof want);
+    for (int i = 0; i < 3; i++) {
+        sum[i] = plain(got[i], sizeof got[i]);
+        gpu->score_linear(gpu, sum[i].gpu, g.gpu, y.gpu, room.gpu, x.gpu, weight.gpu, rows, w, i > 0);
+        gpu->download(gpu, got[i], sum[i].gpu, sizeof got[i]);
+    }
+    for (int i = 0; i < 2; i++) /* a row's sum may cancel; what it is made of, squared, is want[0] */
+        if (got[0][i] != want[i])
+            d = fmax(d, fabs(got[0][i] - want[i]) / (want[0] + i * want[1]));
+    return memcmp(got[0], got[1], sizeof *got) || memcmp(got[0], got[2], sizeof *got) ? NAN : d;
+}
+
 /* The tolerance of the running precision. */
 UNUSED static double either(double fp32, double bf16)
 {

@@ -276,7 +276,8 @@ static size_t all_operations(float *out)
                      at + ROWS * DIM + KV * HEAD_DIM, g, x, kv, v, at, lse);
     at += ROWS * (2 * DIM + 2 * KV * HEAD_DIM);
     be->swiglu(be, at, x, g, ROWS, DIM, NULL), at += ROWS * DIM;
-    be->swiglu_dx(be, at, at + ROWS * DIM, x, g, tables, ROWS * DIM), at += 2 * ROWS * DIM;
+    be->swiglu_dx(be, at, at + ROWS * DIM, at + 2 * ROWS * DIM, x, g, tables, ROWS, DIM, NULL),
+        at += 3 * ROWS * DIM;
     be->gelu(be, at, x, ROWS * DIM), at += ROWS * DIM;
     be->gelu_dx(be, at, g, x, ROWS * DIM), at += ROWS * DIM;
     be->nll(be, at, at + ROWS, NULL, z, target, ROWS, VOCAB);

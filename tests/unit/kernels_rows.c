@@ -182,7 +182,7 @@ static void slopes(void)
     for (double x = -4.9; x < 5; x += 0.5) {
         double at = x, e;
 
-        exact->swiglu_dx(exact, &slope, &du, &one, &at, &one, 1);
+        exact->swiglu_dx(exact, &slope, &du, NULL, &one, &at, &one, 1, 1, NULL);
         e = gradient_error(silu, &at, 1, &slope, NULL) * fabs(slope);
         worst = e > worst || e != e ? e : worst;
         exact->gelu_dx(exact, &slope, &one, &at, 1);
@@ -195,15 +195,20 @@ static void slopes(void)
 static void activations(size_t n, double scale)
 {
     float *g = randoms(n, scale), *u = randoms(n, 1), *ds = randoms(n, 1), *y = room(4 * n),
-          *dg = room(4 * n), *du = room(4 * n);
+          *dg = room(4 * n), *du = room(4 * n), *s = room(4 * n), *dh = room(4 * n), *dv = room(4 * n);
     double *ge = doubles(g, n), *ue = doubles(u, n), *de = doubles(ds, n), *ye = zeros(n), *dge = zeros(n),
-           *due = zeros(n);
+           *due = zeros(n), *se = zeros(n), *dhe = zeros(n), *dve = zeros(n);
     size_t bad = 0;
 
     be->swiglu(be, y, g, u, 1, n, NULL);
-    be->swiglu_dx(be, dg, du, ds, g, u, n);
+    be->swiglu_dx(be, dg, du, NULL, ds, g, u, 1, n, NULL);
+    be->swiglu_dx(be, dh, dv, s, ds, g, u, n, 1, NULL);
     exact->swiglu(exact, ye, ge, ue, 1, n, NULL);
-    exact->swiglu_dx(exact, dge, due, de, ge, ue, n);
+    exact->swiglu_dx(exact, dge, due, NULL, de, ge, ue, 1, n, NULL);
+    exact->swiglu_dx(exact, dhe, dve, se, de, ge, ue, n, 1, NULL);
+    CHECK(same_bits(s, y, 4 * n) && same_bits(dh, dg, 4 * n) && same_bits(dv, du, 4 * n) &&
+              same_bits(se, ye, 8 * n) && same_bits(dhe, dge, 8 * n) && same_bits(dve, due, 8 * n),
+          "swiglu_dx of %zu makes swiglu again, to the bit", n);
     for (size_t i = 0; i < n; i++) {
         /* exp 2 U; sum, quotient, two products; results below 1e-36 may be flushed */
         bad += !(fabs(y[i] - ye[i]) <= 6 * U * fabs(ye[i]) + 1e-36);
@@ -246,7 +251,7 @@ static void nan_elements(void)
     be->add(be, y, x, one, 2);
     CHECK(isnan(y[0]) && y[1] == 2, "add keeps NaN");
     be->swiglu(be, y, x, one, 1, 2, NULL);
-    be->swiglu_dx(be, dg, du, one, x, one, 2);
+    be->swiglu_dx(be, dg, du, NULL, one, x, one, 1, 2, NULL);
     CHECK(isnan(y[0]) && isnan(dg[0]) && isnan(du[0]) && !isnan(y[1] + dg[1] + du[1]), "swiglu keeps NaN");
     be->gelu(be, y, x, 2);
     be->gelu_dx(be, dg, one, x, 2);

@@ -321,6 +321,29 @@ static void measures(size_t rows, size_t dim)
     done();
 }
 
+/* The largest magnitude of a weight, beside what was there before. */
+static void weight_range(size_t out, size_t in)
+{
+    float *w = integers(out * in, 900), most[2] = {2, 2}, want = 2;
+    struct module m = module_of(w, out, in, both_of(integers(out, 5), out));
+
+    for (size_t i = 0; i < out * in; i++)
+        want = fmaxf(want, fabsf(w[i]));
+    be->weight_amax(be, &most[0], &m.f);
+    exact->weight_amax(exact, &most[1], &m.d);
+    CHECK(most[0] == want && most[1] == want, "weight_amax [%zu, %zu]: %g and %g", out, in, most[0], most[1]);
+    if (out * in > 0) {
+        w[out * in / 2] = -NAN;
+        be->weight_load(be, &m.f, out, in, w, DT_F32);
+        exact->weight_load(exact, &m.d, out, in, w, DT_F32);
+        be->weight_amax(be, &most[0], &m.f);
+        exact->weight_amax(exact, &most[1], &m.d);
+        CHECK(isnan(most[0]) && isnan(most[1]), "NaN stays");
+    }
+    module_free(&m);
+    done();
+}
+
 static void fp8_rounding(void)
 {
     enum { N = 5000 };
@@ -420,7 +443,9 @@ int main(void)
         pictures(count(0, 20), count(1, 14), count(1, 2));
         likelihoods(count(1, 60), count(2, 1100));
         measures(count(1, 60), count(1, 1100));
+        weight_range(count(1, 60), count(1, 1100));
     }
+    weight_range(3, 0);
     dense(600, 192, 512); /* more rows than pass at once */
     dense(1, 1200, 33);
     int8(600, 192, 65, true, false);

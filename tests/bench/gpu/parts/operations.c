@@ -109,6 +109,22 @@ static void linear_f32(const struct job *j)
     be->linear_f32(be, j->f, j->x, j->rows, &j->w);
 }
 
+/* Scores of codes of x that are there already, as one operation and as product and comparison. */
+static void score_fp8(const struct job *j)
+{
+    be->score_linear(be, j->sum, j->g, j->y, j->z, j->x, j->lse, j->rows, &j->fp8, true);
+}
+
+static void score_int8(const struct job *j)
+{
+    be->score_linear(be, j->sum, j->g, j->y, j->z, j->x, j->lse, j->rows, &j->int8, true);
+}
+
+static void score_fp8_in_steps(const struct job *j)
+{
+    be_score_linear(be, j->sum, j->g, j->y, j->z, j->x, j->lse, j->rows, &j->fp8, true);
+}
+
 /* A product, and on the rival, if there is one: what cuBLASLt's fastest algorithm for it takes. */
 struct product {
     size_t rows, in, out;
@@ -153,13 +169,25 @@ static void products(struct backend *rival, size_t rows, size_t in, size_t out)
         product(&p, "linear, fp32 out", linear_f32);
     else
         product(&p, "linear, FP8 with its quantizing", linear_fp8);
-    p.ways = 1; /* INT8 has one way */
+    p.ways = 1; /* what follows has one way */
+    if (!head) {
+        struct job *j = &p.way->job;
+
+        j->g = numbers(rows * out);
+        j->z = speed_room(rows * out * be->act_bytes);
+        j->sum = speed_room(2 * sizeof *j->sum);
+        j->lse = speed_room(rows * sizeof *j->lse);
+        product(&p, "score of FP8", score_fp8);
+        product(&p, "score of FP8, in two steps", score_fp8_in_steps);
+    }
     for (int dynamic = 0; dynamic < 2 && !head; dynamic++) {
         struct job *j = &p.way->job;
 
         be->weight_quantize_int8(be, &j->int8, &j->w, DT_BF16, NULL, dynamic ? 0 : 1 / 127.0f, ROUND_EXACT);
         product(&p, dynamic ? "linear, INT8 of dynamic inputs" : "linear, INT8 with its quantizing",
                 linear_int8);
+        if (!dynamic)
+            product(&p, "score of INT8", score_int8);
     }
     for (size_t i = rival ? 2 : 1; i-- > 0;) {
         struct job *j = &p.way[i].job;
@@ -171,6 +199,10 @@ static void products(struct backend *rival, size_t rows, size_t in, size_t out)
         be->free(be, j->x);
         be->free(be, j->y);
         be->free(be, j->f);
+        be->free(be, j->g);
+        be->free(be, j->z);
+        be->free(be, j->sum);
+        be->free(be, j->lse);
     }
 }
 
@@ -252,6 +284,17 @@ static void swiglu_for_fp8(const struct job *j)
     be->swiglu(be, j->x, j->y, j->z, j->n / 2048, 2048, &j->fp8);
 }
 
+static void swiglu_dx(const struct job *j)
+{
+    be->swiglu_dx(be, j->x, j->q, NULL, j->y, j->z, j->g, 4096, j->n / 4096, NULL);
+}
+
+/* What a block does that is to score a module in FP8. */
+static void swiglu_dx_for_fp8(const struct job *j)
+{
+    be->swiglu_dx(be, j->x, j->q, j->k, j->y, j->z, j->g, j->n / 2048, 2048, &j->fp8);
+}
+
 static void norm_dx(const struct job *j)
 {
     be->rmsnorm_dx(be, j->x, j->y, j->z, j->z, j->n / 2048, 2048, 1e-6f);
@@ -313,7 +356,9 @@ static void loops(void)
                     .x = numbers(n),
                     .y = numbers(n),
                     .z = numbers(n),
+                    .g = numbers(n),
                     .q = speed_room(n * act),
+                    .k = speed_room(n * act),
                     .f = speed_room(4 * 220 * 151936),
                     .lse = speed_room(4 * 65536),
                     .sum = speed_room(16),
@@ -328,6 +373,8 @@ static void loops(void)
                 {"rmsnorm", norm, 2.0 * (double)(n * act)},
                 {"add_rmsnorm with FP8 codes", norm_for_fp8, (double)(n * (4 * act + 1))},
                 {"swiglu with FP8 codes", swiglu_for_fp8, (double)(n * (3 * act + 1))},
+                {"swiglu_dx", swiglu_dx, 5.0 * (double)(n * act)},
+                {"swiglu_dx with swiglu and FP8 codes", swiglu_dx_for_fp8, (double)(n * (6 * act + 1))},
                 {"rmsnorm_dx", norm_dx, 4.0 * (double)(n * act)},
                 {"score", score, 3.0 * (double)(n * act)},
                 {"amax_columns", amax_columns, (double)(n * act)},
@@ -351,7 +398,7 @@ static void loops(void)
     }
     be->weight_free(be, &j.fp8);
     be->weight_free(be, &j.w);
-    void *all[] = {j.x, j.y, j.z, j.q, j.f, j.lse, j.sum, j.target, j.o};
+    void *all[] = {j.x, j.y, j.z, j.g, j.q, j.k, j.f, j.lse, j.sum, j.target, j.o};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         be->free(be, all[i]);
 }
