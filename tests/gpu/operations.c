@@ -172,7 +172,7 @@ static void norm(size_t rows, size_t dim)
     gpu->rmsnorm_dx(gpu, dx.gpu, g.gpu, x.gpu, w.gpu, rows, dim, 1e-6f);
     a = apart(y);
     b = apart(dx);
-    CHECK(a <= either(1e-6, 3e-3) && b <= either(1e-6, 3e-3),
+    CHECK(a <= either(1e-6, 3e-3) && b <= either(dim > 1 ? 1e-6 : 1e-5, 3e-3), /* of one column, it cancels */
           "rmsnorm and its gradient [%zu, %zu]: %.2g, %.2g", rows, dim, a, b);
     done();
 }
