@@ -242,7 +242,7 @@ static size_t place_between(const struct walk *w, struct kept *k, const struct a
 /*
  * Keep one of both for as many blocks as *bytes hold, the last first, and take that from *bytes.  What is
  * between products is kept of vision blocks alone: in a language block it takes 60 % of what its products take,
- * and making it again 4 % of a scoring pass.
+ * and is made again where its gradients are made.
  */
 static void keep_blocks(struct walk *w, size_t *bytes, bool between)
 {
