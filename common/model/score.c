@@ -36,6 +36,7 @@ static void *probe_output(struct score_tap *t, size_t bytes)
     return t->yq;
 }
 
+/* Probe [at] of l, made if there is none. */
 static const struct weight *probe_weight(struct score_tap *t, size_t at, const struct linear *l)
 {
     if (!t->probe[at].data)
@@ -93,16 +94,16 @@ static int keep_blocks(const struct score_tap *t, struct walk *w, struct err *e)
 static const struct weight *first_probe(struct tap *tap, const struct linear *l)
 {
     struct score_tap *t = (struct score_tap *)tap;
-    size_t at = l->index, f = 0;
 
-    while (f < t->forms && t->form[at].skip) {
-        at += t->m->linears;
-        f++;
+    for (size_t f = 0; f < t->forms && !t->m->max_bytes; f++) {
+        size_t at = f * t->m->linears + l->index;
+
+        if (!t->form[at].skip) {
+            t->made_for = l;
+            return probe_weight(t, at, l);
+        }
     }
-    if (f == t->forms || t->m->max_bytes)
-        return NULL;
-    t->made_for = l;
-    return probe_weight(t, at, l);
+    return NULL;
 }
 
 /*

@@ -186,7 +186,6 @@ template <typename S, int N> struct code_products;
         }                                                                                                    \
     }
 
-CODE_PRODUCTS(int32_t, 64, "s32.s8.s8", "", LIST32, "32", "33", "34", ACC32("+r", d, 0));
 CODE_PRODUCTS(int32_t, 128, "s32.s8.s8", "", LIST64, "64", "65", "66", ACC32("+r", d, 0), ACC32("+r", d, 8));
 CODE_PRODUCTS(float, 128, "f32.e4m3.e4m3", ", 1, 1", LIST64, "64", "65", "66", ACC32("+f", d, 0),
               ACC32("+f", d, 8));

@@ -61,7 +61,7 @@ tools() {
     rm -rf "$W/copy"
 }
 
-# While 8x512 tokens are scored again and again: the device's memory, all that the process holds included, and its clocks.
+# While eight samples are scored again and again: the device's memory, all that the process holds included, and its clocks.
 scoring() {
     "$B/tests/bench/gpu/speed" "$device" "$model" "$1" >/dev/null &
     local pid=$! sample

@@ -138,6 +138,7 @@ static double tower(struct model *m, const struct sample *s, size_t n)
     return t[3];
 }
 
+/* Of 8 samples: 512 tokens, or a picture and 448. */
 void speed_scoring(struct model *m, bool pictures)
 {
     const size_t samples = 8, tokens = pictures ? 448 : 512;
