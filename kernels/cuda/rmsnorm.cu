@@ -124,36 +124,84 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) forward_
         r.y[row + i] = from_f32<T>(to_f32(r.w[i]) * (to_f32(x[i]) * inv));
 }
 
-/* With xn = x inv and q = w dy: dx += inv (q - xn mean(q xn)). */
+/* The sums of q xn, and dx += inv (q - xn mean), with xn = x inv, q = w dy and mean that of q xn. */
+template <typename S, typename T, int N>
+static __device__ S alike(const pack<T, N> &x, const pack<T, N> &dy, const pack<T, N> &w, float inv, S sum)
+{
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        sum += (S)(to_f32(w.v[j]) * to_f32(dy.v[j])) * (S)(to_f32(x.v[j]) * inv);
+    return sum;
+}
+
 template <typename T, int N>
+static __device__ pack<T, N> with_gradient(pack<T, N> dx, const pack<T, N> &x, const pack<T, N> &dy,
+                                           const pack<T, N> &w, float inv, float mean)
+{
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        dx.v[j] = from_f32<T>(to_f32(dx.v[j]) +
+                              inv * (to_f32(w.v[j]) * to_f32(dy.v[j]) - to_f32(x.v[j]) * inv * mean));
+    return dx;
+}
+
+/* A row that its block holds, as forward_held(): all of it is on its way before the first sum. */
+template <typename T, int HELD>
 static __global__ void __launch_bounds__(THREADS)
-    backward(T *dx, const T *dy, const T *x, const T *w, size_t dim, float eps)
+    backward_held(T *dx, const T *dy, const T *x, const T *w, size_t dim, float eps)
+{
+    const int N = wide<T>::N;
+    typedef typename sum_of<T>::type S;
+    const size_t row = blockIdx.x * dim, first = threadIdx.x * N, step = THREADS * N;
+    pack<T, N> from[HELD], g[HELD], weight[HELD], to[HELD];
+    S squares = 0, sum = 0;
+    float inv, mean;
+
+#pragma unroll
+    for (int k = 0; k < HELD; k++) {
+        size_t i = first + k * step;
+
+        if (i < dim) {
+            from[k] = *(const pack<T, N> *)(x + row + i);
+            g[k] = *(const pack<T, N> *)(dy + row + i);
+            to[k] = *(const pack<T, N> *)(dx + row + i);
+            weight[k] = *(const pack<T, N> *)(w + i);
+        }
+    }
+#pragma unroll
+    for (int k = 0; k < HELD; k++)
+        if (first + k * step < dim)
+            squares = squares_of(from[k], squares);
+    inv = inverse_of(squares, dim, eps);
+#pragma unroll
+    for (int k = 0; k < HELD; k++)
+        if (first + k * step < dim)
+            sum = alike(from[k], g[k], weight[k], inv, sum);
+    mean = (float)(block_reduce(sum, add_values(), (S)0) / (S)dim);
+#pragma unroll
+    for (int k = 0; k < HELD; k++)
+        if (first + k * step < dim)
+            *(pack<T, N> *)(dx + row + first + k * step) =
+                with_gradient(to[k], from[k], g[k], weight[k], inv, mean);
+}
+
+/* A row of any width and alignment. */
+template <typename T>
+static __global__ void __launch_bounds__(THREADS)
+    backward_any(T *dx, const T *dy, const T *x, const T *w, size_t dim, float eps)
 {
     typedef typename sum_of<T>::type S;
-    const T *from = x + blockIdx.x * dim, *g = dy + blockIdx.x * dim;
-    T *to = dx + blockIdx.x * dim;
-    float inv = inverse_rms<T, N>(from, dim, eps), mean;
+    typedef pack<T, 1> one;
+    const size_t row = blockIdx.x * dim;
+    float inv = inverse_rms<T, 1>(x + row, dim, eps), mean;
     S sum = 0;
 
-    for (size_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
-        pack<T, N> p = *(const pack<T, N> *)(from + i), d = *(const pack<T, N> *)(g + i),
-                   weight = *(const pack<T, N> *)(w + i);
-
-#pragma unroll
-        for (int j = 0; j < N; j++)
-            sum += (S)(to_f32(weight.v[j]) * to_f32(d.v[j])) * (S)(to_f32(p.v[j]) * inv);
-    }
+    for (size_t i = threadIdx.x; i < dim; i += THREADS)
+        sum = alike(one{x[row + i]}, one{dy[row + i]}, one{w[i]}, inv, sum);
     mean = (float)(block_reduce(sum, add_values(), (S)0) / (S)dim);
-    for (size_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
-        pack<T, N> p = *(const pack<T, N> *)(from + i), d = *(const pack<T, N> *)(g + i),
-                   weight = *(const pack<T, N> *)(w + i), r = *(const pack<T, N> *)(to + i);
-
-#pragma unroll
-        for (int j = 0; j < N; j++)
-            r.v[j] = from_f32<T>(to_f32(r.v[j]) +
-                                 inv * (to_f32(weight.v[j]) * to_f32(d.v[j]) - to_f32(p.v[j]) * inv * mean));
-        *(pack<T, N> *)(to + i) = r;
-    }
+    for (size_t i = threadIdx.x; i < dim; i += THREADS)
+        dx[row + i] =
+            with_gradient(one{dx[row + i]}, one{x[row + i]}, one{dy[row + i]}, one{w[i]}, inv, mean).v[0];
 }
 
 /* Whether rows of dim elements can be read 16 bytes at a time. */
@@ -163,11 +211,17 @@ template <typename T> static bool fits(size_t dim, const void *a, const void *b,
            cuda_aligned(d, 16);
 }
 
+/* A thread's, of a row. */
+template <typename T> static size_t packs_of(size_t dim)
+{
+    return (dim + THREADS * wide<T>::N - 1) / (THREADS * wide<T>::N);
+}
+
 template <typename T>
 static void run(struct cuda *c, void *sum, void *y, const void *a, const void *b, const void *w, size_t n,
                 size_t dim, float eps, const struct weight *next)
 {
-    size_t packs = (dim + THREADS * wide<T>::N - 1) / (THREADS * wide<T>::N); /* a thread's, of a row */
+    size_t packs = packs_of<T>(dim);
     bool held = packs <= 4 && fits<T>(dim, y, a, w, sum) && cuda_aligned(b, 16);
     struct ahead ahead = cuda_codes_ahead(c, y, n, dim, held ? next : NULL);
     rows<T> r = {(T *)y, (T *)sum, (const T *)a, (const T *)b, (const T *)w, dim, eps, ahead};
@@ -190,12 +244,14 @@ template <typename T>
 static void run_dx(struct cuda *c, void *dx, const void *dy, const void *x, const void *w, size_t rows,
                    size_t dim, float eps)
 {
-    if (fits<T>(dim, dx, dy, x, w))
-        backward<T, wide<T>::N><<<(unsigned)rows, THREADS, 0, c->stream>>>(
-            (T *)dx, (const T *)dy, (const T *)x, (const T *)w, dim, eps);
-    else
-        backward<T, 1><<<(unsigned)rows, THREADS, 0, c->stream>>>((T *)dx, (const T *)dy, (const T *)x,
-                                                                  (const T *)w, dim, eps);
+    size_t packs = packs_of<T>(dim);
+    unsigned blocks = (unsigned)rows;
+    auto kernel = packs > 4 || !fits<T>(dim, dx, dy, x, w) ? backward_any<T>
+                  : packs == 1                             ? backward_held<T, 1>
+                  : packs == 2                             ? backward_held<T, 2>
+                                                           : backward_held<T, 4>;
+
+    kernel<<<blocks, THREADS, 0, c->stream>>>((T *)dx, (const T *)dy, (const T *)x, (const T *)w, dim, eps);
     cuda_launched(&c->be, "rmsnorm_dx");
 }
 
