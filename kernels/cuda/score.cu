@@ -1,27 +1,23 @@
 /* score.cu - how much a rounding difference matters under a gradient */
 #include "kernels/cuda/score.cuh"
 
-enum { THREADS = 256, PIECE_THREADS = 128 };
+enum { THREADS = 256, TOTAL_THREADS = 1024, PIECE_THREADS = 128 };
 
-/* out += all blocks' sums in their order, by the block that is done last. */
-static __device__ void add_up(double *out, double2 *sum, unsigned *done, double squares, double kl)
+static __device__ void put_sums(double2 *sum, double squares, double kl)
 {
-    __shared__ bool last;
-
     squares = block_reduce(squares, add_values(), 0.0);
     kl = block_reduce(kl, add_values(), 0.0);
-    if (threadIdx.x == 0) {
+    if (threadIdx.x == 0)
         sum[blockIdx.x] = make_double2(squares, kl);
-        __threadfence();
-        last = atomicInc(done, gridDim.x - 1) == gridDim.x - 1; /* and *done is 0 again */
-        __threadfence();
-    }
-    __syncthreads();
-    if (!last)
-        return;
-    squares = kl = 0;
+}
+
+/* out += n blocks' sums in their order. */
+static __device__ void add_sums(double *out, const double2 *sum, unsigned n)
+{
+    double squares = 0, kl = 0;
+
 #pragma unroll 8
-    for (unsigned i = threadIdx.x; i < gridDim.x; i += blockDim.x) {
+    for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
         double2 s = __ldcg(&sum[i]); /* where other multiprocessors' writes are */
 
         squares += s.x;
@@ -35,11 +31,17 @@ static __device__ void add_up(double *out, double2 *sum, unsigned *done, double 
     }
 }
 
+/* Of thousands of blocks: each would wait for memory before it said that it is done. */
+static __global__ void __launch_bounds__(TOTAL_THREADS) total(double *out, const double2 *sum, unsigned n)
+{
+    add_sums(out, sum, n);
+}
+
 /* A row is a warp's, or the block's when WHOLE. */
 template <typename T, int N, bool WHOLE>
 static __global__ void __launch_bounds__(THREADS)
-    score_rows(double *out, double2 *sum, unsigned *done, const T *g, const T *y, const T *yq,
-               const float *row_weight, size_t rows, size_t dim)
+    score_rows(double2 *sum, const T *g, const T *y, const T *yq, const float *row_weight, size_t rows,
+               size_t dim)
 {
     const unsigned team = WHOLE ? THREADS : WARP, teams = THREADS / team, me = threadIdx.x % team;
     double squares = 0, kl = 0;
@@ -56,19 +58,19 @@ static __global__ void __launch_bounds__(THREADS)
         row *= row_weight[r];
         kl += me == 0 ? 0.5 * row * row : 0;
     }
-    add_up(out, sum, done, squares, kl);
+    put_sums(sum, squares, kl);
 }
 
 template <typename T, int N>
-static void run_rows(struct cuda *c, double *out, double2 *sum, unsigned blocks, bool whole, const void *g,
-                     const void *y, const void *yq, const float *row_weight, size_t rows, size_t dim)
+static void run_rows(struct cuda *c, double2 *sum, unsigned blocks, bool whole, const void *g, const void *y,
+                     const void *yq, const float *row_weight, size_t rows, size_t dim)
 {
     if (whole)
-        score_rows<T, N, true><<<blocks, THREADS, 0, c->stream>>>(
-            out, sum, c->blocks_done, (const T *)g, (const T *)y, (const T *)yq, row_weight, rows, dim);
+        score_rows<T, N, true><<<blocks, THREADS, 0, c->stream>>>(sum, (const T *)g, (const T *)y,
+                                                                  (const T *)yq, row_weight, rows, dim);
     else
-        score_rows<T, N, false><<<blocks, THREADS, 0, c->stream>>>(
-            out, sum, c->blocks_done, (const T *)g, (const T *)y, (const T *)yq, row_weight, rows, dim);
+        score_rows<T, N, false><<<blocks, THREADS, 0, c->stream>>>(sum, (const T *)g, (const T *)y,
+                                                                   (const T *)yq, row_weight, rows, dim);
     cuda_launched(&c->be, "score");
 }
 
@@ -87,9 +89,11 @@ static void run(struct cuda *c, double *out, const void *g, const void *y, const
     if (!sum)
         return;
     if (dim % N == 0 && cuda_aligned(g, 16) && cuda_aligned(y, 16) && cuda_aligned(yq, 16))
-        run_rows<T, N>(c, out, sum, blocks, whole, g, y, yq, row_weight, rows, dim);
+        run_rows<T, N>(c, sum, blocks, whole, g, y, yq, row_weight, rows, dim);
     else
-        run_rows<T, 1>(c, out, sum, blocks, whole, g, y, yq, row_weight, rows, dim);
+        run_rows<T, 1>(c, sum, blocks, whole, g, y, yq, row_weight, rows, dim);
+    total<<<1, TOTAL_THREADS, 0, c->stream>>>(out, sum, blocks);
+    cuda_launched(&c->be, "score");
 }
 
 void cuda_score(struct backend *be, double *out, const void *g, const void *y, const void *yq,
@@ -106,6 +110,22 @@ void cuda_score(struct backend *be, double *out, const void *g, const void *y, c
 static unsigned piece_blocks(size_t rows)
 {
     return (unsigned)((rows + WARP - 1) / WARP);
+}
+
+/* out += all blocks' sums, by the block that is done last. */
+static __device__ void add_up(double *out, double2 *sum, unsigned *done, double squares, double kl)
+{
+    __shared__ bool last;
+
+    put_sums(sum, squares, kl);
+    if (threadIdx.x == 0) {
+        __threadfence();
+        last = atomicInc(done, gridDim.x - 1) == gridDim.x - 1; /* and *done is 0 again */
+        __threadfence();
+    }
+    __syncthreads();
+    if (last)
+        add_sums(out, sum, gridDim.x);
 }
 
 /* A block has 32 rows, a row of a lane; its warps share the pieces. */
