@@ -4,20 +4,27 @@
 
 #include "kernels/cuda/cuda.cuh"
 
+/* |p|, limit at most; a NaN stays one. */
+static __device__ __forceinline__ float clamped_size(float p, float limit)
+{
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(p) : "f"(fabsf(p)), "f"(limit));
+    return p;
+}
+
 /*
- * N elements' products with the gradient g, fp32: the squares of clamped ones, in fp64, and the sum of all, in
- * SUM: fp64, or fp32 where few are added before fp64 takes over.
+ * N elements' products with the gradient g, fp32: the squares of clamped ones and the sum of all, in SUM:
+ * fp64, or fp32 where few are added before fp64 takes over (then squares below 1e-38 are lost).
  */
 template <typename T, int N, typename SUM>
 static __device__ __forceinline__ void score_elements(const pack<T, N> &g, const pack<T, N> &y,
-                                                      const pack<T, N> &yq, double *squares, SUM *sum)
+                                                      const pack<T, N> &yq, SUM *squares, SUM *sum)
 {
     const float limit = 1e10f; /* ModelOpt's */
 
 #pragma unroll
     for (int j = 0; j < N; j++) {
         float p = to_f32(g.v[j]) * (to_f32(yq.v[j]) - to_f32(y.v[j]));
-        double clamped = fabsf(p) > limit ? limit : p; /* whose sign does not matter; a NaN stays one */
+        SUM clamped = clamped_size(p, limit);
 
         *squares += clamped * clamped;
         *sum += p;

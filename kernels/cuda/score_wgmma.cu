@@ -67,7 +67,7 @@ struct scorer {
 #pragma unroll
         for (int across = 0; across < N / SCORED; across++, at->next()) {
             const bf16 *g = (const bf16 *)s->stage[at->stage].x, *y = (const bf16 *)s->stage[at->stage].w;
-            float part[2] = {0, 0};
+            float part[2] = {0, 0}, part_squares = 0;
 
             barrier_wait(&s->full[at->stage], at->parity);
 #pragma unroll
@@ -79,12 +79,13 @@ struct scorer {
 
                     score_elements(values_of(*(const unsigned *)(g + from)),
                                    values_of(*(const unsigned *)(y + from)), values_of(pack_bf16(v.x, v.y)),
-                                   &squares, &part[h]);
+                                   &part_squares, &part[h]);
                 }
             __syncwarp();
             release<PAIR>(&s->empty[at->stage]);
             piece[0] += part[0];
             piece[1] += part[1];
+            squares += part_squares;
         }
 #pragma unroll
         for (int h = 0; h < 2; h++) {
