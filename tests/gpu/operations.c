@@ -124,12 +124,6 @@ static void both(struct backend *be, int side, const struct twin *t, size_t n)
 #undef AT
 }
 
-/* How far n numbers may be from the same rounded to bf16: as the worst of few, or as many on average. */
-static double rounded(size_t n)
-{
-    return n < 16 ? 4e-3 : 3e-3;
-}
-
 static void elements(size_t n)
 {
     static const char *const names[] = {"add", "swiglu", "dg", "du", "gelu", "gelu_dx"};
@@ -400,7 +394,7 @@ static void column_ranges(size_t rows, size_t dim)
 static void distances(size_t n)
 {
     struct twin a = randoms(n, 3), b = randoms(n, 3), y = blank(n),
-        out = plain(&(double){0.5}, sizeof(double));
+                out = plain(&(double){0.5}, sizeof(double));
     double want, got, again, start = 0.5;
     float nan = NAN;
 

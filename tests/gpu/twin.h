@@ -219,6 +219,12 @@ UNUSED static double either(double fp32, double bf16)
     return math == CUDA_FP32 ? fp32 : bf16;
 }
 
+/* How far n numbers may be from the same rounded to bf16: as the worst of few, or as many on average. */
+UNUSED static double rounded(size_t n)
+{
+    return n < 16 ? 4e-3 : 3e-3;
+}
+
 static const char *const math_names[] = {
     [CUDA_BF16] = "bf16", [CUDA_BF16_DECODE] = "bf16, codes decoded", [CUDA_FP32] = "fp32"};
 
