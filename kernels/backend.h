@@ -177,7 +177,7 @@ struct backend {
 
     /*
      * y[r] = w * x[r] / sqrt(mean(x[r]^2) + eps), and dx += its transposed Jacobian times dy.  w is act.
-     * add_rmsnorm: sum = a + b, in place allowed, then y of x = sum: the bits of add() and rmsnorm().
+     * add_rmsnorm: sum = a + b, in place allowed, then y of x = sum: the bits of rmsnorm().
      */
     void (*rmsnorm)(struct backend *, void *y, const void *x, const void *w, size_t rows, size_t dim,
                     float eps, const struct weight *next);
@@ -208,11 +208,10 @@ struct backend {
                          const float *lse);
 
     /*
-     * Elementwise.  add: in place allowed.  swiglu: s = silu(g) u, [rows, dim], with `next` as above.
+     * Elementwise.  swiglu: s = silu(g) u, [rows, dim], with `next` as above.
      * swiglu_dx: the gradients and, unless s is NULL, what swiglu() makes of g, u and `next`, the same bits;
      * s may not be ds.  gelu: the erf form.  *_dx overwrite their outputs.
      */
-    void (*add)(struct backend *, void *y, const void *a, const void *b, size_t n);
     void (*swiglu)(struct backend *, void *s, const void *g, const void *u, size_t rows, size_t dim,
                    const struct weight *next);
     void (*swiglu_dx)(struct backend *, void *dg, void *du, void *s, const void *ds, const void *g,
@@ -275,8 +274,8 @@ struct backend {
                   const float *row_weight, size_t rows, size_t dim);
     /*
      * score() of what linear(), or linear_again(), makes of x [rows, w->in] by a quantized w; up to 16 elements
-     * of a row may be added in fp32 before they come to its sum.  yq is room for what is made, [rows, w->out]
-     * act, which need not be written.
+     * of a row, and up to 32 squares, may be added in fp32 before they come to their sums.  yq is room for what
+     * is made, [rows, w->out] act, which need not be written.
      */
     void (*score_linear)(struct backend *, double *out, const void *g, const void *y, void *yq, const void *x,
                          const float *row_weight, size_t rows, const struct weight *w, bool again);

@@ -45,7 +45,6 @@ static const struct backend table = {
     .rope = cpu_rope,
     .attention = cpu_attention,
     .attention_dx = cpu_attention_dx,
-    .add = cpu_add,
     .swiglu = cpu_swiglu,
     .swiglu_dx = cpu_swiglu_dx,
     .gelu = cpu_gelu,

@@ -82,7 +82,6 @@ void cpu_swiglu_dx(struct backend *be, void *dg, void *du, void *s, const void *
 void cpu_gelu(struct backend *be, void *y, const void *x, size_t n);
 void cpu_gelu_dx(struct backend *be, void *dx, const void *dy, const void *x, size_t n);
 
-void cpu_add(struct backend *be, void *y, const void *a, const void *b, size_t n);
 void cpu_gather(struct backend *be, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
 void cpu_scatter(struct backend *be, void *y, const void *x, const int32_t *index, size_t rows, size_t dim);
 void cpu_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch,

@@ -35,7 +35,14 @@ void cpu_rmsnorm(struct backend *be, void *y, const void *x, const void *w, size
 void cpu_add_rmsnorm(struct backend *be, void *sum, void *y, const void *a, const void *b, const void *w,
                      size_t rows, size_t dim, float eps, const struct weight *next)
 {
-    cpu_add(be, sum, a, b, rows * dim);
+    const float *s = a, *t = b;
+    float *to = sum;
+
+    if (cpu_idle(be, rows * dim))
+        return;
+#pragma omp parallel for simd if (rows * dim > CPU_SERIAL)
+    for (size_t i = 0; i < rows * dim; i++)
+        to[i] = s[i] + t[i];
     cpu_rmsnorm(be, y, sum, w, rows, dim, eps, next);
 }
 

@@ -1,19 +1,7 @@
-/* rows.c - moving rows, and adding */
+/* rows.c - moving rows */
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
-
-void cpu_add(struct backend *be, void *y, const void *a, const void *b, size_t n)
-{
-    const float *s = a, *t = b;
-    float *to = y;
-
-    if (cpu_idle(be, n))
-        return;
-#pragma omp parallel for simd if (n > CPU_SERIAL)
-    for (size_t i = 0; i < n; i++)
-        to[i] = s[i] + t[i];
-}
 
 void cpu_gather(struct backend *be, void *y, const void *x, const int32_t *index, size_t rows, size_t dim)
 {

@@ -1,13 +1,6 @@
-/* activation.cu - addition, SwiGLU and GELU */
+/* activation.cu - SwiGLU and GELU */
 #include "kernels/cuda/linear.cuh"
 #include "kernels/cuda/map.cuh"
-
-struct add_op {
-    static __device__ void apply(float *out, const float *in)
-    {
-        out[0] = in[0] + in[1];
-    }
-};
 
 struct swiglu_op {
     static __device__ void apply(float *out, const float *in)
@@ -73,18 +66,6 @@ static void one_of_two(struct cuda *c, void *y, const void *a, const void *b, si
     operands<T, 1, 2> p = {{(T *)y}, {(const T *)a, (const T *)b}};
 
     map_elements<Op>(c, p, n, "an elementwise operation");
-}
-
-void cuda_add(struct backend *be, void *y, const void *a, const void *b, size_t n)
-{
-    struct cuda *c = cuda_of(be);
-
-    if (cuda_idle(be, n))
-        return;
-    if (c->bf16_act)
-        one_of_two<bf16, add_op>(c, y, a, b, n);
-    else
-        one_of_two<float, add_op>(c, y, a, b, n);
 }
 
 /* Elements and the codes of the first output's. */

@@ -87,7 +87,6 @@ static void fill_table(struct backend *be)
     be->rope = cuda_rope;
     be->attention = cuda_attention;
     be->attention_dx = cuda_attention_dx;
-    be->add = cuda_add;
     be->swiglu = cuda_swiglu;
     be->swiglu_dx = cuda_swiglu_dx;
     be->gelu = cuda_gelu;

@@ -297,7 +297,6 @@ void cuda_attention_dx(struct backend *be, const struct attention *a, void *dq, 
                        const void *d_o, const void *q, const void *k, const void *v, const void *o,
                        const float *lse);
 
-void cuda_add(struct backend *be, void *y, const void *a, const void *b, size_t n);
 void cuda_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
                  const struct weight *next);
 void cuda_swiglu_dx(struct backend *be, void *dg, void *du, void *s, const void *ds, const void *g,

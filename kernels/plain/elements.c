@@ -3,17 +3,6 @@
 
 #include "kernels/plain/plain.h"
 
-void plain_add(struct backend *be, void *y, const void *a, const void *b, size_t n)
-{
-    const double *s = a, *t = b;
-    double *to = y;
-
-    if (cpu_idle(be, n))
-        return;
-    for (size_t i = 0; i < n; i++)
-        to[i] = s[i] + t[i];
-}
-
 static double sigmoid(double x)
 {
     return 1 / (1 + exp(-x));

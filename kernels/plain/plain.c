@@ -43,7 +43,6 @@ struct backend *be_open_plain(struct err *e)
     be->rope = plain_rope;
     be->attention = plain_attention;
     be->attention_dx = plain_attention_dx;
-    be->add = plain_add;
     be->swiglu = plain_swiglu;
     be->swiglu_dx = plain_swiglu_dx;
     be->gelu = plain_gelu;

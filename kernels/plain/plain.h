@@ -59,7 +59,6 @@ void plain_embed(struct backend *be, void *y, const struct weight *table, const 
 void plain_patches(struct backend *be, void *y, const uint8_t *rgb, const struct patch *patch,
                    const float *table, size_t patches, size_t side, size_t frames);
 
-void plain_add(struct backend *be, void *y, const void *a, const void *b, size_t n);
 void plain_swiglu(struct backend *be, void *s, const void *g, const void *u, size_t rows, size_t dim,
                   const struct weight *next);
 void plain_swiglu_dx(struct backend *be, void *dg, void *du, void *s, const void *ds, const void *g,

@@ -195,11 +195,6 @@ static void gelu(const struct job *j)
     be->gelu(be, j->y, j->x, j->rows * j->in);
 }
 
-static void add(const struct job *j)
-{
-    be->add(be, j->y, j->x, j->z, j->rows * j->in);
-}
-
 static void amax(const struct job *j)
 {
     be->amax(be, j->lse, j->x, j->rows * j->in);
@@ -237,7 +232,6 @@ static void loops(size_t rows, size_t dim)
                 {"swiglu_dx", swiglu_dx, 5},
                 {"swiglu_dx with swiglu", swiglu_dx_and_s, 6},
                 {"gelu", gelu, 2},
-                {"add", add, 3},
                 {"amax", amax, 1},
                 {"score", score, 3},
                 {"nll", nll, 1},

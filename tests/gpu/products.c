@@ -322,7 +322,7 @@ static void linear_fp8(size_t rows, size_t in, size_t out)
     gpu->linear(gpu, y.gpu, x.gpu, rows, &qb);
     cpu->linear_f32(cpu, f.cpu, x.cpu, rows, &qa);
     gpu->linear_f32(gpu, f.gpu, x.gpu, rows, &qb);
-    gpu->add(gpu, other.gpu, x.gpu, x.gpu, rows * in);
+    gpu->gelu(gpu, other.gpu, x.gpu, rows * in);
     first = bits_of(y.gpu, rows * out * gpu->act_bytes);
     gpu->linear_again(gpu, y.gpu, x.gpu, rows, &qb);
     gpu->linear(gpu, other_y.gpu, other.gpu, rows, &qb);
@@ -389,7 +389,7 @@ static void made_for_next(size_t rows, size_t dim, size_t out)
     CHECK(fine && made && fresh && scales, "rmsnorm for a module [%zu, %zu] -> %zu: %d %d %d %d", rows, dim,
           out, fine, made, fresh, scales);
 
-    gpu->add(gpu, y.gpu, a.gpu, b.gpu, n);
+    gpu->add_rmsnorm(gpu, y.gpu, next.gpu, a.gpu, b.gpu, w.gpu, rows, dim, 1e-6f, NULL);
     gpu->add_rmsnorm(gpu, sum.gpu, next.gpu, a.gpu, b.gpu, w.gpu, rows, dim, 1e-6f, &q);
     fine = same(y.gpu, sum.gpu, n);
     made = same_product(&next, rows, &q);

@@ -258,11 +258,6 @@ static void attention(const char *name, size_t segments, size_t rows, size_t hea
     free(cu);
 }
 
-static void add(const struct job *j)
-{
-    be->add(be, j->x, j->y, j->z, j->n);
-}
-
 static void swiglu(const struct job *j)
 {
     be->swiglu(be, j->x, j->y, j->z, 4096, j->n / 4096, NULL);
@@ -368,8 +363,7 @@ static void loops(void)
         const char *name;
         void (*run)(const struct job *);
         double bytes;
-    } runs[] = {{"add", add, 3.0 * (double)(n * act)},
-                {"swiglu", swiglu, 3.0 * (double)(n * act)},
+    } runs[] = {{"swiglu", swiglu, 3.0 * (double)(n * act)},
                 {"rmsnorm", norm, 2.0 * (double)(n * act)},
                 {"add_rmsnorm with FP8 codes", norm_for_fp8, (double)(n * (4 * act + 1))},
                 {"swiglu with FP8 codes", swiglu_for_fp8, (double)(n * (3 * act + 1))},
