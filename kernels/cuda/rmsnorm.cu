@@ -124,7 +124,7 @@ template <typename T> static __global__ void __launch_bounds__(THREADS) forward_
         r.y[row + i] = from_f32<T>(to_f32(r.w[i]) * (to_f32(x[i]) * inv));
 }
 
-/* The sums of q xn, and dx += inv (q - xn mean), with xn = x inv, q = w dy and mean that of q xn. */
+/* sum + the sum of q xn; and dx += inv (q - xn mean), with xn = x inv, q = w dy and mean that of q xn. */
 template <typename S, typename T, int N>
 static __device__ S alike(const pack<T, N> &x, const pack<T, N> &dy, const pack<T, N> &w, float inv, S sum)
 {
@@ -245,13 +245,13 @@ static void run_dx(struct cuda *c, void *dx, const void *dy, const void *x, cons
                    size_t dim, float eps)
 {
     size_t packs = packs_of<T>(dim);
-    unsigned blocks = (unsigned)rows;
     auto kernel = packs > 4 || !fits<T>(dim, dx, dy, x, w) ? backward_any<T>
                   : packs == 1                             ? backward_held<T, 1>
                   : packs == 2                             ? backward_held<T, 2>
                                                            : backward_held<T, 4>;
 
-    kernel<<<blocks, THREADS, 0, c->stream>>>((T *)dx, (const T *)dy, (const T *)x, (const T *)w, dim, eps);
+    kernel<<<(unsigned)rows, THREADS, 0, c->stream>>>((T *)dx, (const T *)dy, (const T *)x, (const T *)w, dim,
+                                                      eps);
     cuda_launched(&c->be, "rmsnorm_dx");
 }
 

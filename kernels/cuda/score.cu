@@ -3,6 +3,7 @@
 
 enum { THREADS = 256, TOTAL_THREADS = 1024, PIECE_THREADS = 128 };
 
+/* sum[block] = what its threads have. */
 static __device__ void put_sums(double2 *sum, double squares, double kl)
 {
     squares = block_reduce(squares, add_values(), 0.0);

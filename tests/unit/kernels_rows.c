@@ -87,6 +87,7 @@ static void norm(size_t rows, size_t dim)
     double *xd = doubles(x, n), *gd = doubles(g, n), *before = doubles(dx, n), *yd = zeros(n), *dd = zeros(n);
     double *ty = zeros(n), *td = zeros(n);
     float *sum = room(4 * n), *other = room(4 * n);
+    double *sum_d = zeros(n), *made = zeros(n), *made_sum = zeros(n);
     struct norm one = {doubles(w, dim), gd, zeros(dim), dim};
 
     exact->rmsnorm(exact, yd, xd, one.w, rows, dim, 1e-6f, NULL);
@@ -109,6 +110,11 @@ static void norm(size_t rows, size_t dim)
     memcpy(dx, x, 4 * n);
     be->add_rmsnorm(be, dx, other, dx, g, w, rows, dim, 1e-6f, NULL);
     CHECK(same_bits(dx, sum, 4 * n) && same_bits(other, y, 4 * n), "add_rmsnorm, in place");
+    for (size_t i = 0; i < n; i++)
+        sum_d[i] = xd[i] + gd[i];
+    exact->rmsnorm(exact, yd, sum_d, one.w, rows, dim, 1e-6f, NULL);
+    exact->add_rmsnorm(exact, made_sum, made, xd, gd, one.w, rows, dim, 1e-6f, NULL);
+    CHECK(same_bits(made_sum, sum_d, 8 * n) && same_bits(made, yd, 8 * n), "add_rmsnorm in fp64");
     if (rows == 1 && dim > 1) {
         for (size_t i = 0; i < dim; i++)
             dd[i] -= before[i];
@@ -122,9 +128,12 @@ static void norm(size_t rows, size_t dim)
         be->rmsnorm(be, y, x, w, rows, dim, 1e-6f, NULL);
         memset(dx, 0, 4 * n);
         be->rmsnorm_dx(be, dx, g, x, w, rows, dim, 1e-6f);
-        for (size_t i = 0; i < n; i++)
+        be->add_rmsnorm(be, sum, other, x, g, w, rows, dim, 1e-6f, NULL);
+        for (size_t i = 0; i < n; i++) {
             bad += isnan(y[i]) != (i / dim == 1) || isnan(dx[i]) != (i / dim == 1);
-        CHECK(bad == 0, "rmsnorm keeps NaN, in its row alone");
+            bad += isnan(sum[i]) != (i == dim) || isnan(other[i]) != (i / dim == 1);
+        }
+        CHECK(bad == 0, "rmsnorm keeps NaN, in its row alone, and add_rmsnorm in its place");
     }
     done();
 }
