@@ -226,14 +226,18 @@ UNUSED static double rounded(size_t n)
 }
 
 static const char *const math_names[] = {
-    [CUDA_BF16] = "bf16", [CUDA_BF16_DECODE] = "bf16, codes decoded", [CUDA_FP32] = "fp32"};
+    [CUDA_BF16] = "bf16", [CUDA_BF16_DECODE] = "decode", [CUDA_FP32] = "fp32"};
 
-/* Call f once for each way of computing; returns what main() returns. */
+/* Call f once for each way of computing, or for that alone which TEST_MATH names; returns what main() returns. */
 static int each_math(void (*f)(void))
 {
+    const char *only = getenv("TEST_MATH");
+
     for (int m = 0; m < 3; m++) {
         struct err e = {0};
 
+        if (only && strcmp(only, math_names[m]) != 0)
+            continue;
         math = (enum cuda_math)m;
         cpu = be_open_cpu(&e);
         gpu = be_open_cuda(0, math, &e);
