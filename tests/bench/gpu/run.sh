@@ -4,7 +4,8 @@
 #   run.sh DEVICE [MODEL]    operations; with MODEL whole passes, and the tools over files: calibration stream, scoring,
 #                            evaluation, export against a copy of the same bytes, and the memory that scoring takes
 #
-# MODEL is a directory of make-model; it gets the bundled tokenizer.
+# MODEL is a directory of make-model; it gets the bundled tokenizer.  With PEERS_PYTHON, an interpreter that has PyTorch, what
+# the libraries take for the same work comes after it (tests/peers/speed.py).
 set -eu
 B=${B:-build}
 export PATH=$PWD/$B/tools:$B/tools:$PATH OMP_WAIT_POLICY=passive LC_ALL=C
@@ -87,5 +88,9 @@ if [ -n "$model" ]; then
         scoring pictures
     fi
     tools
+fi
+if [ -n "${PEERS_PYTHON:-}" ]; then
+    HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error "$PEERS_PYTHON" tests/peers/speed.py ${model:+"$model"} 2>"$W/log" ||
+        { tail -n 20 "$W/log" >&2; exit 1; }
 fi
 state after

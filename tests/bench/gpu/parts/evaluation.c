@@ -44,8 +44,8 @@ static void compared(struct model *m, const struct sample *s, size_t n, const ch
     qsort(ref, 3, sizeof *ref, speed_ascending);
     qsort(candidate, 3, sizeof *candidate, speed_ascending);
     printf("reference states of %s,%.0f,%s\n", name, units / ref[1], unit);
-    printf("ppl and KL of a candidate, %s,%.0f,%s\n", name, units / candidate[1], unit);
-    printf("both, %s,%.0f,%s\n", name, units / (ref[1] + candidate[1]), unit);
+    printf("ppl and KL of a candidate over %s,%.0f,%s\n", name, units / candidate[1], unit);
+    printf("both over %s,%.0f,%s\n", name, units / (ref[1] + candidate[1]), unit);
 }
 
 /* Captions of 12 to 30 tokens. */

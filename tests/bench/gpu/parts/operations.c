@@ -166,9 +166,9 @@ static void products(struct backend *rival, size_t rows, size_t in, size_t out)
     product(&p, "linear", linear);
     product(&p, "linear_dx", linear_dx);
     if (head)
-        product(&p, "linear, fp32 out", linear_f32);
+        product(&p, "linear with fp32 out", linear_f32);
     else
-        product(&p, "linear, FP8 with its quantizing", linear_fp8);
+        product(&p, "linear of FP8 with its quantizing", linear_fp8);
     p.ways = 1; /* what follows has one way */
     if (!head) {
         struct job *j = &p.way->job;
@@ -178,13 +178,13 @@ static void products(struct backend *rival, size_t rows, size_t in, size_t out)
         j->sum = speed_room(2 * sizeof *j->sum);
         j->lse = speed_room(rows * sizeof *j->lse);
         product(&p, "score of FP8", score_fp8);
-        product(&p, "score of FP8, in two steps", score_fp8_in_steps);
+        product(&p, "score of FP8 in two steps", score_fp8_in_steps);
     }
     for (int dynamic = 0; dynamic < 2 && !head; dynamic++) {
         struct job *j = &p.way->job;
 
         be->weight_quantize_int8(be, &j->int8, &j->w, DT_BF16, NULL, dynamic ? 0 : 1 / 127.0f, ROUND_EXACT);
-        product(&p, dynamic ? "linear, INT8 of dynamic inputs" : "linear, INT8 with its quantizing",
+        product(&p, dynamic ? "linear of INT8 with dynamic inputs" : "linear of INT8 with its quantizing",
                 linear_int8);
         if (!dynamic)
             product(&p, "score of INT8", score_int8);
