@@ -44,13 +44,15 @@ __device__ inline void barrier_arrive(uint64_t *barrier, unsigned rank)
                  : "memory");
 }
 
-/* Until the phase of this parity is over. */
+/* Until the phase of this parity is over: the thread sleeps for up to 10 ms at a time. */
 __device__ inline void barrier_wait(uint64_t *barrier, unsigned parity)
 {
+    const unsigned nanoseconds = 10000000;
+
     asm volatile("{\n.reg .pred over;\nagain:\n"
-                 "mbarrier.try_wait.parity.shared::cta.b64 over, [%0], %1;\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 over, [%0], %1, %2;\n"
                  "@!over bra again;\n}" ::"r"(shared_address(barrier)),
-                 "r"(parity)
+                 "r"(parity), "r"(nanoseconds)
                  : "memory");
 }
 
