@@ -1,5 +1,5 @@
 #!/bin/bash
-# device.t - what a tool says when the GPU that it is asked for is not there, or cannot hold the weights
+# device.t - what a tool says when the GPU that it is asked for is not there, its driver is old, or it cannot hold the weights
 . tests/lib.sh
 . tests/models.sh
 amax="calib-amax -m data/tiny-qwen2_5-vl tests/golden/tiny-describe.samples.msgpack"
@@ -10,7 +10,11 @@ like "a dtype that is none" 2 "^calib-amax: --dtype: 'fp16' is not one of" "$ama
 ranges() { $amax "$@" | jq -cS .modules | sha256sum; }
 cpu=$(ranges --device cpu)
 is "auto without a GPU is the CPU" "$cpu" "$(CUDA_VISIBLE_DEVICES='' ranges)"
-ok "auto with one is the GPU, which rounds to bf16" "[ '$cpu' != '$(ranges)' ]"
+${CC:-cc} -shared -fPIC -o "$W/libcuda.so.1" tests/gpu/parts/old-driver.c || exit 1
+like "a driver of CUDA 11" 4 "^calib-amax: --device cuda: the NVIDIA driver is missing or older than this build's CUDA asks for; use --device cpu$" \
+    "LD_LIBRARY_PATH=$W $amax --device cuda"
+is "auto with such a driver is the CPU" "$cpu" "$(LD_LIBRARY_PATH=$W ranges)"
+ok "auto with a GPU is that one, which rounds to bf16" "[ '$cpu' != '$(ranges)' ]"
 copy huge
 huge=model.language_model.layers.1.mlp.down_proj.weight
 printf '\xff\xff\x7f\x7f' | dd of="$W/huge/model.safetensors" bs=1 conv=notrunc status=none \
