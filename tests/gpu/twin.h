@@ -219,10 +219,34 @@ UNUSED static double either(double fp32, double bf16)
     return math == CUDA_FP32 ? fp32 : bf16;
 }
 
+/* Elements of an activation array on the GPU that are not the CPU's, rounded to what activations hold. */
+UNUSED static size_t other_rounded(struct twin t)
+{
+    float *a = host_room(t.n), *b = host_room(t.n);
+    size_t bad = 0;
+
+    gpu->download_act(gpu, a, t.gpu, t.n);
+    cpu->download_act(cpu, b, t.cpu, t.n);
+    for (size_t i = 0; i < t.n; i++)
+        bad += !(a[i] == held(b[i]) || (isnan(a[i]) && isnan(b[i])));
+    free(a);
+    free(b);
+    return bad;
+}
+
 /* How far n numbers may be from the same rounded to bf16: as the worst of few, or as many on average. */
 UNUSED static double rounded(size_t n)
 {
     return n < 16 ? 4e-3 : 3e-3;
+}
+
+/* A product {rows, in, out} of which an operand has more than TEST_SMALL times 2^20 elements. */
+UNUSED static bool left_out(const size_t shape[3])
+{
+    const char *small = getenv("TEST_SMALL");
+    size_t most = small ? strtoul(small, NULL, 10) << 20 : SIZE_MAX;
+
+    return shape[0] * shape[1] > most || shape[1] * shape[2] > most || shape[0] * shape[2] > most;
 }
 
 static const char *const math_names[] = {
