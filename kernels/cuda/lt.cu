@@ -57,8 +57,12 @@ struct plan {
 
 enum { PLANS = 4096, CHOICES = 1024, WORKSPACE_BYTES = 32 << 20 };
 
-/* When to choose: it costs some 90 products.  Smaller ones wait for their launch more than for their sums. */
+/*
+ * When to choose: it costs some 90 products, or 5 ms.  Smaller ones wait for their launch more than for their
+ * sums.
+ */
 enum { CHOICE_USES = 128, CHOICE_ROWS = 256, CHOICE_TURNS = 6, CHOICE_TIMES = 3, ALGORITHMS = 16 };
+static const float CHOICE_MS = 0.1f;    /* what is timed together takes that long, or is CHOICE_TIMES products */
 static const float CHOICE_SLOW = 1.15f; /* what is slower than this to begin with is not timed again */
 static const double CHOICE_SIZE = 1e9; /* m n k */
 
@@ -310,15 +314,15 @@ static bool digest_of(struct lt *lt, const struct plan *p, const struct product 
     return lt->be->err.rc == RC_OK;
 }
 
-/* Milliseconds of CHOICE_TIMES products by one algorithm. */
+/* Milliseconds of so many products by one algorithm. */
 static float time_of(struct lt *lt, const struct plan *p, const cublasLtMatmulAlgo_t *algo,
-                     const struct product *product, cudaEvent_t *event)
+                     const struct product *product, int times, cudaEvent_t *event)
 {
     cudaStream_t stream = cuda_of(lt->be)->stream;
     float ms = INFINITY;
     bool ok = cuda_ok(lt->be, cudaEventRecord(event[0], stream), "an event");
 
-    for (int i = 0; i < CHOICE_TIMES && ok; i++)
+    for (int i = 0; i < times && ok; i++)
         ok = multiply(lt, p, algo, product);
     ok = ok && cuda_ok(lt->be, cudaEventRecord(event[1], stream), "an event") &&
          cuda_ok(lt->be, cudaEventSynchronize(event[1]), "a product") &&
@@ -351,19 +355,19 @@ static int keep_alike(struct lt *lt, const struct plan *p, cublasLtMatmulHeurist
 
 /*
  * The fastest of n algorithms.  They take turns: a chip under load slows down, and what is timed first would
- * win.  The first turn warms up and sorts out the slow ones.
+ * win.  One is timed to warm up; the first turn sorts out the slow ones.
  */
 static cublasLtMatmulAlgo_t fastest(struct lt *lt, const struct plan *p,
                                     cublasLtMatmulHeuristicResult_t *result, int n,
                                     const struct product *product, cudaEvent_t *event)
 {
-    float ms[ALGORITHMS], least;
-    int best = 0, left = 0;
+    float ms[ALGORITHMS], least, first = time_of(lt, p, &result->algo, product, CHOICE_TIMES, event);
+    int best = 0, left = 0, times = CHOICE_TIMES * (int)fmaxf(1, CHOICE_MS / first);
 
     for (int turn = 0; turn < CHOICE_TURNS; turn++) {
         least = INFINITY;
         for (int i = 0; i < n; i++) {
-            ms[i] = time_of(lt, p, &result[i].algo, product, event) + (turn > 1 ? ms[i] : 0);
+            ms[i] = time_of(lt, p, &result[i].algo, product, times, event) + (turn > 1 ? ms[i] : 0);
             if (ms[i] < least) {
                 least = ms[i];
                 best = i;
