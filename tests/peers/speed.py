@@ -13,7 +13,7 @@ Shapes, lengths and the type (bf16) are those of speed.  transformers runs with 
 loss.  ModelOpt's figures are steps of its AutoQuantize search by gradients, FP8_DEFAULT_CFG beside no quantization,
 without its calibration and solver.
 """
-import contextlib, gc, statistics, sys, time
+import contextlib, statistics, subprocess, sys, time
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -216,20 +216,27 @@ def modelopt(path):
             say(f"ModelOpt {modelopt.__version__} device memory of scoring {name}", peak, "GiB")
 
 
-def main():
-    alone = {"products": products, "attention": attention}
-    of_model = {"passes": passes, "evaluation": evaluation, "modelopt": modelopt}
-    model, named = sys.argv[1:2], sys.argv[2:]
-    if not set(named) <= {*alone, *of_model}:
-        sys.exit(f"usage: speed.py [MODEL [{' | '.join([*alone, *of_model])}]...]")
+PARTS = {"products": products, "attention": attention, "passes": passes, "evaluation": evaluation, "modelopt": modelopt}
+OF_MODEL = ("passes", "evaluation", "modelopt")
+
+
+def run(name, model):
     with contextlib.redirect_stdout(sys.stderr), torch.cuda.stream(torch.cuda.Stream() if DEVICE == "cuda" else None):
-        put(f"# PyTorch {torch.__version__}")
-        for name in named or [*alone, *(of_model if model else [])]:
-            gc.collect()  # models of the part before hold themselves by their hooks
-            try:
-                alone[name]() if name in alone else of_model[name](*model)
-            except ImportError as e:
-                put(f"# {name}: {e}")
+        try:
+            PARTS[name](model) if name in OF_MODEL else PARTS[name]()
+        except ImportError as e:
+            put(f"# {name}: {e}")
+
+
+def main():
+    model, named = sys.argv[1:2], sys.argv[2:]
+    if not set(named) <= set(PARTS):
+        sys.exit(f"usage: speed.py [MODEL [{' | '.join(PARTS)}]...]")
+    if len(named) == 1:
+        return run(*named, *model)
+    put(f"# PyTorch {torch.__version__}")
+    for name in named or [name for name in PARTS if model or name not in OF_MODEL]:  # what one leaves behind, others pay for
+        subprocess.run([sys.executable, __file__, *(model or [""]), name], check=True)
 
 
 if __name__ == "__main__":
