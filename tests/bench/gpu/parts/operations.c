@@ -157,7 +157,7 @@ static void products(struct backend *rival, size_t rows, size_t in, size_t out)
         j->f = speed_room(rows * out * sizeof *j->f);
     else
         be->weight_quantize(be, &j->fp8, &j->w, DT_BF16, 1 / 448.0f, 1 / 448.0f, ROUND_EXACT);
-    p.way[1].job = *j; /* where operands lie in memory is worth 4 % of a short product */
+    p.way[1].job = *j; /* the same operands: nothing but the algorithm is to differ */
     free(host);
     product(&p, "linear", linear);
     product(&p, "linear_dx", linear_dx);
