@@ -4,10 +4,10 @@
 # fp32: gradient scores differ by 1e-4 in the median and 2 % at most (a flipped E4M3 code moves a small group by a percent), so
 # the selections are the same but for groups whose scores are as close as that.  ppl and KL are held to what the reference
 # library's own runs on two devices differ by, about twice (tests/cli/golden-sweep.t): 7.2e-5 and 3 % up to 50 %, 5.2e-4 and
-# 15 % above.  bf16: a Spearman
-# correlation of the ranking of 0.99 (transformers' own bf16 gets 0.9976) and 0.05 % of the reference's ppl are asked for.  A
-# measured KL is one draw of the rounding errors, worth 11 to 23 % by itself: in bf16 it is held to a factor of 2 beside
-# the floor of 3.5e-5 nats that bf16 has without any quantization.  SWEEP_CPU names a finished sweep to compare with.
+# 15 % above.  bf16: a Spearman correlation of the ranking of 0.99 (transformers' own bf16 gets 0.9976) and 0.05 % of the
+# reference's ppl are asked for.  A measured KL is one draw of the rounding errors, worth 11 to 23 % by itself: in bf16 it is
+# held to a factor of 2 beside the floor of 3.5e-5 nats that bf16 has without any quantization.  SWEEP_CPU names a finished
+# sweep to compare with.
 . tests/lib.sh
 export CUDA_VISIBLE_DEVICES=${GPU:-0}
 

@@ -4,10 +4,10 @@
   speed.py [MODEL [products | attention | passes | evaluation | modelopt]...]
 
 Prints "benchmark,value,unit" for the GPU that PyTorch sees: of products and attention, with MODEL, a directory of
-make-model, of all parts or of those that are named.  What a library cannot do, or is not there for, is a line that begins
-with "#".  Each figure is the median of
-several measurements after some that are not counted; a measurement ends when the device has finished.  Products and
-attention are replayed from a CUDA graph, so that Python's own time does not count in them.
+make-model, of all parts or of those that are named, each in a process of its own.  What a library cannot do, or is not
+there for, is a line that begins with "#".  Each figure is the median of several measurements after some that are not
+counted; a measurement ends when the device has finished.  Products and attention are replayed from a CUDA graph, so that
+Python's own time does not count in them.
 
 Shapes, lengths and the type (bf16) are those of speed.  transformers runs with SDPA attention and makes all logits for the
 loss.  ModelOpt's figures are steps of its AutoQuantize search by gradients, FP8_DEFAULT_CFG beside no quantization,
