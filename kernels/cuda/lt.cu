@@ -58,11 +58,11 @@ struct plan {
 enum { PLANS = 4096, CHOICES = 1024, WORKSPACE_BYTES = 32 << 20 };
 
 /*
- * When to choose: it costs some 90 products, or 5 ms.  Smaller ones wait for their launch more than for their
- * sums.
+ * When to choose: it costs some 90 products, or 0.1 ms for each turn of each algorithm where they are short.
+ * Smaller ones wait for their launch more than for their sums.
  */
 enum { CHOICE_USES = 128, CHOICE_ROWS = 256, CHOICE_TURNS = 6, CHOICE_TIMES = 3, ALGORITHMS = 16 };
-static const float CHOICE_MS = 0.1f;    /* what is timed together takes that long, or is CHOICE_TIMES products */
+static const float CHOICE_MS = 0.1f;    /* what is timed together: CHOICE_TIMES products, or as many as this */
 static const float CHOICE_SLOW = 1.15f; /* what is slower than this to begin with is not timed again */
 static const double CHOICE_SIZE = 1e9; /* m n k */
 
